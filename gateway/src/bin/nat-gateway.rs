@@ -1,0 +1,2 @@
+//! nat-gateway
+fn main() {}

@@ -1,0 +1,2 @@
+//! natctl
+fn main() {}

@@ -1,0 +1,4 @@
+//! A NAT gateway on DPDK poll-mode drivers.
+
+pub mod nat;
+pub mod wire;

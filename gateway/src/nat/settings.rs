@@ -1,0 +1,163 @@
+//! What the engine is told before it starts: pools, rules, forwards, limits and timeouts, already checked.
+//!
+//! The configuration file's parser fills these; a program that uses the engine as a library fills them by hand.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use ipnet::Ipv4Net;
+
+use super::verdict::Protocol;
+
+/// Which remotes may reach a mapping from outside (RFC 4787 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtering {
+    /// Any remote.
+    EndpointIndependent,
+    /// Remotes whose address the inside endpoint has sent to.
+    AddressDependent,
+    /// Remotes whose address and port the inside endpoint has sent to.
+    AddressAndPortDependent,
+}
+
+/// How outside endpoints are chosen (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MappingMode {
+    /// One outside endpoint for an inside endpoint, whatever the destination.
+    EndpointIndependent,
+    /// One outside endpoint for each destination.
+    AddressAndPortDependent,
+}
+
+/// Outside addresses and ports that subscribers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Name in configuration, metrics and listings.
+    pub name: String,
+    /// The addresses, each once.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Ports and query identifiers handed out.
+    pub ports: RangeInclusive<u16>,
+    /// How outside endpoints are chosen.
+    pub mapping: MappingMode,
+    /// Who may answer.
+    pub filtering: Filtering,
+}
+
+/// What a rule does with the new sessions that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Translate from this pool (index into [`Settings::pools`]).
+    Pool(usize),
+    /// Forward without translation (RFC 6888 REQ-6).
+    Exempt,
+    /// Drop.
+    Drop,
+}
+
+/// One rule; the first that matches a new outbound session decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Inside source.
+    pub source: Ipv4Net,
+    /// Destination; `0.0.0.0/0` matches all.
+    pub destination: Ipv4Net,
+    /// Protocol; `None` matches all.
+    pub protocol: Option<Protocol>,
+    /// Destination ports (TCP, UDP); the full range matches all protocols.
+    pub ports: RangeInclusive<u16>,
+    /// What to do.
+    pub action: RuleAction,
+}
+
+/// A permanent mapping of outside ports to an inside host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortForward {
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// Outside address.
+    pub external: Ipv4Addr,
+    /// Outside ports.
+    pub external_ports: RangeInclusive<u16>,
+    /// Inside host.
+    pub internal: Ipv4Addr,
+    /// Inside port of the first outside port; the rest follow in order.
+    pub internal_port: u16,
+}
+
+/// A permanent mapping of one whole outside address to one inside host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Static {
+    /// Outside address.
+    pub external: Ipv4Addr,
+    /// Inside host.
+    pub internal: Ipv4Addr,
+}
+
+/// How much state there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions over all workers.
+    pub sessions: u32,
+    /// Outside ports for one subscriber and protocol.
+    pub ports_per_subscriber: u32,
+    /// New sessions a second for one subscriber; bursts of one second's worth are let through.
+    pub new_sessions_per_subscriber_per_s: u32,
+}
+
+/// Idle timeouts, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// RFC 4787 REQ-5.
+    pub udp_s: u32,
+    /// Sessions to UDP port 53 (RFC 4787 REQ-5a).
+    pub udp_dns_s: u32,
+    /// RFC 5382 REQ-5.
+    pub tcp_established_s: u32,
+    /// Opening, closing and reset connections (RFC 5382 REQ-5, RFC 7857 section 2).
+    pub tcp_transitory_s: u32,
+    /// Queries (RFC 5508 REQ-2).
+    pub icmp_s: u32,
+    /// How long a freed outside port rests (RFC 6888 REQ-8).
+    pub port_hold_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { sessions: 1_000_000, ports_per_subscriber: 1024, new_sessions_per_subscriber_per_s: 1000 }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            udp_s: 300,
+            udp_dns_s: 30,
+            tcp_established_s: 7440,
+            tcp_transitory_s: 240,
+            icmp_s: 60,
+            port_hold_s: 120,
+        }
+    }
+}
+
+/// Everything the engine is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Inside interface addresses with their prefixes: own addresses, and where subscribers live.
+    pub inside: Vec<Ipv4Net>,
+    /// Outside interface addresses with their prefixes.
+    pub outside: Vec<Ipv4Net>,
+    /// Pools.
+    pub pools: Vec<Pool>,
+    /// Rules, in order.
+    pub rules: Vec<Rule>,
+    /// Port forwards.
+    pub port_forwards: Vec<PortForward>,
+    /// 1:1 mappings.
+    pub statics: Vec<Static>,
+    /// Limits.
+    pub limits: Limits,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+}

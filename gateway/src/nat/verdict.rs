@@ -1,0 +1,250 @@
+//! What the engine decides about a packet, and why a packet is dropped.
+//!
+//! Every packet ends in exactly one [`Verdict`]; every drop names one [`DropReason`], and each reason is one
+//! counter, so that received = transmitted + dropped + consumed + handed over holds to the packet.
+
+/// Where a packet came from, seen from the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// From an inside host towards the outside.
+    Outbound = 0,
+    /// From the outside towards an inside host.
+    Inbound = 1,
+}
+
+impl Direction {
+    /// Both directions, in index order.
+    pub const ALL: [Direction; 2] = [Direction::Outbound, Direction::Inbound];
+
+    /// The label used in metrics and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+        }
+    }
+
+    /// The other direction.
+    #[must_use]
+    pub const fn flip(self) -> Direction {
+        match self {
+            Direction::Outbound => Direction::Inbound,
+            Direction::Inbound => Direction::Outbound,
+        }
+    }
+}
+
+/// A protocol that the engine translates by port or by query identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Protocol {
+    /// RFC 768.
+    Udp = 0,
+    /// RFC 9293.
+    Tcp = 1,
+    /// RFC 792 queries, by identifier.
+    Icmp = 2,
+}
+
+impl Protocol {
+    /// How many protocols there are.
+    pub const COUNT: usize = 3;
+    /// Every protocol, in index order.
+    pub const ALL: [Protocol; Self::COUNT] = [Protocol::Udp, Protocol::Tcp, Protocol::Icmp];
+
+    /// The label used in configuration, metrics and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Udp => "udp",
+            Protocol::Tcp => "tcp",
+            Protocol::Icmp => "icmp",
+        }
+    }
+
+    /// The IANA protocol number of the IPv4 header.
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Udp => 17,
+            Protocol::Tcp => 6,
+            Protocol::Icmp => 1,
+        }
+    }
+
+    /// The protocol with this IANA number, where the engine translates it.
+    pub const fn from_number(number: u8) -> Option<Protocol> {
+        match number {
+            17 => Some(Protocol::Udp),
+            6 => Some(Protocol::Tcp),
+            1 => Some(Protocol::Icmp),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Translated in place; send it on. Carries the session that translated it, where there is one.
+    Forward(Option<super::SessionId>),
+    /// Translated in place and addressed to an outside endpoint of this gateway: it comes back as an inbound packet.
+    Hairpin,
+    /// Replaced in place by the gateway's own answer to the sender: an ICMP error whose length is given (bytes of
+    /// IPv4 packet). It leaves by the interface that it came from.
+    Reply(u16),
+    /// Not for translation: addressed to the gateway itself.
+    Local,
+    /// Counted and freed.
+    Drop(DropReason),
+}
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// Every variant, in counter order.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The label used in metrics and listings.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a packet was dropped. One counter each: `natgw_dropped_packets_total{reason}`.
+    DropReason {
+        /// Shorter than the headers that it claims to carry.
+        Truncated = "truncated",
+        /// Not IPv4 and not ARP.
+        EtherType = "ethertype",
+        /// A VLAN tag that this interface does not carry, or more than one.
+        Vlan = "vlan",
+        /// The frame is addressed to another station.
+        NotForUs = "not-for-us",
+        /// ARP that is not Ethernet/IPv4, or lies about its lengths.
+        ArpMalformed = "arp-malformed",
+        /// IP version other than 4.
+        IpVersion = "ip-version",
+        /// IHL below 5 or beyond the packet.
+        IpHeaderLength = "ip-header-length",
+        /// Total length below the header's or beyond the frame.
+        IpTotalLength = "ip-total-length",
+        /// IPv4 header checksum wrong (RFC 1812 section 5.2.2).
+        IpChecksum = "ip-checksum",
+        /// UDP length below 8 or beyond the packet.
+        UdpLength = "udp-length",
+        /// TCP data offset below 5 or beyond the packet.
+        TcpDataOffset = "tcp-data-offset",
+        /// TCP flags that no sequence can contain (none at all, SYN with FIN, SYN with RST).
+        TcpFlags = "tcp-flags",
+        /// ICMP checksum wrong (RFC 5508 REQ-3).
+        IcmpChecksum = "icmp-checksum",
+        /// ICMP error whose embedded packet is cut short or is no IPv4 header, or whose header checksum is wrong.
+        IcmpEmbedded = "icmp-embedded",
+        /// ICMP that is neither query nor error (RFC 5508 REQ-9 to 11).
+        IcmpType = "icmp-type",
+        /// ICMP error about a packet that no session or mapping explains (RFC 5508 REQ-4, 5).
+        IcmpNoSession = "icmp-no-session",
+        /// A fragment.
+        Fragment = "fragment",
+        /// A protocol that is not translated.
+        Protocol = "protocol",
+        /// Source address that no host may use: own, broadcast, multicast, loopback, link-local, zero.
+        SourceAddress = "source-address",
+        /// Destination that is not forwarded: broadcast, multicast, loopback, link-local, zero.
+        DestinationAddress = "destination-address",
+        /// Inside source that is not reached through an inside interface.
+        SpoofedInside = "spoofed-inside",
+        /// From outside with an inside source address.
+        SpoofedOutside = "spoofed-outside",
+        /// From outside, addressed to an inside address.
+        InsideFromOutside = "inside-from-outside",
+        /// Inbound with no mapping.
+        NoMapping = "no-mapping",
+        /// Inbound to a mapping whose filtering refuses this remote (RFC 4787 REQ-8).
+        Filtered = "filtered",
+        /// No rule matches.
+        NoRule = "no-rule",
+        /// A drop rule matches.
+        RuleDrop = "rule-drop",
+        /// TTL ran out; answered by ICMP time exceeded where the limit allows.
+        TtlExceeded = "ttl-exceeded",
+        /// The session table is full.
+        SessionsFull = "sessions-full",
+        /// The mapping table is full.
+        MappingsFull = "mappings-full",
+        /// The subscriber table is full.
+        SubscribersFull = "subscribers-full",
+        /// No outside port is free for this subscriber.
+        PortsExhausted = "ports-exhausted",
+        /// The subscriber holds as many ports as it may.
+        SubscriberPorts = "subscriber-ports",
+        /// The subscriber makes sessions faster than it may.
+        SubscriberRate = "subscriber-rate",
+        /// TCP packet without SYN and without session.
+        TcpNoSession = "tcp-no-session",
+        /// No route to the destination.
+        NoRoute = "no-route",
+        /// The next hop did not answer ARP, or its hold queue is full.
+        NextHopUnresolved = "next-hop-unresolved",
+        /// Addressed to the gateway itself, and nothing there takes it.
+        LocalNoService = "local-no-service",
+        /// Larger than the way out allows.
+        TooBig = "too-big",
+        /// The ring to the owning worker was full.
+        HandoffFull = "handoff-full",
+        /// A packet came back to a worker that does not own it.
+        HandoffLoop = "handoff-loop",
+        /// The port did not take it.
+        TransmitFull = "transmit-full",
+        /// No packet buffer was free.
+        NoBuffer = "no-buffer",
+        /// An answer of the gateway's own was held back by its rate limit.
+        ReplyLimited = "reply-limited",
+        /// The packet spans several buffers.
+        Segmented = "segmented",
+        /// The gateway is shutting down.
+        Shutdown = "shutdown",
+    }
+}
+
+reasons! {
+    /// Why a session ended: `natgw_sessions_deleted_total{reason}`.
+    DeleteReason {
+        /// Idle for its timeout.
+        Idle = "idle",
+        /// TCP closed by both sides or reset, and its waiting time over.
+        Closed = "closed",
+        /// Ended by an operator.
+        Operator = "operator",
+        /// Forbidden by a new configuration.
+        Reload = "reload",
+    }
+}
+
+reasons! {
+    /// Why a session could not be made: `natgw_session_failures_total{reason}`.
+    SessionFailure {
+        /// The session table is full.
+        SessionsFull = "sessions-full",
+        /// The mapping table is full.
+        MappingsFull = "mappings-full",
+        /// The subscriber table is full.
+        SubscribersFull = "subscribers-full",
+        /// No outside port is free.
+        PortsExhausted = "ports-exhausted",
+        /// The subscriber holds as many ports as it may.
+        SubscriberPorts = "subscriber-ports",
+        /// The subscriber makes sessions faster than it may.
+        SubscriberRate = "subscriber-rate",
+    }
+}
