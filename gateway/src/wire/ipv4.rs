@@ -1,0 +1,446 @@
+//! IPv4 headers (RFC 791, RFC 6864 for the identification).
+
+use std::net::Ipv4Addr;
+
+use super::checksum::{self, Delta};
+use super::{Error, read_u16, read_u32, write_u16, write_u32};
+
+/// Octets of a header without options.
+pub const HEADER_LEN: usize = 20;
+/// Protocol number of ICMP.
+pub const ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// May `address` be one host's, as far as the address alone tells? Not zero's network, loopback, multicast, the
+/// reserved 240.0.0.0/4 or limited broadcast (RFC 1122 section 3.2.1.3).
+#[inline]
+pub const fn is_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..=255)
+}
+
+/// A view over a packet: header, options, payload, and perhaps padding of the frame that carried it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<T>(T);
+
+impl<T: AsRef<[u8]>> Packet<T> {
+    /// A view over any buffer; see the panic contract of [`super`].
+    #[inline]
+    pub const fn new_unchecked(buffer: T) -> Packet<T> {
+        Packet(buffer)
+    }
+
+    /// A view over a buffer that holds the whole packet; padding may follow. The checksum is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`], [`Error::IpVersion`], [`Error::IpHeaderLength`], [`Error::IpTotalLength`].
+    #[inline]
+    pub fn new_checked(buffer: T) -> Result<Packet<T>, Error> {
+        let packet = Packet::new_header(buffer)?;
+        packet.check_total_len()?;
+        Ok(packet)
+    }
+
+    /// As [`Packet::new_checked`], with a header whose checksum is right (RFC 1812 section 5.2.2).
+    ///
+    /// # Errors
+    /// Those of [`Packet::new_checked`], and [`Error::IpChecksum`].
+    #[inline]
+    pub fn new_verified(buffer: T) -> Result<Packet<T>, Error> {
+        let packet = Packet::new_checked(buffer)?;
+        if packet.is_checksum_right() { Ok(packet) } else { Err(Error::IpChecksum) }
+    }
+
+    /// A view over a buffer that holds the whole header but perhaps not all of the payload: the packet embedded in
+    /// an ICMP error. [`Packet::payload`] is then what is there.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`], [`Error::IpVersion`], [`Error::IpHeaderLength`].
+    #[inline]
+    pub fn new_header(buffer: T) -> Result<Packet<T>, Error> {
+        let packet = Packet(buffer);
+        packet.check_len()?;
+        Ok(packet)
+    }
+
+    fn check_len(&self) -> Result<(), Error> {
+        let bytes = self.0.as_ref();
+        if bytes.len() < HEADER_LEN {
+            return Err(Error::Truncated);
+        }
+        if self.version() != 4 {
+            return Err(Error::IpVersion);
+        }
+        if self.header_len() < HEADER_LEN || self.header_len() > bytes.len() {
+            return Err(Error::IpHeaderLength);
+        }
+        Ok(())
+    }
+
+    fn check_total_len(&self) -> Result<(), Error> {
+        let total_len = usize::from(self.total_len());
+        let fits = self.header_len() <= total_len && total_len <= self.0.as_ref().len();
+        if fits { Ok(()) } else { Err(Error::IpTotalLength) }
+    }
+
+    /// IP version.
+    #[inline]
+    pub fn version(&self) -> u8 {
+        self.0.as_ref()[field::VERSION_IHL] >> 4
+    }
+
+    /// Octets of header and options: IHL times 4.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.0.as_ref()[field::VERSION_IHL] & 0xf) * 4
+    }
+
+    /// Type of service: DSCP and ECN (RFC 2474, RFC 3168).
+    #[inline]
+    pub fn tos(&self) -> u8 {
+        self.0.as_ref()[field::TOS]
+    }
+
+    /// Octets of header and payload.
+    #[inline]
+    pub fn total_len(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::TOTAL_LEN)
+    }
+
+    /// Identification.
+    #[inline]
+    pub fn ident(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::IDENT)
+    }
+
+    /// The "don't fragment" flag.
+    #[inline]
+    pub fn dont_frag(&self) -> bool {
+        self.flags_and_offset() & DF != 0
+    }
+
+    /// The "more fragments" flag.
+    #[inline]
+    pub fn more_frags(&self) -> bool {
+        self.flags_and_offset() & MF != 0
+    }
+
+    /// Where in the datagram this fragment's payload belongs, in octets.
+    #[inline]
+    pub fn frag_offset(&self) -> u16 {
+        (self.flags_and_offset() & OFFSET) * 8
+    }
+
+    /// Is this a part of a datagram, first, middle or last?
+    #[inline]
+    pub fn is_fragment(&self) -> bool {
+        self.flags_and_offset() & (MF | OFFSET) != 0
+    }
+
+    /// Time to live.
+    #[inline]
+    pub fn ttl(&self) -> u8 {
+        self.0.as_ref()[field::TTL]
+    }
+
+    /// Protocol number of the payload.
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        self.0.as_ref()[field::PROTOCOL]
+    }
+
+    /// Header checksum.
+    #[inline]
+    pub fn checksum(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::CHECKSUM)
+    }
+
+    /// Source address.
+    #[inline]
+    pub fn src(&self) -> Ipv4Addr {
+        self.src_bits().into()
+    }
+
+    /// Destination address.
+    #[inline]
+    pub fn dst(&self) -> Ipv4Addr {
+        self.dst_bits().into()
+    }
+
+    /// Source address as a number.
+    #[inline]
+    pub fn src_bits(&self) -> u32 {
+        read_u32(self.0.as_ref(), field::SRC)
+    }
+
+    /// Destination address as a number.
+    #[inline]
+    pub fn dst_bits(&self) -> u32 {
+        read_u32(self.0.as_ref(), field::DST)
+    }
+
+    /// The options.
+    #[inline]
+    pub fn options(&self) -> &[u8] {
+        &self.0.as_ref()[HEADER_LEN..self.header_len()]
+    }
+
+    /// The payload, without padding; of a packet cut short, what is there.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        &self.0.as_ref()[self.header_len()..self.payload_end()]
+    }
+
+    /// Does the checksum belong to this header?
+    #[inline]
+    pub fn is_checksum_right(&self) -> bool {
+        checksum::sum(&self.0.as_ref()[..self.header_len()]) == 0xffff
+    }
+
+    fn flags_and_offset(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::FLAGS_OFFSET)
+    }
+
+    fn payload_end(&self) -> usize {
+        usize::from(self.total_len()).clamp(self.header_len(), self.0.as_ref().len())
+    }
+}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
+    /// Sets version 4 and the octets of header and options, a multiple of 4.
+    #[inline]
+    pub fn set_header_len(&mut self, header_len: usize) {
+        self.0.as_mut()[field::VERSION_IHL] = 0x40 | (header_len / 4) as u8 & 0xf;
+    }
+
+    /// Sets the type of service.
+    #[inline]
+    pub fn set_tos(&mut self, tos: u8) {
+        self.0.as_mut()[field::TOS] = tos;
+    }
+
+    /// Sets the octets of header and payload.
+    #[inline]
+    pub fn set_total_len(&mut self, total_len: u16) {
+        write_u16(self.0.as_mut(), field::TOTAL_LEN, total_len);
+    }
+
+    /// Sets the identification.
+    #[inline]
+    pub fn set_ident(&mut self, ident: u16) {
+        write_u16(self.0.as_mut(), field::IDENT, ident);
+    }
+
+    /// Sets the "don't fragment" flag.
+    #[inline]
+    pub fn set_dont_frag(&mut self, dont_frag: bool) {
+        self.set_flags_and_offset(DF, if dont_frag { DF } else { 0 });
+    }
+
+    /// Sets the "more fragments" flag.
+    #[inline]
+    pub fn set_more_frags(&mut self, more_frags: bool) {
+        self.set_flags_and_offset(MF, if more_frags { MF } else { 0 });
+    }
+
+    /// Sets where the payload belongs in the datagram: octets, a multiple of 8.
+    #[inline]
+    pub fn set_frag_offset(&mut self, octets: u16) {
+        self.set_flags_and_offset(OFFSET, octets / 8);
+    }
+
+    /// Sets the time to live.
+    #[inline]
+    pub fn set_ttl(&mut self, ttl: u8) {
+        self.0.as_mut()[field::TTL] = ttl;
+    }
+
+    /// Sets the protocol number.
+    #[inline]
+    pub fn set_protocol(&mut self, protocol: u8) {
+        self.0.as_mut()[field::PROTOCOL] = protocol;
+    }
+
+    /// Sets the header checksum.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
+    }
+
+    /// Sets the source address.
+    #[inline]
+    pub fn set_src(&mut self, src: Ipv4Addr) {
+        self.set_src_bits(src.into());
+    }
+
+    /// Sets the destination address.
+    #[inline]
+    pub fn set_dst(&mut self, dst: Ipv4Addr) {
+        self.set_dst_bits(dst.into());
+    }
+
+    /// Sets the source address as a number.
+    #[inline]
+    pub fn set_src_bits(&mut self, src: u32) {
+        write_u32(self.0.as_mut(), field::SRC, src);
+    }
+
+    /// Sets the destination address as a number.
+    #[inline]
+    pub fn set_dst_bits(&mut self, dst: u32) {
+        write_u32(self.0.as_mut(), field::DST, dst);
+    }
+
+    /// The payload.
+    #[inline]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        let range = self.header_len()..self.payload_end();
+        &mut self.0.as_mut()[range]
+    }
+
+    /// Computes the checksum anew.
+    #[inline]
+    pub fn fill_checksum(&mut self) {
+        self.set_checksum(0);
+        let header_len = self.header_len();
+        self.set_checksum(!checksum::sum(&self.0.as_ref()[..header_len]));
+    }
+
+    /// Updates the checksum for words that were replaced.
+    #[inline]
+    pub fn apply(&mut self, delta: Delta) {
+        self.set_checksum(delta.apply(self.checksum()));
+    }
+
+    /// Takes one from a time to live that is above 0, and updates the checksum.
+    #[inline]
+    pub fn decrement_ttl(&mut self) {
+        let old = read_u16(self.0.as_ref(), field::TTL);
+        self.set_ttl(self.ttl().saturating_sub(1));
+        self.apply(Delta::new().replace_u16(old, read_u16(self.0.as_ref(), field::TTL)));
+    }
+
+    fn set_flags_and_offset(&mut self, mask: u16, bits: u16) {
+        let word = self.flags_and_offset() & !mask | bits & mask;
+        write_u16(self.0.as_mut(), field::FLAGS_OFFSET, word);
+    }
+}
+
+const DF: u16 = 0x4000;
+const MF: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+
+mod field {
+    pub(super) const VERSION_IHL: usize = 0;
+    pub(super) const TOS: usize = 1;
+    pub(super) const TOTAL_LEN: usize = 2;
+    pub(super) const IDENT: usize = 4;
+    pub(super) const FLAGS_OFFSET: usize = 6;
+    pub(super) const TTL: usize = 8;
+    pub(super) const PROTOCOL: usize = 9;
+    pub(super) const CHECKSUM: usize = 10;
+    pub(super) const SRC: usize = 12;
+    pub(super) const DST: usize = 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 24 octets of header, 4 of payload, 2 of padding.
+    const PACKET: [u8; 30] =
+        *b"\x46\xc0\x00\x1c\x12\x34\x20\x05\x40\x11\x00\x00\x0a\x40\x00\x02\xc6\x33\x64\x07\
+        \x94\x04\x00\x00abcd\xee\xee";
+
+    fn packet() -> Packet<[u8; 30]> {
+        let mut packet = Packet::new_checked(PACKET).unwrap();
+        packet.fill_checksum();
+        packet
+    }
+
+    #[test]
+    fn reads_every_field() {
+        let packet = packet();
+        assert_eq!((packet.version(), packet.header_len(), packet.total_len()), (4, 24, 28));
+        assert_eq!((packet.tos(), packet.ident(), packet.ttl(), packet.protocol()), (0xc0, 0x1234, 64, UDP));
+        assert_eq!((packet.dont_frag(), packet.more_frags(), packet.frag_offset()), (false, true, 40));
+        assert_eq!((packet.src(), packet.dst()), ([10, 64, 0, 2].into(), [198, 51, 100, 7].into()));
+        assert_eq!((packet.src_bits(), packet.dst_bits()), (0x0a40_0002, 0xc633_6407));
+        assert_eq!((packet.options(), packet.payload()), (&b"\x94\x04\x00\x00"[..], &b"abcd"[..]));
+        assert!(packet.is_fragment() && packet.is_checksum_right());
+    }
+
+    #[test]
+    fn writes_every_field() {
+        let mut packet = Packet::new_unchecked([0; 24]);
+        packet.set_header_len(20);
+        packet.set_tos(0x10);
+        packet.set_total_len(24);
+        packet.set_ident(0xabcd);
+        packet.set_dont_frag(true);
+        packet.set_more_frags(true);
+        packet.set_frag_offset(1480);
+        packet.set_dont_frag(false);
+        packet.set_ttl(1);
+        packet.set_protocol(TCP);
+        packet.set_src([192, 0, 2, 1].into());
+        packet.set_dst([192, 0, 2, 2].into());
+        packet.payload_mut().copy_from_slice(b"data");
+        packet.set_checksum(0xbeef);
+        assert_eq!(
+            &packet.0,
+            b"\x45\x10\x00\x18\xab\xcd\x20\xb9\x01\x06\xbe\xef\xc0\x00\x02\x01\xc0\x00\x02\x02data"
+        );
+    }
+
+    #[test]
+    fn checks_lengths_and_checksum() {
+        let bytes = packet().0;
+        let with = |at: usize, octet: u8| {
+            let mut bytes = bytes;
+            bytes[at] = octet;
+            Packet::new_verified(bytes).err()
+        };
+        assert_eq!(Packet::new_verified(&bytes[..19]).err(), Some(Error::Truncated));
+        assert_eq!(Packet::new_verified(&bytes[..23]).err(), Some(Error::IpHeaderLength));
+        assert_eq!(Packet::new_verified(&bytes[..27]).err(), Some(Error::IpTotalLength));
+        assert_eq!(with(0, 0x65), Some(Error::IpVersion));
+        assert_eq!(with(0, 0x44), Some(Error::IpHeaderLength));
+        assert_eq!(with(0, 0x48), Some(Error::IpHeaderLength));
+        assert_eq!(with(3, 23), Some(Error::IpTotalLength));
+        assert_eq!(with(3, 31), Some(Error::IpTotalLength));
+        assert_eq!(with(8, 63), Some(Error::IpChecksum));
+        assert_eq!(with(8, 64), None);
+    }
+
+    #[test]
+    fn a_packet_cut_short_has_the_payload_that_is_there() {
+        let mut bytes = packet().0;
+        assert_eq!(Packet::new_header(&bytes[..26]).unwrap().payload(), b"ab");
+        bytes[2..4].copy_from_slice(&[0, 0]);
+        assert_eq!(Packet::new_header(&bytes[..]).unwrap().payload(), b"");
+    }
+
+    #[test]
+    fn decrementing_the_ttl_keeps_the_checksum_right() {
+        let mut packet = packet();
+        for ttl in (0..64).rev() {
+            packet.decrement_ttl();
+            assert_eq!(packet.ttl(), ttl);
+            assert!(packet.is_checksum_right());
+        }
+        packet.decrement_ttl();
+        assert_eq!(packet.ttl(), 0);
+    }
+
+    #[test]
+    fn some_addresses_are_no_host() {
+        for address in [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]]
+        {
+            assert!(!is_host(address.into()), "{address:?}");
+        }
+        assert!(is_host([10, 0, 0, 255].into()) && is_host([223, 255, 255, 254].into()));
+    }
+}

@@ -1,0 +1,300 @@
+//! TCP headers (RFC 9293 section 3.1).
+
+use std::net::Ipv4Addr;
+use std::ops::BitOr;
+
+use super::checksum::{self, Delta};
+use super::{Error, ipv4, read_u16, read_u32, write_u16, write_u32};
+
+/// Octets of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// The control bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: Flags = Flags(0x01);
+    /// Synchronize sequence numbers.
+    pub const SYN: Flags = Flags(0x02);
+    /// Reset the connection.
+    pub const RST: Flags = Flags(0x04);
+    /// Push.
+    pub const PSH: Flags = Flags(0x08);
+    /// The acknowledgment number means something.
+    pub const ACK: Flags = Flags(0x10);
+    /// The urgent pointer means something.
+    pub const URG: Flags = Flags(0x20);
+    /// ECN echo (RFC 3168).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: Flags = Flags(0x80);
+
+    /// Are all of `flags` set?
+    #[inline]
+    pub const fn contains(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Is one of `flags` set?
+    #[inline]
+    pub const fn intersects(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+/// A view over a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<T>(T);
+
+impl<T: AsRef<[u8]>> Packet<T> {
+    /// A view over any buffer; see the panic contract of [`super`].
+    #[inline]
+    pub const fn new_unchecked(buffer: T) -> Packet<T> {
+        Packet(buffer)
+    }
+
+    /// A view over a buffer that holds the whole header with its options.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`], or [`Error::TcpDataOffset`] when the data offset is below 5 or beyond the buffer.
+    #[inline]
+    pub fn new_checked(buffer: T) -> Result<Packet<T>, Error> {
+        let packet = Packet(buffer);
+        packet.check_len()?;
+        Ok(packet)
+    }
+
+    fn check_len(&self) -> Result<(), Error> {
+        let len = self.0.as_ref().len();
+        if len < HEADER_LEN {
+            return Err(Error::Truncated);
+        }
+        if self.header_len() < HEADER_LEN || self.header_len() > len {
+            return Err(Error::TcpDataOffset);
+        }
+        Ok(())
+    }
+
+    /// Source port.
+    #[inline]
+    pub fn src_port(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::SRC_PORT)
+    }
+
+    /// Destination port.
+    #[inline]
+    pub fn dst_port(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::DST_PORT)
+    }
+
+    /// Sequence number.
+    #[inline]
+    pub fn seq(&self) -> u32 {
+        read_u32(self.0.as_ref(), field::SEQ)
+    }
+
+    /// Acknowledgment number.
+    #[inline]
+    pub fn ack(&self) -> u32 {
+        read_u32(self.0.as_ref(), field::ACK)
+    }
+
+    /// Octets of header and options: data offset times 4.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.0.as_ref()[field::DATA_OFFSET] >> 4) * 4
+    }
+
+    /// Control bits.
+    #[inline]
+    pub fn flags(&self) -> Flags {
+        Flags(self.0.as_ref()[field::FLAGS])
+    }
+
+    /// Window, unscaled.
+    #[inline]
+    pub fn window(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::WINDOW)
+    }
+
+    /// Checksum.
+    #[inline]
+    pub fn checksum(&self) -> u16 {
+        read_u16(self.0.as_ref(), field::CHECKSUM)
+    }
+
+    /// The options.
+    #[inline]
+    pub fn options(&self) -> &[u8] {
+        &self.0.as_ref()[HEADER_LEN..self.header_len()]
+    }
+
+    /// The payload: all that follows the header.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        &self.0.as_ref()[self.header_len()..]
+    }
+
+    /// Does the checksum belong to this whole segment between these addresses?
+    #[inline]
+    pub fn is_checksum_right(&self, src: Ipv4Addr, dst: Ipv4Addr) -> bool {
+        self.sum(src, dst) == 0xffff
+    }
+
+    fn sum(&self, src: Ipv4Addr, dst: Ipv4Addr) -> u16 {
+        let bytes = self.0.as_ref();
+        let pseudo_header = checksum::pseudo_header(src, dst, ipv4::TCP, bytes.len() as u16);
+        checksum::add(pseudo_header, checksum::sum(bytes))
+    }
+}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
+    /// Sets the source port.
+    #[inline]
+    pub fn set_src_port(&mut self, port: u16) {
+        write_u16(self.0.as_mut(), field::SRC_PORT, port);
+    }
+
+    /// Sets the destination port.
+    #[inline]
+    pub fn set_dst_port(&mut self, port: u16) {
+        write_u16(self.0.as_mut(), field::DST_PORT, port);
+    }
+
+    /// Sets the sequence number.
+    #[inline]
+    pub fn set_seq(&mut self, seq: u32) {
+        write_u32(self.0.as_mut(), field::SEQ, seq);
+    }
+
+    /// Sets the acknowledgment number.
+    #[inline]
+    pub fn set_ack(&mut self, ack: u32) {
+        write_u32(self.0.as_mut(), field::ACK, ack);
+    }
+
+    /// Sets the octets of header and options, a multiple of 4; clears the reserved bits.
+    #[inline]
+    pub fn set_header_len(&mut self, header_len: usize) {
+        self.0.as_mut()[field::DATA_OFFSET] = ((header_len / 4) as u8) << 4;
+    }
+
+    /// Sets the control bits.
+    #[inline]
+    pub fn set_flags(&mut self, flags: Flags) {
+        self.0.as_mut()[field::FLAGS] = flags.0;
+    }
+
+    /// Sets the window.
+    #[inline]
+    pub fn set_window(&mut self, window: u16) {
+        write_u16(self.0.as_mut(), field::WINDOW, window);
+    }
+
+    /// Sets the checksum.
+    #[inline]
+    pub fn set_checksum(&mut self, checksum: u16) {
+        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
+    }
+
+    /// The options.
+    #[inline]
+    pub fn options_mut(&mut self) -> &mut [u8] {
+        let header_len = self.header_len();
+        &mut self.0.as_mut()[HEADER_LEN..header_len]
+    }
+
+    /// Computes the checksum anew.
+    #[inline]
+    pub fn fill_checksum(&mut self, src: Ipv4Addr, dst: Ipv4Addr) {
+        self.set_checksum(0);
+        self.set_checksum(!self.sum(src, dst));
+    }
+
+    /// Updates the checksum for words that were replaced.
+    #[inline]
+    pub fn apply(&mut self, delta: Delta) {
+        self.set_checksum(delta.apply(self.checksum()));
+    }
+}
+
+mod field {
+    pub(super) const SRC_PORT: usize = 0;
+    pub(super) const DST_PORT: usize = 2;
+    pub(super) const SEQ: usize = 4;
+    pub(super) const ACK: usize = 8;
+    pub(super) const DATA_OFFSET: usize = 12;
+    pub(super) const FLAGS: usize = 13;
+    pub(super) const WINDOW: usize = 14;
+    pub(super) const CHECKSUM: usize = 16;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SRC: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+    const DST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+    const PACKET: [u8; 28] =
+        *b"\xbf\x00\x00\x50\x01\x23\x45\x67\x89\xab\xcd\xef\x60\x35\x01\x23\x01\xb6\x02\x01\
+        \x03\x03\x0c\x01\xaa\x00\x00\xff";
+
+    #[test]
+    fn reads_every_field() {
+        let packet = Packet::new_checked(PACKET).unwrap();
+        assert_eq!((packet.src_port(), packet.dst_port()), (48896, 80));
+        assert_eq!((packet.seq(), packet.ack()), (0x0123_4567, 0x89ab_cdef));
+        assert_eq!((packet.header_len(), packet.window(), packet.checksum()), (24, 0x0123, 0x01b6));
+        assert_eq!(packet.flags(), Flags::FIN | Flags::RST | Flags::ACK | Flags::URG);
+        assert!(
+            packet.flags().contains(Flags::ACK | Flags::FIN)
+                && !packet.flags().contains(Flags::ACK | Flags::SYN)
+        );
+        assert!(packet.flags().intersects(Flags::SYN | Flags::RST) && !packet.flags().intersects(Flags::SYN));
+        assert_eq!(
+            (packet.options(), packet.payload()),
+            (&b"\x03\x03\x0c\x01"[..], &b"\xaa\x00\x00\xff"[..])
+        );
+        assert!(packet.is_checksum_right(SRC, DST));
+        assert!(!packet.is_checksum_right(SRC, SRC));
+    }
+
+    #[test]
+    fn writes_every_field() {
+        let mut packet = Packet::new_unchecked([0; 28]);
+        packet.set_src_port(48896);
+        packet.set_dst_port(80);
+        packet.set_seq(0x0123_4567);
+        packet.set_ack(0x89ab_cdef);
+        packet.set_header_len(24);
+        packet.set_flags(Flags::FIN | Flags::RST | Flags::ACK | Flags::URG);
+        packet.set_window(0x0123);
+        packet.0[18..20].copy_from_slice(&[2, 1]);
+        packet.options_mut().copy_from_slice(b"\x03\x03\x0c\x01");
+        packet.0[24..].copy_from_slice(b"\xaa\x00\x00\xff");
+        packet.fill_checksum(SRC, DST);
+        assert_eq!(packet.0, PACKET);
+    }
+
+    #[test]
+    fn checks_the_data_offset() {
+        for (offset, expected) in
+            [(4, Some(Error::TcpDataOffset)), (5, None), (7, None), (8, Some(Error::TcpDataOffset))]
+        {
+            let mut bytes = PACKET;
+            bytes[12] = offset << 4;
+            assert_eq!(Packet::new_checked(bytes).err(), expected, "{offset}");
+        }
+        assert_eq!(Packet::new_checked(&PACKET[..19]).err(), Some(Error::Truncated));
+    }
+}
