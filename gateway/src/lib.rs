@@ -1,4 +1,6 @@
 //! A NAT gateway on DPDK poll-mode drivers.
 
+pub mod counters;
+pub mod filter;
 pub mod nat;
 pub mod wire;

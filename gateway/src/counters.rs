@@ -1,0 +1,293 @@
+//! Counters that cross threads: a worker adds to plain `u64`s of its own and publishes them between bursts;
+//! management reads the published copy in place, without asking the worker.
+//!
+//! Invariants: a [`Published`] has one writer. Each word is read whole, but two words of one read may come from two
+//! publications, so sums over words (received = transmitted + dropped + consumed + handed over) hold exactly only
+//! while the worker is at rest.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::nat::{self, Protocol};
+
+/// How many interfaces a worker counts for.
+pub const MAX_INTERFACES: usize = 8;
+
+/// A struct of `u64`s that one thread writes and any thread reads.
+///
+/// It lies on lines of its own (128 bytes: two cache lines, which adjacent-line prefetch fetches as one), so that
+/// nobody else's writes disturb the worker.
+pub struct Published<T> {
+    lines: Box<[Line]>,
+    /// Owns no `T`: it only copies them in and out.
+    value: PhantomData<fn() -> T>,
+}
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Line([AtomicU64; WORDS_PER_LINE]);
+
+const WORDS_PER_LINE: usize = 16;
+
+impl<T: Pod> Published<T> {
+    const WORDS: usize = {
+        assert!(align_of::<T>() == align_of::<u64>() && size_of::<T>().is_multiple_of(size_of::<u64>()));
+        size_of::<T>() / size_of::<u64>()
+    };
+
+    /// A copy that reads as zero.
+    pub fn new() -> Published<T> {
+        let lines = (0..Self::WORDS.div_ceil(WORDS_PER_LINE)).map(|_| Line::default()).collect();
+        Published { lines, value: PhantomData }
+    }
+
+    /// Replaces the published value. Only the owner calls this.
+    ///
+    /// Words that have not changed are not written: their lines stay shared with a reader that polls.
+    pub fn publish(&self, value: &T) {
+        let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(value));
+        for (published, &word) in self.words().zip(words) {
+            if published.load(Ordering::Relaxed) != word {
+                published.store(word, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The value published last, word by word.
+    pub fn read(&self) -> T {
+        let mut value = T::zeroed();
+        let words: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut value));
+        for (word, published) in words.iter_mut().zip(self.words()) {
+            *word = published.load(Ordering::Relaxed);
+        }
+        value
+    }
+
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.lines.iter().flat_map(|line| &line.0)
+    }
+}
+
+impl<T: Pod> Default for Published<T> {
+    fn default() -> Published<T> {
+        Published::new()
+    }
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for Published<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Published").field(&self.read()).finish()
+    }
+}
+
+/// Everything that one worker counts. Gauges are marked; the rest only grow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct WorkerCounters {
+    /// The engine's.
+    pub nat: nat::Counters,
+    /// By interface, in the order of the configuration.
+    pub interfaces: [InterfaceCounters; MAX_INTERFACES],
+    /// Packets that ended in the gateway itself: ARP, pings of own addresses.
+    pub consumed: u64,
+    /// Packets handed to and taken from other workers.
+    pub handoff: HandoffCounters,
+    /// Rounds of the worker's loop.
+    pub polls: u64,
+    /// Rounds that found no packet.
+    pub empty_polls: u64,
+    /// TSC cycles spent in rounds that found packets.
+    pub busy_cycles: u64,
+    /// Packets a burst, of the bursts that held any.
+    pub burst_size: BurstSizes,
+    /// Gauge: packets that wait for their next hop's address.
+    pub held: u64,
+}
+
+impl Default for WorkerCounters {
+    fn default() -> WorkerCounters {
+        Zeroable::zeroed()
+    }
+}
+
+/// Packets and bytes (Ethernet frame without FCS) through one interface.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct InterfaceCounters {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets that the port took for transmission.
+    pub tx_packets: u64,
+    /// Bytes that the port took for transmission.
+    pub tx_bytes: u64,
+}
+
+/// Packets between workers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct HandoffCounters {
+    /// Put on another worker's ring.
+    pub sent: u64,
+    /// Taken from the own rings.
+    pub received: u64,
+    /// Dropped because the ring was full; also counted as drop reason `handoff-full`.
+    pub full: u64,
+}
+
+/// Histogram of burst sizes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BurstSizes {
+    /// Bursts by the first of [`BurstSizes::BOUNDS`] that is not below their size; not cumulative.
+    pub buckets: [u64; BurstSizes::BOUNDS.len()],
+    /// Packets in all bursts.
+    pub sum: u64,
+    /// Bursts.
+    pub count: u64,
+}
+
+impl BurstSizes {
+    /// Upper bounds of the buckets, packets.
+    pub const BOUNDS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+
+    /// Counts a burst of `size` packets; one above the last bound counts in `sum` and `count` alone.
+    pub fn record(&mut self, size: u64) {
+        let bucket = size.max(1).next_power_of_two().trailing_zeros() as usize;
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            *bucket += 1;
+        }
+        self.sum += size;
+        self.count += 1;
+    }
+}
+
+/// What one worker counts for one pool.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct PoolCounters {
+    /// Gauges, by [`Protocol`].
+    pub ports: [PoolPorts; Protocol::COUNT],
+    /// Ports refused, by [`PortFailure`].
+    pub failures: [u64; PortFailure::COUNT],
+}
+
+impl PoolCounters {
+    /// The sum over the workers that share the pool.
+    pub fn sum<'a>(workers: impl IntoIterator<Item = &'a PoolCounters>) -> PoolCounters {
+        let mut sum = PoolCounters::zeroed();
+        for worker in workers {
+            let from: &[u64] = bytemuck::cast_slice(std::slice::from_ref(worker));
+            let into: &mut [u64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut sum));
+            into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+        }
+        sum
+    }
+}
+
+/// A worker's share of a pool, for one protocol, in ports (ICMP: query identifiers).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct PoolPorts {
+    /// Ports of mappings.
+    pub used: u64,
+    /// Freed ports that rest before anyone gets them again (RFC 6888 REQ-8).
+    pub held: u64,
+    /// Ports in all: used, held and free.
+    pub total: u64,
+}
+
+/// Why a pool gave no port: `natgw_port_allocation_failures_total{reason}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PortFailure {
+    /// None is free for this subscriber.
+    Exhausted = 0,
+    /// The subscriber holds as many as it may.
+    SubscriberLimit = 1,
+}
+
+impl PortFailure {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+    /// Every one, in counter order.
+    pub const ALL: [PortFailure; Self::COUNT] = [PortFailure::Exhausted, PortFailure::SubscriberLimit];
+
+    /// The label used in metrics and listings; the same word as the drop reason's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PortFailure::Exhausted => "ports-exhausted",
+            PortFailure::SubscriberLimit => "subscriber-ports",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_read() {
+        let published = Published::<WorkerCounters>::new();
+        assert_eq!(published.read(), WorkerCounters::default());
+        let mut counters = WorkerCounters { polls: 7, held: u64::MAX, ..Default::default() };
+        counters.nat.translated[1][2] = 9;
+        counters.interfaces[MAX_INTERFACES - 1].tx_bytes = 11;
+        published.publish(&counters);
+        assert_eq!(published.read(), counters);
+    }
+
+    #[test]
+    fn starts_on_a_line_of_its_own() {
+        let published = Published::<u64>::new();
+        assert_eq!(published.lines.as_ptr().addr() % 128, 0);
+        assert_eq!(size_of_val(&*published.lines), 128);
+    }
+
+    #[test]
+    fn words_are_never_torn_and_never_go_back() {
+        let published = Published::<[u64; 40]>::new();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..20_000_u64 {
+                    published.publish(&[n << 32 | n; 40]);
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut last = [0; 40];
+            while !done.load(Ordering::Acquire) {
+                let now = published.read();
+                for (now, last) in now.iter().zip(&last) {
+                    assert_eq!(now >> 32, now & 0xffff_ffff);
+                    assert!(now >= last);
+                }
+                last = now;
+            }
+        });
+    }
+
+    #[test]
+    fn a_burst_counts_in_one_bucket() {
+        let mut sizes = BurstSizes::default();
+        [1, 2, 3, 4, 5, 16, 17, 32, 33].into_iter().for_each(|size| sizes.record(size));
+        assert_eq!(sizes.buckets, [1, 1, 2, 1, 1, 2]);
+        assert_eq!((sizes.sum, sizes.count), (113, 9));
+    }
+
+    #[test]
+    fn pool_counters_add_up_over_workers() {
+        let mut one = PoolCounters::default();
+        one.ports[1] = PoolPorts { used: 1, held: 2, total: 3 };
+        one.failures[PortFailure::SubscriberLimit as usize] = 4;
+        let sum = PoolCounters::sum([&one, &one]);
+        assert_eq!(sum.ports[1], PoolPorts { used: 2, held: 4, total: 6 });
+        assert_eq!(sum.failures, [0, 8]);
+    }
+}
