@@ -2,5 +2,6 @@
 
 pub mod counters;
 pub mod filter;
+pub mod management;
 pub mod nat;
 pub mod wire;

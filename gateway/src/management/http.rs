@@ -1,0 +1,209 @@
+//! The routes.
+//!
+//! The thread that runs them never blocks: whatever asks the gateway runs on a thread of the blocking pool, with a
+//! deadline. Listings that wait for workers may hold [`LISTINGS_MAX`] of those threads, so that however slow they
+//! are, `/metrics` and `/readyz` still find one.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as UrlQuery, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::metrics::{self, Metrics};
+use super::snapshot::{Drops, InterfaceStatus, Page, Query, Status};
+use super::{Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
+use crate::filter::{Cursor, Filter};
+use crate::nat::Protocol;
+
+/// Threads of the blocking pool.
+pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + 4;
+
+/// Listings at once; more wait for their turn until [`LISTING_TIMEOUT`].
+const LISTINGS_MAX: usize = 2;
+
+/// After this long the gateway's answer is no longer waited for. Above [`LISTING_TIMEOUT`], so that the gateway's
+/// own reason is heard.
+const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(Duration::from_millis(500));
+
+/// What every handler has at hand.
+#[derive(Clone)]
+struct App {
+    gateway: Arc<dyn Gateway>,
+    metrics: Metrics,
+    listings: Arc<Semaphore>,
+}
+
+/// All routes of `gateway`.
+pub(super) fn router(gateway: Arc<dyn Gateway>) -> Result<Router, prometheus::Error> {
+    let metrics = Metrics::new(Arc::clone(&gateway))?;
+    let api = Router::new()
+        .route("/status", show(Status::of))
+        .route("/interfaces", show(InterfaceStatus::all))
+        .route("/neighbors", show(|gateway| gateway.neighbors()))
+        .route("/routes", show(|gateway| gateway.routes()))
+        .route("/pools", show(|gateway| gateway.pools()))
+        .route("/forwards", show(|gateway| gateway.forwards()))
+        .route("/counters", show(metrics::counters))
+        .route("/drops", show(|gateway| Drops::of(&gateway.workers())))
+        .route("/config", show(|gateway| gateway.config()))
+        .route("/subscribers", get(subscribers))
+        .route("/mappings", list(|gateway, query| gateway.mappings(query)))
+        .route("/sessions", list(|gateway, query| gateway.sessions(query)));
+    Ok(Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .nest("/api/v1", api)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(App { gateway, metrics, listings: Arc::new(Semaphore::new(LISTINGS_MAX)) }))
+}
+
+impl App {
+    /// Asks the gateway on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let app = self.clone();
+        let answer = tokio::task::spawn_blocking(move || question(&app));
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panicked)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, panicked.to_string())),
+            Err(_) => Err(busy()),
+        }
+    }
+
+    /// Asks the gateway for what the workers must be asked for.
+    async fn ask_workers<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Gateway) -> Result<T, Unavailable> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = tokio::time::timeout(LISTING_TIMEOUT, Arc::clone(&self.listings).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(busy()) };
+        self.ask(move |app| {
+            // Given back when the question is answered, not when its caller stops waiting.
+            let _permit = permit;
+            Ok(question(&*app.gateway)?)
+        })
+        .await
+    }
+}
+
+/// A route that shows what is at hand.
+fn show<T: Serialize + Send + 'static>(read: fn(&dyn Gateway) -> T) -> MethodRouter<App> {
+    get(async move |State(app): State<App>| app.ask(move |app| Ok(read(&*app.gateway))).await.map(Json))
+}
+
+/// A route that lists a table in pages.
+fn list<T: Serialize + Send + 'static>(
+    read: fn(&dyn Gateway, &Query) -> Result<Page<T>, Unavailable>,
+) -> MethodRouter<App> {
+    get(async move |State(app): State<App>, parameters: Parameters<ListParameters>| {
+        let query = parameters?.0.query()?;
+        app.ask_workers(move |gateway| read(gateway, &query)).await.map(Json)
+    })
+}
+
+type Parameters<T> = Result<UrlQuery<T>, QueryRejection>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParameters {
+    inside: Option<Ipv4Addr>,
+    outside: Option<Ipv4Addr>,
+    remote: Option<Ipv4Addr>,
+    protocol: Option<Protocol>,
+    port: Option<u16>,
+    limit: Option<usize>,
+    cursor: Option<Cursor>,
+}
+
+impl ListParameters {
+    fn query(self) -> Result<Query, Problem> {
+        let filter = Filter {
+            inside: self.inside,
+            outside: self.outside,
+            remote: self.remote,
+            protocol: self.protocol,
+            port: self.port,
+        };
+        Ok(Query { filter, limit: rows(self.limit)?, cursor: self.cursor })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopParameters {
+    top: Option<usize>,
+}
+
+/// How many rows to give, from what was asked for.
+fn rows(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked.unwrap_or(Query::LIMIT_DEFAULT) {
+        rows @ 1..=Query::LIMIT_MAX => Ok(rows),
+        rows => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("{rows} rows asked for; 1 to {} are given", Query::LIMIT_MAX),
+        )),
+    }
+}
+
+async fn subscribers(
+    State(app): State<App>,
+    parameters: Parameters<TopParameters>,
+) -> Result<impl IntoResponse, Problem> {
+    let top = rows(parameters?.0.top)?;
+    app.ask_workers(move |gateway| gateway.subscribers(top)).await.map(Json)
+}
+
+async fn index(State(app): State<App>) -> Result<Response, Problem> {
+    app.ask(|app| Ok(page::render(&*app.gateway))).await.map(|page| {
+        let headers =
+            [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CONTENT_SECURITY_POLICY, page::POLICY)];
+        (headers, page).into_response()
+    })
+}
+
+async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
+    let text = |app: &App| {
+        app.metrics.text().map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    };
+    app.ask(text).await.map(|text| ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn readyz(State(app): State<App>) -> Result<Response, Problem> {
+    let readiness = app.ask(|app| Ok(app.gateway.readiness())).await?;
+    if readiness.ready {
+        Ok(Json(readiness).into_response())
+    } else {
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, readiness.reasons.join("; ")))
+    }
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("nothing is at {}", uri.path()))
+}
+
+async fn method_not_allowed(uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can only be read", uri.path()))
+}
+
+fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the gateway did not answer in time; try again")
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}

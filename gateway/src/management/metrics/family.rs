@@ -1,0 +1,119 @@
+//! The metrics by name: what each counts, its type and its labels. The names are a contract.
+
+use prometheus::proto::MetricType::{self, COUNTER, GAUGE, HISTOGRAM};
+
+/// The prefix of every name.
+pub const PREFIX: &str = "natgw_";
+
+/// One metric.
+#[derive(Debug)]
+pub struct Family {
+    /// Name without [`PREFIX`].
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricType,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// What it says, one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($name:ident: $kind:ident $text:literal $labels:expr, $help:literal;)*) => {
+        $(pub(super) const $name: Family =
+            Family { name: $text, kind: $kind, labels: &$labels, help: $help };)*
+
+        /// Every metric, by group.
+        pub const ALL: &[Family] = &[$($name),*];
+    };
+}
+
+families! {
+    // Traffic.
+    PACKETS: COUNTER "packets_total" ["interface", "direction", "worker"],
+        "Packets that workers received and transmitted.";
+    BYTES: COUNTER "bytes_total" ["interface", "direction", "worker"],
+        "Bytes of Ethernet frames that workers received and transmitted.";
+    TRANSLATED: COUNTER "translated_packets_total" ["direction", "protocol", "worker"],
+        "Packets translated.";
+    DROPPED: COUNTER "dropped_packets_total" ["reason", "direction", "worker"],
+        "Packets dropped.";
+    CONSUMED: COUNTER "consumed_packets_total" ["worker"],
+        "Packets that ended in the gateway itself.";
+    HELD: GAUGE "held_packets" ["worker"],
+        "Packets that wait for the address of their next hop.";
+
+    // Sessions.
+    SESSIONS: GAUGE "sessions" ["protocol", "worker"],
+        "Live sessions.";
+    SESSIONS_LIMIT: GAUGE "sessions_limit" [],
+        "Sessions that fit.";
+    SESSIONS_CREATED: COUNTER "sessions_created_total" [],
+        "Sessions made.";
+    SESSIONS_DELETED: COUNTER "sessions_deleted_total" ["reason"],
+        "Sessions ended.";
+    SESSION_FAILURES: COUNTER "session_failures_total" ["reason"],
+        "Sessions that could not be made.";
+    MAPPINGS: GAUGE "mappings" [],
+        "Mappings in use, and permanent ones.";
+    SUBSCRIBERS: GAUGE "subscribers" [],
+        "Subscribers with at least one mapping.";
+
+    // Ports.
+    POOL_PORTS_USED: GAUGE "pool_ports_used" ["pool", "protocol"],
+        "Ports of mappings.";
+    POOL_PORTS_HELD: GAUGE "pool_ports_held" ["pool", "protocol"],
+        "Freed ports that rest before anyone gets them again.";
+    POOL_PORTS: GAUGE "pool_ports" ["pool", "protocol"],
+        "Ports in all: used, held and free.";
+    POOL_ADDRESSES: GAUGE "pool_addresses" ["pool"],
+        "Outside addresses.";
+    PORT_FAILURES: COUNTER "port_allocation_failures_total" ["pool", "reason"],
+        "Ports asked for and not given.";
+
+    // Protocols.
+    ICMP_GENERATED: COUNTER "icmp_generated_total" ["type"],
+        "ICMP messages that the gateway made itself.";
+    ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
+        "ICMP errors translated.";
+    FRAGMENTS: COUNTER "fragments_total" ["event"],
+        "Fragments.";
+    HAIRPINNED: COUNTER "hairpinned_packets_total" [],
+        "Packets between two inside hosts by way of an outside endpoint.";
+
+    // Workers and hardware.
+    BUSY_CYCLES: COUNTER "worker_busy_cycles_total" ["worker"],
+        "TSC cycles of rounds that found packets.";
+    POLLS: COUNTER "worker_polls_total" ["worker"],
+        "Rounds of the worker's loop.";
+    EMPTY_POLLS: COUNTER "worker_empty_polls_total" ["worker"],
+        "Rounds that found no packet.";
+    BURST_SIZE: HISTOGRAM "worker_burst_size" ["worker"],
+        "Packets a burst, of the bursts that held any.";
+    HANDOFF: COUNTER "handoff_packets_total" ["event", "worker"],
+        "Packets between workers; full: dropped because the ring was full.";
+    NIC_PACKETS: COUNTER "nic_packets_total" ["interface", "direction"],
+        "Packets by the port's own count.";
+    NIC_BYTES: COUNTER "nic_bytes_total" ["interface", "direction"],
+        "Bytes by the port's own count.";
+    NIC_MISSED: COUNTER "nic_missed_total" ["interface"],
+        "Packets lost because the receive queues were full.";
+    NIC_ERRORS: COUNTER "nic_errors_total" ["interface", "direction"],
+        "Broken packets received, and packets that could not be transmitted.";
+    NIC_NO_BUFFER: COUNTER "nic_no_buffer_total" ["interface"],
+        "Receive buffers that could not be had.";
+    LINK_UP: GAUGE "link_up" ["interface"],
+        "1 while the link has carrier.";
+    MEMPOOL: GAUGE "mempool_buffers" ["pool", "state"],
+        "Packet buffers.";
+
+    // Control.
+    CONFIG_GENERATION: GAUGE "config_generation" [],
+        "Configurations that have come into force, the first counted.";
+    CONFIG_RELOADS: COUNTER "config_reloads_total" ["result"],
+        "Requests to reload the configuration.";
+    UPTIME: GAUGE "uptime_seconds" [],
+        "Time since the workers started.";
+    BUILD_INFO: GAUGE "build_info" ["version", "dpdk"],
+        "Always 1; the labels say what runs.";
+}

@@ -1,0 +1,74 @@
+//! What the gateway shows of itself: an HTTP API, Prometheus metrics and a page for people, over TCP and a unix
+//! socket.
+//!
+//! It owns one thread. What it shows comes from a [`Gateway`], which whoever starts the gateway implements. No call
+//! of the server's ever waits on the packet path: counters are read in place ([`crate::counters::Published`]), and
+//! listings ask the workers for bounded pages and give up after [`LISTING_TIMEOUT`].
+
+mod error;
+mod http;
+pub mod metrics;
+mod page;
+mod server;
+pub mod snapshot;
+mod socket;
+
+use std::time::Duration;
+
+pub use error::{Problem, Unavailable};
+pub use server::{BindError, Handle, Server};
+use snapshot::{
+    About, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness, Route, Session,
+    Subscriber, WorkerSnapshot,
+};
+
+/// How long a listing may wait for the workers before its caller is told to come again.
+pub const LISTING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running gateway, seen from outside.
+///
+/// Any thread calls, several at once. Every method returns within [`LISTING_TIMEOUT`]; those that return a plain
+/// value take what is at hand and don't wait for a worker.
+pub trait Gateway: Send + Sync {
+    /// What is running, and since when.
+    fn about(&self) -> About;
+
+    /// Whether traffic passes: workers polling, links up, gateway resolved.
+    fn readiness(&self) -> Readiness;
+
+    /// The configuration in force, with defaults filled in.
+    fn config(&self) -> serde_json::Value;
+
+    /// The interfaces, in the order of the configuration.
+    fn interfaces(&self) -> Vec<Interface>;
+
+    /// Link and hardware counters, in the order of [`Gateway::interfaces`].
+    fn nics(&self) -> Vec<Nic>;
+
+    /// Packet buffer pools.
+    fn mempools(&self) -> Vec<Mempool>;
+
+    /// Neighbours known or being resolved (RFC 826).
+    fn neighbors(&self) -> Vec<Neighbor>;
+
+    /// Connected prefixes and static routes, longest prefix first.
+    fn routes(&self) -> Vec<Route>;
+
+    /// Pools with their use, in the order of the configuration.
+    fn pools(&self) -> Vec<Pool>;
+
+    /// Port forwards and 1:1 mappings.
+    fn forwards(&self) -> Vec<Forward>;
+
+    /// What each worker has counted, in the order of their numbers.
+    fn workers(&self) -> Vec<WorkerSnapshot>;
+
+    /// The `top` subscribers with the most sessions, most first.
+    fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable>;
+
+    /// One page of mappings.
+    fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable>;
+
+    /// One page of sessions.
+    fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable>;
+}

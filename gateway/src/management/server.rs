@@ -1,0 +1,243 @@
+//! Listeners and connections: one thread, a bounded number of connections, each with a deadline.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use super::socket::{self, SocketFile};
+use super::{Gateway, http};
+
+/// Connections at once, for each listener of its own: a crowd on TCP does not lock the operator out.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take to send a request's head; also how long a connection may lie idle.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest request head, bytes.
+const HEADER_SIZE_MAX: usize = 16 * 1024;
+/// After this long a connection ends with the response it is at.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may take to end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause after a failed accept (no file descriptor free).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the server could not be set up; says which configuration key is concerned.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The TCP address cannot be listened on.
+    #[error("management.listen {address}: {}", reason(.source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The unix socket cannot be listened on.
+    #[error("management.socket {path}: {}", reason(.source))]
+    Socket {
+        /// Its path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread's runtime cannot be made.
+    #[error("management: {}", reason(.0))]
+    Runtime(#[source] io::Error),
+}
+
+/// The operating system's words without their number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// A server whose listeners are bound, so that nothing about them fails later, and that answers nothing yet.
+#[derive(Debug)]
+pub struct Server {
+    runtime: Runtime,
+    tcp: Option<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+impl Server {
+    /// Listens on `listen` and on the unix socket `socket`, where given.
+    pub fn bind(listen: Option<SocketAddr>, socket: Option<&Path>) -> Result<Server, BindError> {
+        let bind = |address: SocketAddr| {
+            let bound = TcpListener::bind(address).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            bound.map_err(|source| BindError::Listen { address, source })
+        };
+        let tcp = listen.map(bind).transpose()?;
+        let listen = |path: &Path| {
+            let bound = socket::listen(path).and_then(|(listener, file)| {
+                listener.set_nonblocking(true)?;
+                Ok((listener, file))
+            });
+            bound.map_err(|source| BindError::Socket { path: path.display().to_string(), source })
+        };
+        let unix = socket.map(listen).transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(http::BLOCKING_THREADS)
+            .thread_name("management ask")
+            .build()
+            .map_err(BindError::Runtime)?;
+        Ok(Server { runtime, tcp, unix })
+    }
+
+    /// The TCP address listened on, with the port that the system chose where none was given.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Starts the thread that answers for `gateway`.
+    pub fn spawn(self, gateway: Arc<dyn Gateway>) -> io::Result<Handle> {
+        let router = http::router(gateway).map_err(io::Error::other)?;
+        let (stop, stopped) = watch::channel(());
+        let thread = thread::Builder::new().name("management http".into()).spawn(move || {
+            let Server { runtime, tcp, unix } = self;
+            let (unix, _file) = unix.unzip();
+            if let Err(error) = runtime.block_on(serve(router, tcp, unix, stopped)) {
+                tracing::error!(%error, "the management server ends");
+            }
+            runtime.shutdown_timeout(CLOSE_TIMEOUT);
+        })?;
+        Ok(Handle { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// A server that answers; stops when dropped.
+#[derive(Debug)]
+pub struct Handle {
+    stop: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Lets requests under way finish for a moment, closes all connections, removes the unix socket and joins the
+    /// thread.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the management server's thread panicked");
+        }
+    }
+}
+
+/// Serves until the sender of `stopped` is gone.
+async fn serve(
+    router: Router,
+    tcp: Option<TcpListener>,
+    unix: Option<UnixListener>,
+    stopped: watch::Receiver<()>,
+) -> io::Result<()> {
+    let tcp = tcp.map(tokio::net::TcpListener::from_std).transpose()?;
+    let unix = unix.map(tokio::net::UnixListener::from_std).transpose()?;
+    let over_tcp = async {
+        if let Some(listener) = &tcp {
+            accept(async || Ok(listener.accept().await?.0), &router, &stopped).await;
+        }
+    };
+    let over_unix = async {
+        if let Some(listener) = &unix {
+            accept(async || Ok(listener.accept().await?.0), &router, &stopped).await;
+        }
+    };
+    tokio::join!(over_tcp, over_unix);
+    Ok(())
+}
+
+/// Takes connections from one listener; returns when the last of them has ended after the stop.
+async fn accept<S>(next: impl AsyncFn() -> io::Result<S>, router: &Router, stopped: &watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let accepting = async {
+        // The semaphore is never closed.
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+            match next().await {
+                Ok(stream) => {
+                    let connection = connection(stream, router.clone(), stopped.clone());
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a management connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop(stopped.clone()) => {}
+    }
+    let _all_ended = slots.acquire_many(CONNECTIONS_MAX as u32).await;
+}
+
+async fn connection<S>(stream: S, router: Router, stopped: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_SIZE_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // How a connection ended concerns its client alone.
+        _ = connection.as_mut() => return,
+        () = stop(stopped) => {}
+        () = sleep(CONNECTION_TIME_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(CLOSE_TIMEOUT, connection).await;
+}
+
+async fn stop(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_named_with_its_key() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = Server::bind(Some(address), None).unwrap_err();
+        assert_eq!(error.to_string(), format!("management.listen {address}: Address already in use"));
+    }
+
+    #[test]
+    fn a_socket_path_that_cannot_be_is_named_with_its_key() {
+        let error = Server::bind(None, Some(Path::new("/proc/none/control.sock"))).unwrap_err();
+        assert_eq!(error.to_string(), "management.socket /proc/none/control.sock: No such file or directory");
+    }
+}

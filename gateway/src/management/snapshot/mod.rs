@@ -1,0 +1,16 @@
+//! The shapes of the API's answers. The server writes them and `natctl` reads them; field names are a contract.
+//!
+//! An endpoint is written `address:port`; for ICMP the query identifier stands in the port's place. Units stand at
+//! the end of a name: `_s` seconds, `_mbps` megabits a second, `_bytes` bytes.
+
+mod count;
+mod interface;
+mod pool;
+mod status;
+mod table;
+
+pub use count::{Counter, Counters, Drop, Drops};
+pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
+pub use pool::{Pool, PoolFailures, PoolUsage};
+pub use status::{About, Readiness, Reloads, Status, WorkerSnapshot, WorkerStatus};
+pub use table::{Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};

@@ -1,0 +1,129 @@
+//! Pools: settings and use.
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::counters::{PoolCounters, PoolPorts, PortFailure};
+use crate::nat::{self, Filtering, MappingMode, Protocol};
+
+/// An outside address pool with its use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, as ranges.
+    pub addresses: Vec<String>,
+    /// How many addresses these are.
+    pub address_count: u64,
+    /// Ports that it hands out, `first-last`.
+    pub ports: String,
+    /// RFC 4787 section 4.1: `endpoint-independent` or `address-and-port-dependent`.
+    pub mapping: Cow<'static, str>,
+    /// RFC 4787 section 5: `endpoint-independent`, `address-dependent` or `address-and-port-dependent`.
+    pub filtering: Cow<'static, str>,
+    /// Use, by protocol.
+    pub usage: Vec<PoolUsage>,
+    /// Ports refused.
+    pub failures: Vec<PoolFailures>,
+}
+
+/// Use of a pool for one protocol, in ports (ICMP: query identifiers) over all its addresses.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PoolUsage {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Ports of mappings.
+    pub used: u64,
+    /// Freed ports that rest.
+    pub held: u64,
+    /// Used, held and free ports.
+    pub total: u64,
+}
+
+/// How often a pool refused a port for one reason.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolFailures {
+    /// Why, by [`PortFailure::name`].
+    pub reason: Cow<'static, str>,
+    /// How often.
+    pub count: u64,
+}
+
+impl Pool {
+    /// A pool as configured, with what its workers counted ([`PoolCounters::sum`]).
+    pub fn of(pool: &nat::Pool, counters: &PoolCounters) -> Pool {
+        let usage = |(&protocol, ports): (&Protocol, &PoolPorts)| PoolUsage {
+            protocol,
+            used: ports.used,
+            held: ports.held,
+            total: ports.total,
+        };
+        let failures =
+            |(reason, &count): (&PortFailure, &u64)| PoolFailures { reason: reason.name().into(), count };
+        Pool {
+            name: pool.name.clone(),
+            addresses: ranges(&pool.addresses),
+            address_count: pool.addresses.len() as u64,
+            ports: format!("{}-{}", pool.ports.start(), pool.ports.end()),
+            mapping: match pool.mapping {
+                MappingMode::EndpointIndependent => "endpoint-independent".into(),
+                MappingMode::AddressAndPortDependent => "address-and-port-dependent".into(),
+            },
+            filtering: match pool.filtering {
+                Filtering::EndpointIndependent => "endpoint-independent".into(),
+                Filtering::AddressDependent => "address-dependent".into(),
+                Filtering::AddressAndPortDependent => "address-and-port-dependent".into(),
+            },
+            usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
+            failures: PortFailure::ALL.iter().zip(&counters.failures).map(failures).collect(),
+        }
+    }
+}
+
+/// Writes runs of neighbouring addresses as `first-last`.
+fn ranges(addresses: &[Ipv4Addr]) -> Vec<String> {
+    let follows = |a: &Ipv4Addr, b: &Ipv4Addr| a.to_bits().checked_add(1) == Some(b.to_bits());
+    let text = |run: &[Ipv4Addr]| match run {
+        [one] => one.to_string(),
+        run => format!("{}-{}", run[0], run[run.len() - 1]),
+    };
+    addresses.chunk_by(follows).map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_addresses_make_a_range() {
+        let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.0", "255.255.255.255", "0.0.0.0"];
+        let addresses: Vec<Ipv4Addr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(ranges(&addresses), ["10.0.0.1-10.0.0.3", "10.0.1.0", "255.255.255.255", "0.0.0.0"]);
+        assert!(ranges(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_pool_shows_its_settings_and_use() {
+        let pool = nat::Pool {
+            name: "main".into(),
+            addresses: vec![Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)],
+            ports: 1024..=65535,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::AddressDependent,
+        };
+        let mut counters = PoolCounters::default();
+        counters.ports[Protocol::Tcp as usize].used = 5;
+        counters.failures[PortFailure::Exhausted as usize] = 6;
+        let json = serde_json::to_value(Pool::of(&pool, &counters)).unwrap();
+        assert_eq!(json["addresses"][0], "203.0.113.10-203.0.113.11");
+        assert_eq!(json["address_count"], 2);
+        assert_eq!(json["ports"], "1024-65535");
+        assert_eq!(json["filtering"], "address-dependent");
+        assert_eq!(json["usage"][1]["protocol"], "tcp");
+        assert_eq!(json["usage"][1]["used"], 5);
+        assert_eq!(json["failures"][0]["reason"], "ports-exhausted");
+        assert_eq!(json["failures"][0]["count"], 6);
+    }
+}

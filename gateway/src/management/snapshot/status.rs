@@ -1,0 +1,129 @@
+//! The gateway as a whole, and its workers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::counters::WorkerCounters;
+use crate::management::Gateway;
+use crate::nat;
+
+/// What is running, and since when.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct About {
+    /// This program's version.
+    pub version: String,
+    /// DPDK's version, as the library reports it.
+    pub dpdk: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since the workers started.
+    pub uptime_s: u64,
+    /// Configuration file.
+    pub config_file: String,
+    /// How many configurations have come into force, the first counted.
+    pub config_generation: u64,
+    /// What became of the requests to reload.
+    pub config_reloads: Reloads,
+    /// Where packet buffers and tables lie: `hugepages` or `no-huge`.
+    pub memory: String,
+    /// What a worker does without packets: `poll` or `backoff`.
+    pub idle: String,
+    /// Sessions that fit, over all workers.
+    pub sessions_limit: u64,
+}
+
+/// Requests to reload, by result.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Reloads {
+    /// The new configuration came into force.
+    pub applied: u64,
+    /// It was wrong, and nothing changed.
+    pub refused: u64,
+}
+
+/// Whether traffic passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// No reason stands against it.
+    pub ready: bool,
+    /// What stands against it, one sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// `/api/v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// What is running.
+    #[serde(flatten)]
+    pub about: About,
+    /// Whether traffic passes.
+    pub readiness: Readiness,
+    /// Live sessions.
+    pub sessions: u64,
+    /// Live and permanent mappings.
+    pub mappings: u64,
+    /// Subscribers with at least one mapping.
+    pub subscribers: u64,
+    /// The workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: u16,
+    /// The CPU it runs on.
+    pub cpu: u32,
+    /// Its live sessions.
+    pub sessions: u64,
+    /// Packets received on all interfaces.
+    pub rx_packets: u64,
+    /// Packets transmitted on all interfaces.
+    pub tx_packets: u64,
+    /// Rounds of its loop.
+    pub polls: u64,
+    /// Rounds that found no packet.
+    pub empty_polls: u64,
+}
+
+impl Status {
+    /// The status of a gateway.
+    pub fn of(gateway: &dyn Gateway) -> Status {
+        let workers = gateway.workers();
+        let sum = |count: fn(&nat::Counters) -> u64| workers.iter().map(|w| count(&w.counters.nat)).sum();
+        Status {
+            about: gateway.about(),
+            readiness: gateway.readiness(),
+            sessions: sum(|nat| nat.sessions.iter().sum()),
+            mappings: sum(|nat| nat.mappings),
+            subscribers: sum(|nat| nat.subscribers),
+            workers: workers.iter().map(WorkerStatus::of).collect(),
+        }
+    }
+}
+
+impl WorkerStatus {
+    fn of(snapshot: &WorkerSnapshot) -> WorkerStatus {
+        let counters = &snapshot.counters;
+        WorkerStatus {
+            worker: snapshot.worker,
+            cpu: snapshot.cpu,
+            sessions: counters.nat.sessions.iter().sum(),
+            rx_packets: counters.interfaces.iter().map(|interface| interface.rx_packets).sum(),
+            tx_packets: counters.interfaces.iter().map(|interface| interface.tx_packets).sum(),
+            polls: counters.polls,
+            empty_polls: counters.empty_polls,
+        }
+    }
+}
+
+/// What one worker has counted. Not part of the API: `/api/v1/counters` shows it under the metrics' names.
+#[derive(Clone, Debug)]
+pub struct WorkerSnapshot {
+    /// The worker's number.
+    pub worker: u16,
+    /// The CPU it runs on.
+    pub cpu: u32,
+    /// Its counters.
+    pub counters: WorkerCounters,
+}
