@@ -4,4 +4,5 @@ pub mod counters;
 pub mod filter;
 pub mod management;
 pub mod nat;
+pub mod neighbor;
 pub mod wire;
