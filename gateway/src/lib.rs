@@ -3,6 +3,8 @@
 pub mod counters;
 pub mod filter;
 pub mod management;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod nat;
 pub mod neighbor;
 pub mod wire;

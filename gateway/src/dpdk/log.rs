@@ -1,0 +1,42 @@
+//! DPDK's log lines go to `tracing`, target `dpdk`, one level lower than DPDK ranks them: what stops the gateway is
+//! told by an [`Error`](super::Error), to which the first warnings are attached.
+
+use core::ffi::c_char;
+use std::slice;
+use std::sync::{Mutex, PoisonError};
+
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Warnings that are kept: the first ones name the cause, what follows is the failure passing through the callers.
+const KEPT: usize = 3;
+
+/// Sends the log of DPDK here. To be called before and after `rte_eal_init`, which may open a stream of its own.
+pub(super) fn redirect() {
+    // SAFETY: `line` is a function for the life of the process and may be called from any thread.
+    // Failing to open the stream leaves the log on stderr.
+    unsafe { dpdk_sys::shim_log_to(Some(line)) };
+}
+
+/// The first warnings and errors since the last call of this function, in one line.
+pub(super) fn take_warnings() -> Option<String> {
+    let warnings = std::mem::take(&mut *WARNINGS.lock().unwrap_or_else(PoisonError::into_inner));
+    (!warnings.is_empty()).then(|| warnings.join("; "))
+}
+
+extern "C" fn line(level: u32, text: *const c_char, length: usize) {
+    // SAFETY: stdio hands over `length` readable bytes for the duration of this call.
+    let bytes = unsafe { slice::from_raw_parts(text.cast::<u8>(), length) };
+    for text in String::from_utf8_lossy(bytes).lines().map(str::trim).filter(|text| !text.is_empty()) {
+        match level {
+            ..=dpdk_sys::RTE_LOG_WARNING => {
+                tracing::warn!(target: "dpdk", "{text}");
+                let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
+                if warnings.len() < KEPT {
+                    warnings.push(text.to_owned());
+                }
+            }
+            dpdk_sys::RTE_LOG_NOTICE | dpdk_sys::RTE_LOG_INFO => tracing::debug!(target: "dpdk", "{text}"),
+            _ => tracing::trace!(target: "dpdk", "{text}"),
+        }
+    }
+}

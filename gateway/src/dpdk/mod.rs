@@ -1,0 +1,52 @@
+//! The safe interface to DPDK: the only `unsafe` code of the gateway.
+//!
+//! Ownership follows the life of DPDK's objects:
+//!
+//! ```text
+//! Eal ──► Mempool ──► Port<Stopped> ──start──► Port<Started> ──take──► RxQueue, TxQueue
+//!  │         └──────► Mbuf ◄──► Burst ◄── receive / send ──► RxQueue, TxQueue, Consumer, Producer
+//!  └────► launch ──► Worker<T> (a thread of DPDK's on its CPU)
+//! ```
+//!
+//! Invariants that the `SAFETY` arguments rest on:
+//! - A value keeps everything it needs alive: a queue its port, a port its pools, all of them the [`Eal`]. So no order
+//!   of drops is wrong; the port is stopped, closed and detached when its last handle goes.
+//! - An [`Mbuf`] is the only handle to its buffer and returns it on drop. Drivers hand out each buffer once, and a
+//!   transmit takes exactly those it counts: the rest stays in the [`Burst`].
+//! - An [`Mbuf`] holds no reference to its pool, for that would cost a shared counter a packet. Instead a pool whose
+//!   buffers are not all back is never freed, nor is DPDK then cleaned up.
+//! - A queue or an end of a [`ring`](fn@ring) exists once, is `Send`, not `Sync`, and is used through `&mut self`: DPDK forbids two
+//!   threads in one queue.
+
+mod args;
+mod attach;
+mod burst;
+mod clock;
+mod eal;
+mod error;
+mod lcore;
+mod log;
+mod mbuf;
+mod memory;
+mod mempool;
+mod port;
+mod queue;
+mod ring;
+mod rss;
+mod start;
+mod stats;
+
+pub use args::{EalArgs, Memory, is_pci};
+pub use burst::{BURST, Burst};
+pub use clock::{Clock, pause};
+pub use eal::Eal;
+pub use error::Error;
+pub use lcore::{LcoreId, Worker, current_lcore, launch};
+pub use mbuf::Mbuf;
+pub use mempool::Mempool;
+pub use port::{Port, PortInfo, Started, Stopped};
+pub use queue::{RxQueue, TxQueue};
+pub use ring::{Consumer, Producer, ring};
+pub use rss::{RssConfig, RssReport, softrss};
+pub use start::PortConfig;
+pub use stats::{Link, PortStats};
