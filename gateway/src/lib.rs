@@ -7,4 +7,5 @@ pub mod management;
 pub mod dpdk;
 pub mod nat;
 pub mod neighbor;
+pub mod natctl;
 pub mod wire;

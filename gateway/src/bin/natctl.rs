@@ -1,2 +1,7 @@
-//! natctl
-fn main() {}
+//! Shows the state of a running NAT gateway; see [`gateway::natctl`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gateway::natctl::main()
+}

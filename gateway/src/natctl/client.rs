@@ -1,0 +1,142 @@
+//! One HTTP request over the gateway's unix socket or over TCP.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::management::Problem;
+
+/// How long an answer may take; the gateway itself gives up earlier.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer read, bytes.
+const BODY_SIZE_MAX: usize = 64 << 20;
+
+/// How to reach the gateway.
+#[derive(Debug)]
+pub(super) enum Client {
+    Unix(PathBuf),
+    Tcp(Url),
+}
+
+/// Host and port of an `http://` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    authority: String,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The gateway answered with a problem document.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// Nothing answers there, or not like a gateway.
+    #[error("{0}")]
+    NoGateway(String),
+    /// The answer cannot be written out.
+    #[error("cannot write: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// The program's exit code.
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Refused(_) | Failure::Output(_) => 1,
+            Failure::NoGateway(_) => 3,
+        }
+    }
+}
+
+impl Client {
+    /// The body at `path` below `/api/v1/`.
+    pub(super) fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::NoGateway(error.to_string()))?;
+        let request = async {
+            match self {
+                Client::Unix(socket) => {
+                    let stream = UnixStream::connect(socket).await.map_err(|error| self.no_gateway(error))?;
+                    self.request(stream, "localhost", path).await
+                }
+                Client::Tcp(url) => {
+                    let stream = TcpStream::connect(&url.authority).await;
+                    self.request(stream.map_err(|error| self.no_gateway(error))?, &url.authority, path).await
+                }
+            }
+        };
+        runtime.block_on(async {
+            let late = || self.no_gateway(format!("no answer within {} s", TIMEOUT.as_secs()));
+            tokio::time::timeout(TIMEOUT, request).await.unwrap_or_else(|_| Err(late()))
+        })
+    }
+
+    async fn request<S>(&self, stream: S, host: &str, path: &str) -> Result<Bytes, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let request = Request::get(format!("/api/v1/{path}")).header(header::HOST, host);
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.no_gateway(error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.no_gateway(error))?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(|error| self.no_gateway(error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_SIZE_MAX).collect().await;
+        let body = body.map_err(|error| self.no_gateway(error))?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(Failure::Refused(problem)),
+            Err(_) => Err(self.no_gateway(format!("not a gateway's answer: status {status}"))),
+        }
+    }
+
+    fn no_gateway(&self, why: impl fmt::Display) -> Failure {
+        match self {
+            Client::Unix(socket) => Failure::NoGateway(format!("no gateway at {}: {why}", socket.display())),
+            Client::Tcp(url) => Failure::NoGateway(format!("no gateway at http://{}: {why}", url.authority)),
+        }
+    }
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Url, String> {
+        let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+        let (Some("http"), Some(host), "/", None) = (uri.scheme_str(), uri.host(), uri.path(), uri.query())
+        else {
+            return Err("http://HOST:PORT is allowed".into());
+        };
+        Ok(Url { authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_host_and_a_port() {
+        let authority = |text: &str| text.parse::<Url>().map(|url| url.authority);
+        assert_eq!(authority("http://127.0.0.1:9464").as_deref(), Ok("127.0.0.1:9464"));
+        assert_eq!(authority("http://[::1]:9464/").as_deref(), Ok("[::1]:9464"));
+        assert_eq!(authority("http://gateway").as_deref(), Ok("gateway:80"));
+        for bad in ["", "127.0.0.1:9464", "https://gateway", "http://gateway/metrics", "http://gateway/?a=b"]
+        {
+            assert!(authority(bad).is_err(), "{bad}");
+        }
+    }
+}

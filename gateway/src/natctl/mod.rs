@@ -1,0 +1,254 @@
+//! `natctl`: a running gateway's state on the command line.
+//!
+//! It asks the HTTP API and shows the answer as a table, or as it came with `--json`. Exit codes: 0 done, 1 refused
+//! by the gateway, 2 wrong usage, 3 no gateway there.
+
+mod client;
+mod show;
+mod table;
+
+use std::io::{self, ErrorKind, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::client::{Client, Failure, Url};
+use crate::management::snapshot::{
+    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Route, Session, Status,
+    Subscriber,
+};
+
+const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
+
+/// Shows the state of a running NAT gateway.
+#[derive(Debug, Parser)]
+#[command(name = "natctl", version, max_term_width = 100)]
+pub struct Natctl {
+    /// Unix socket of the gateway.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+
+    /// HTTP address of the gateway, such as http://127.0.0.1:9464, instead of the socket.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    url: Option<Url>,
+
+    /// Print the API's JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What is running, whether it is ready, and what each worker does.
+    Status,
+    /// Interfaces with their links and counters.
+    Interfaces,
+    /// Neighbours (ARP).
+    Neighbors,
+    /// Routes.
+    Routes,
+    /// Outside address pools and their use.
+    Pools,
+    /// The subscribers with the most sessions.
+    Subscribers {
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+        top: usize,
+    },
+    /// Mappings of inside to outside endpoints.
+    Mappings(Selection),
+    /// Sessions.
+    Sessions {
+        #[command(flatten)]
+        selection: Selection,
+        /// Remote address.
+        #[arg(long, value_name = "A")]
+        remote: Option<Ipv4Addr>,
+    },
+    /// Everything counted that is not zero.
+    Counters {
+        /// Show zeros too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Packets dropped, by reason and direction.
+    Drops {
+        /// Show reasons that never struck too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// A completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Which rows of a table to show.
+#[derive(Debug, Args)]
+struct Selection {
+    /// Inside address.
+    #[arg(long, value_name = "A")]
+    inside: Option<Ipv4Addr>,
+    /// Outside address.
+    #[arg(long, value_name = "A")]
+    outside: Option<Ipv4Addr>,
+    /// Protocol.
+    #[arg(long, value_name = "P", value_parser = ["udp", "tcp", "icmp"])]
+    protocol: Option<String>,
+    /// Port or query identifier of any endpoint.
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// Most rows to show.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    limit: usize,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let Natctl { socket, url, json, command } = Natctl::parse();
+    let client = url.map_or(Client::Unix(socket), Client::Tcp);
+    match run(&Terminal { client, json }, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("natctl: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Status => terminal.show("status", |status: &Status| show::status(status)),
+        Command::Interfaces => {
+            terminal.show("interfaces", |rows: &Vec<InterfaceStatus>| show::interfaces(rows))
+        }
+        Command::Neighbors => terminal.show("neighbors", |rows: &Vec<Neighbor>| show::neighbors(rows)),
+        Command::Routes => terminal.show("routes", |rows: &Vec<Route>| show::routes(rows)),
+        Command::Pools => terminal.show("pools", |rows: &Vec<Pool>| show::pools(rows)),
+        Command::Subscribers { top } => {
+            terminal.show(&format!("subscribers?top={top}"), |rows: &Vec<Subscriber>| show::subscribers(rows))
+        }
+        Command::Mappings(selection) => {
+            let path = format!("mappings?{}", selection.query());
+            terminal.list(&path, selection.limit, |rows: &[Mapping]| show::mappings(rows))
+        }
+        Command::Sessions { selection, remote } => {
+            let remote = remote.map(|remote| format!("remote={remote}&")).unwrap_or_default();
+            let path = format!("sessions?{remote}{}", selection.query());
+            terminal.list(&path, selection.limit, |rows: &[Session]| show::sessions(rows))
+        }
+        Command::Counters { all } => {
+            terminal.show("counters", |counters: &Counters| show::counters(counters, keep(all)))
+        }
+        Command::Drops { all } => terminal.show("drops", |drops: &Drops| show::drops(drops, keep(all))),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Natctl::command(), "natctl", &mut script);
+            print(&script)
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Which numbers to show, from the flag `--all`.
+fn keep(all: bool) -> fn(u64) -> bool {
+    if all { |_| true } else { |number| number != 0 }
+}
+
+/// Where the answers come from and how they are shown.
+struct Terminal {
+    client: Client,
+    json: bool,
+}
+
+impl Terminal {
+    /// Shows one resource.
+    fn show<T: DeserializeOwned>(&self, path: &str, text: impl Fn(&T) -> String) -> Result<(), Failure> {
+        let body = self.client.get(path)?;
+        if self.json { print_json(&parse::<Value>(&body)?) } else { print(text(&parse(&body)?).as_bytes()) }
+    }
+
+    /// Shows the first `limit` rows of a table, page by page.
+    fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: usize,
+        text: impl Fn(&[T]) -> String,
+    ) -> Result<(), Failure> {
+        let mut table = Page { items: Vec::<Value>::new(), next_cursor: None };
+        loop {
+            let rows = (limit - table.items.len()).min(Query::LIMIT_MAX);
+            let cursor = table.next_cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let page: Page<Value> = parse(&self.client.get(&format!("{path}limit={rows}{cursor}"))?)?;
+            table.items.extend(page.items);
+            table.next_cursor = page.next_cursor;
+            if table.next_cursor.is_none() || table.items.len() >= limit {
+                break;
+            }
+        }
+        if self.json {
+            return print_json(&table);
+        }
+        let more = table.next_cursor.is_some();
+        let rows = serde_json::from_value::<Vec<T>>(Value::Array(table.items)).map_err(not_a_gateway)?;
+        print(text(&rows).as_bytes())?;
+        if more {
+            eprintln!("natctl: there may be more than these {limit}; see --limit");
+        }
+        Ok(())
+    }
+}
+
+impl Selection {
+    /// The conditions as the beginning of a URL's query; a parameter can follow.
+    fn query(&self) -> String {
+        let condition = |name: &str, value: Option<String>| value.map(|value| format!("{name}={value}&"));
+        [
+            condition("inside", self.inside.map(|address| address.to_string())),
+            condition("outside", self.outside.map(|address| address.to_string())),
+            condition("protocol", self.protocol.clone()),
+            condition("port", self.port.map(|port| port.to_string())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(not_a_gateway)
+}
+
+fn not_a_gateway(error: serde_json::Error) -> Failure {
+    Failure::NoGateway(format!("not a gateway's answer: {error}"))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Failure::Output(error.into()))?;
+    text.push(b'\n');
+    print(&text)
+}
+
+/// Writes to standard output; a reader that has seen enough is no failure.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}
