@@ -1,0 +1,49 @@
+//! An HTTP client small enough to see what comes over the wire.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        self.headers.get("content-type").map_or("", String::as_str)
+    }
+}
+
+pub(crate) fn get(server: SocketAddr, path: &str) -> Response {
+    exchange(TcpStream::connect(server).unwrap(), "GET", path)
+}
+
+pub(crate) fn request(server: SocketAddr, method: &str, path: &str) -> Response {
+    exchange(TcpStream::connect(server).unwrap(), method, path)
+}
+
+pub(crate) fn get_unix(socket: &Path, path: &str) -> Response {
+    exchange(UnixStream::connect(socket).unwrap(), "GET", path)
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Response {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let response = Response { status, headers, body: body.to_owned() };
+    assert_eq!(response.headers["content-length"], body.len().to_string(), "{path}");
+    response
+}

@@ -1,0 +1,201 @@
+//! A gateway that runs nothing: two workers, two interfaces, one pool and a table of 250 sessions.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
+use gateway::filter::Cursor;
+use gateway::management::snapshot::{
+    About, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query, Readiness,
+    Route, Session, Subscriber, WorkerSnapshot,
+};
+use gateway::management::{Gateway, LISTING_TIMEOUT, Unavailable};
+use gateway::nat::{self, Direction, DropReason, Filtering, MappingMode, Protocol};
+
+pub(crate) const SESSIONS: u16 = 250;
+
+/// The fake; its flags make it misbehave.
+#[derive(Default)]
+pub(crate) struct Fake {
+    /// Workers don't answer: listings fail when their time is up.
+    pub(crate) workers_hang: AtomicBool,
+    /// The gateway itself doesn't answer for longer than it may.
+    pub(crate) management_hangs: AtomicBool,
+    pub(crate) not_ready: AtomicBool,
+}
+
+impl Gateway for Fake {
+    fn about(&self) -> About {
+        About {
+            version: "0.1.0".into(),
+            dpdk: "DPDK \"22.11\"".into(),
+            pid: 42,
+            uptime_s: 7500,
+            config_file: "gateway.toml".into(),
+            config_generation: 1,
+            memory: "no-huge".into(),
+            idle: "backoff".into(),
+            sessions_limit: 1_000_000,
+            ..About::default()
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let reasons: &[&str] = match self.not_ready.load(Ordering::Relaxed) {
+            true => &["interface outside: link down", "gateway 203.0.113.1 does not answer ARP"],
+            false => &[],
+        };
+        Readiness { ready: reasons.is_empty(), reasons: reasons.iter().map(ToString::to_string).collect() }
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "dpdk": { "worker_lcores": [1, 2] } })
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let interface = |name: &str, addresses: &str| Interface {
+            name: name.into(),
+            device: format!("net_tap_{name}"),
+            driver: "net_tap".into(),
+            role: name.into(),
+            addresses: vec![addresses.into()],
+            mac: "02:00:00:00:00:01".into(),
+            mtu: 1500,
+            rx_queues: 2,
+            tx_queues: 2,
+            steering: "in software".into(),
+            ..Interface::default()
+        };
+        vec![interface("inside", "10.64.0.1/24"), interface("outside", "203.0.113.2/24")]
+    }
+
+    fn nics(&self) -> Vec<Nic> {
+        let link = Link { up: true, speed_mbps: Some(10_000) };
+        let stats = NicStats { rx_packets: 1, rx_missed: 5, ..NicStats::default() };
+        let nic = Nic { link, stats, xstats: [("rx_q0_packets".into(), 9)].into() };
+        vec![nic.clone(), nic]
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        vec![Mempool { name: "packets".into(), available: 8000, in_use: 192 }]
+    }
+
+    fn neighbors(&self) -> Vec<Neighbor> {
+        let neighbor = |last, mac: Option<&str>, state: &'static str| Neighbor {
+            address: Ipv4Addr::new(203, 0, 113, last),
+            mac: mac.map(Into::into),
+            interface: "outside".into(),
+            state: state.into(),
+            age_s: 61,
+        };
+        vec![neighbor(1, Some("02:00:00:00:00:02"), "reachable"), neighbor(9, None, "incomplete")]
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let via = Some(Ipv4Addr::new(203, 0, 113, 1));
+        vec![Route { prefix: "0.0.0.0/0".into(), via, interface: "outside".into(), kind: "static".into() }]
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        let pool = nat::Pool {
+            name: "main".into(),
+            addresses: (10..=12).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect(),
+            ports: 1024..=65535,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::AddressDependent,
+        };
+        let mut counters = PoolCounters::default();
+        counters.ports[Protocol::Udp as usize] = PoolPorts { used: 250, held: 3, total: 193_536 };
+        vec![Pool::of(&pool, &counters)]
+    }
+
+    fn forwards(&self) -> Vec<Forward> {
+        vec![Forward {
+            kind: "port-forward".into(),
+            protocol: Some(Protocol::Tcp),
+            external: "203.0.113.13:8080".into(),
+            internal: "10.64.0.12:80".into(),
+            worker: 1,
+        }]
+    }
+
+    fn workers(&self) -> Vec<WorkerSnapshot> {
+        let mut counters = WorkerCounters::default();
+        counters.nat.translated[Direction::Outbound as usize][Protocol::Tcp as usize] = 1000;
+        counters.nat.dropped[DropReason::NoRule as usize][Direction::Outbound as usize] = 4;
+        counters.nat.sessions[Protocol::Udp as usize] = 125;
+        counters.interfaces[1].tx_packets = 1000;
+        counters.polls = 4000;
+        counters.empty_polls = 1000;
+        [1, 3, 32].into_iter().for_each(|size| counters.burst_size.record(size));
+        [0, 1].map(|worker| WorkerSnapshot { worker, cpu: 1 + u32::from(worker), counters }).into()
+    }
+
+    fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
+        self.wait()?;
+        let subscriber = |last| Subscriber {
+            address: Ipv4Addr::new(10, 64, 0, last),
+            outside: Some(Ipv4Addr::new(203, 0, 113, 10)),
+            pool: Some("main".into()),
+            sessions: 250 - u32::from(last),
+            ports: 20,
+            worker: 0,
+        };
+        Ok((10..20).map(subscriber).take(top).collect())
+    }
+
+    fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {
+        self.wait()?;
+        let mapping = Mapping {
+            protocol: Protocol::Udp,
+            inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000),
+            outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000),
+            kind: "dynamic".into(),
+            pool: Some("main".into()),
+            sessions: 250,
+            worker: 0,
+        };
+        let asked = query.filter.matches(mapping.protocol, mapping.inside, mapping.outside, None);
+        Ok(Page { items: asked.then_some(mapping).into_iter().collect(), next_cursor: None })
+    }
+
+    fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable> {
+        self.wait()?;
+        let start = query.cursor.map_or(0, |cursor| cursor.position as u16);
+        let all = (start..SESSIONS).map(session);
+        let asked = all.filter(|s| query.filter.matches(s.protocol, s.inside, s.outside, Some(s.remote)));
+        let items: Vec<Session> = asked.take(query.limit).collect();
+        let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
+        let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
+        Ok(Page { items, next_cursor })
+    }
+}
+
+impl Fake {
+    fn wait(&self) -> Result<(), Unavailable> {
+        if self.management_hangs.load(Ordering::Relaxed) {
+            std::thread::sleep(LISTING_TIMEOUT + Duration::from_secs(1));
+        }
+        match self.workers_hang.load(Ordering::Relaxed) {
+            true => Err(Unavailable("worker 1 did not answer within 2 s".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn session(n: u16) -> Session {
+    Session {
+        protocol: if n.is_multiple_of(2) { Protocol::Udp } else { Protocol::Tcp },
+        inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000 + n),
+        outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000 + n),
+        remote: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 443),
+        state: "established".into(),
+        age_s: 5,
+        expires_in_s: 7435,
+        packets_out: 10,
+        packets_in: 12,
+        pool: Some("main".into()),
+        worker: 0,
+    }
+}

@@ -1,0 +1,34 @@
+//! The management server against a fake gateway, and `natctl` against the server.
+
+mod client;
+mod fake;
+mod http;
+mod metrics;
+mod natctl;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gateway::management::{Handle, Server};
+
+use fake::Fake;
+
+/// A server on ports of its own.
+struct Running {
+    gateway: Arc<Fake>,
+    address: SocketAddr,
+    socket: PathBuf,
+    handle: Handle,
+    _directory: tempfile::TempDir,
+}
+
+fn start() -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("run/control.sock");
+    let server = Server::bind(Some(([127, 0, 0, 1], 0).into()), Some(&socket)).unwrap();
+    let address = server.local_addr().unwrap();
+    let gateway = Arc::new(Fake::default());
+    let handle = server.spawn(Arc::clone(&gateway) as Arc<_>).unwrap();
+    Running { gateway, address, socket, handle, _directory: directory }
+}
