@@ -1,11 +1,11 @@
 //! A NAT gateway on DPDK poll-mode drivers.
 
 pub mod counters;
-pub mod filter;
-pub mod management;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod filter;
+pub mod management;
 pub mod nat;
-pub mod neighbor;
 pub mod natctl;
+pub mod neighbor;
 pub mod wire;

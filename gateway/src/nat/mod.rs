@@ -1,14 +1,76 @@
 //! The NAT engine: bursts of IPv4 packets in, one verdict a packet out.
+//!
+//! Pure: no DPDK, no clock, no thread, no log. Time is an argument, every outcome is a [`Verdict`], and after
+//! [`Shard::new`] nothing is allocated. One [`Shard`] belongs to one worker and knows nothing of the others; who owns
+//! which packet is decided outside (`steer`).
+//!
+//! RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 6888 (carriers), RFC 7857 (updates).
+//!
+//! ```text
+//! packet ──► parse ──► index ──► session ──────────► rewrite          established: two cold cache lines
+//!                        │ miss
+//!                        ├─ outbound ► rule ► subscriber ► mapping ► session
+//!                        ├─ inbound  ► mapping ► filter               no state is made
+//!                        └─ error    ► embedded packet's session or mapping
+//! ```
+//!
+//! ```
+//! use gateway::nat::{Direction, Secret, Settings, Shard, ShardOptions, Time, Verdict};
+//!
+//! let settings = Settings::default();
+//! let options = ShardOptions {
+//!     settings: &settings,
+//!     shares: &[],
+//!     sessions: 1024,
+//!     secret: Secret::new([1, 2, 3, 4]),
+//!     now: Time(0),
+//! };
+//! let mut shard = Shard::new(&options)?;
+//! let mut burst = [vec![0x45; 20]];
+//! let mut verdicts = [Verdict::Local];
+//! shard.translate(&mut burst[..], Direction::Outbound, Time(1), &mut verdicts);
+//! assert!(matches!(verdicts[0], Verdict::Drop(_)));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod counters;
+mod endpoint;
+mod filter;
+mod hash;
+mod icmp;
+mod inbound;
+mod lifecycle;
+mod listing;
+mod mapping;
+mod memory;
+mod outbound;
+mod parse;
+mod pool;
+mod ports;
+mod prefetch;
+mod rewrite;
+mod rule;
+mod session;
 pub mod settings;
+mod shard;
+mod subscriber;
+mod table;
+mod tcp;
+mod time;
+mod timer;
 pub mod verdict;
 
 pub use counters::{Counters, IcmpGenerated};
+pub use endpoint::{Endpoint, Tuple};
+pub use hash::Secret;
+pub use listing::{Filter, MappingView, SessionView};
+pub use pool::PoolUsage;
 pub use settings::{
-    Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Static, Timeouts,
+    Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static, Timeouts,
 };
-pub use verdict::{DeleteReason, Direction, DropReason, Protocol, SessionFailure, Verdict};
+pub use shard::{BURST, Packets, Shard, ShardOptions};
+pub use time::Time;
+pub use verdict::{DeleteReason, Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
 
 /// A session's place in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

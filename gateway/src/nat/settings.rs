@@ -44,6 +44,15 @@ pub struct Pool {
     pub filtering: Filtering,
 }
 
+/// A part of a pool that one shard hands out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The outside address.
+    pub address: Ipv4Addr,
+    /// The ports of it that are this shard's.
+    pub ports: RangeInclusive<u16>,
+}
+
 /// What a rule does with the new sessions that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleAction {
@@ -146,6 +155,8 @@ impl Default for Timeouts {
 pub struct Settings {
     /// Inside interface addresses with their prefixes: own addresses, and where subscribers live.
     pub inside: Vec<Ipv4Net>,
+    /// Prefixes reached through inside interfaces by static routes.
+    pub inside_routed: Vec<Ipv4Net>,
     /// Outside interface addresses with their prefixes.
     pub outside: Vec<Ipv4Net>,
     /// Pools.

@@ -90,13 +90,19 @@ pub enum Verdict {
     Forward(Option<super::SessionId>),
     /// Translated in place and addressed to an outside endpoint of this gateway: it comes back as an inbound packet.
     Hairpin,
-    /// Replaced in place by the gateway's own answer to the sender: an ICMP error whose length is given (bytes of
-    /// IPv4 packet). It leaves by the interface that it came from.
-    Reply(u16),
+    /// Not forwarded; the sender is due this ICMP error, which quotes the packet as it stands, untranslated.
+    Reply(Refusal),
     /// Not for translation: addressed to the gateway itself.
     Local,
     /// Counted and freed.
     Drop(DropReason),
+}
+
+/// An ICMP error that a packet earns its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// TTL ran out (type 11 code 0).
+    TimeExceeded,
 }
 
 macro_rules! reasons {

@@ -1,0 +1,141 @@
+//! ICMP errors: translated by the packet that they embed (RFC 5508 section 4).
+//!
+//! An inbound error complains about a packet that left here, an outbound one about a packet that came through here:
+//!
+//! ```text
+//! inbound:  (R -> X) about (X:P -> r:q) becomes (R -> a) about (a:p -> r:q)
+//! outbound: (H -> r) about (r:q -> a:p) becomes (X -> r) about (r:q -> X:P)
+//! ```
+//!
+//! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
+
+use super::endpoint::{Endpoint, Tuple};
+use super::parse::{Parsed, channel};
+use super::rewrite::Rewrite;
+use super::shard::{Arrival, Shard};
+use super::verdict::{Direction, DropReason, Protocol, Verdict};
+use crate::wire::{icmpv4, ipv4};
+
+/// The packet inside an error, as far as it is there.
+struct Embedded {
+    /// As the packet was on its way.
+    tuple: Tuple,
+    protocol: Protocol,
+    header_len: usize,
+}
+
+impl Shard {
+    /// Translates an ICMP error, outer and embedded packet alike.
+    pub(super) fn error_message(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival) -> Verdict {
+        match self.translate_error(packet, parsed, at) {
+            Ok(verdict) => verdict,
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn translate_error(
+        &mut self,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        at: Arrival,
+    ) -> Result<Verdict, DropReason> {
+        let header_len = usize::from(parsed.header_len);
+        let total = usize::from(ipv4::Packet::new_checked(&*packet)?.total_len());
+        let message = icmpv4::Packet::new_verified(&packet[header_len..total])?;
+        let embedded = embedded(message.embedded())?;
+        self.check_error_addresses(&parsed.tuple, at)?;
+        // The flow of a packet going the way that the error goes.
+        let flow = embedded.tuple.reversed();
+        let answered = self.rewrite_of(&flow, embedded.protocol, at.direction).ok_or_else(|| {
+            let own = self.addresses.is_own(parsed.tuple.destination);
+            if own { DropReason::LocalNoService } else { DropReason::IcmpNoSession }
+        })?;
+
+        let inner = Rewrite { to: answered.to.reversed(), ..answered };
+        let mut message = icmpv4::Packet::new_unchecked(&mut packet[header_len..total]);
+        inner.apply(message.embedded_mut(), embedded.header_len, embedded.protocol);
+        message.fill_checksum();
+
+        let to = match at.direction {
+            Direction::Inbound => Tuple { destination: answered.to.destination, ..parsed.tuple },
+            // Whoever inside complains, outside it is the host that the packet was for (RFC 5508 REQ-5).
+            Direction::Outbound => Tuple { source: answered.to.source, ..parsed.tuple },
+        };
+        let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple, &to);
+        if at.routed {
+            outer.route_header(&mut packet[..header_len]);
+        } else {
+            outer.apply_header(&mut packet[..header_len]);
+        }
+        self.counters.icmp_errors_translated[at.direction as usize] += 1;
+        if at.direction == Direction::Outbound && self.addresses.is_external(to.destination) {
+            self.counters.hairpinned += 1;
+            return Ok(Verdict::Hairpin);
+        }
+        Ok(Verdict::Forward(None))
+    }
+
+    fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {
+        let addresses = &self.addresses;
+        match at.direction {
+            _ if addresses.is_martian(tuple.source) => Err(DropReason::SourceAddress),
+            Direction::Outbound if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
+            Direction::Inbound if at.routed && addresses.is_inside(tuple.source) => {
+                Err(DropReason::SpoofedOutside)
+            }
+            _ if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a packet with this flow would become, without making or refreshing anything: by its session, or by the
+    /// mapping that let the packet through without one.
+    fn rewrite_of(&self, flow: &Tuple, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
+        let sessions = self.sessions.as_slice();
+        let hash = self.secret.flow(flow, protocol, direction);
+        let session = self.index.find(hash, |id| sessions[id as usize].matches(flow, protocol, direction));
+        if let Some(id) = session {
+            return Some(sessions[id as usize].rewrite(direction));
+        }
+        let to = match direction {
+            Direction::Outbound => Tuple::new(self.external_of(protocol, flow.from())?, flow.to()),
+            Direction::Inbound => Tuple::new(flow.from(), self.internal_of(protocol, flow.to())?),
+        };
+        Some(Rewrite::new(protocol, flow, &to))
+    }
+
+    fn external_of(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
+        let mapping = self.mappings.by_internal(protocol, internal).map(|id| &self.mappings.lines[id]);
+        mapping
+            .filter(|mapping| mapping.sessions > 0)
+            .map(|mapping| mapping.external())
+            .or_else(|| self.permanent.external(protocol, internal))
+    }
+
+    fn internal_of(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
+        let mapping = self.mappings.by_external(protocol, external).map(|id| &self.mappings.lines[id]);
+        mapping
+            .filter(|mapping| mapping.sessions > 0)
+            .map(|mapping| mapping.internal())
+            .or_else(|| self.permanent.internal(protocol, external))
+    }
+}
+
+/// Reads the embedded packet; its own checksum must be right, its layer 4 checksum is not looked at, its options are
+/// stepped over (RFC 5508 REQ-3).
+fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
+    let header = ipv4::Packet::new_header(bytes).map_err(|_| DropReason::IcmpEmbedded)?;
+    if !header.is_checksum_right() || header.frag_offset() != 0 {
+        return Err(DropReason::IcmpEmbedded);
+    }
+    let header_len = header.header_len();
+    let protocol = Protocol::from_number(header.protocol()).ok_or(DropReason::IcmpEmbedded)?;
+    let channel = channel(protocol, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
+    let tuple = Tuple {
+        source: header.src_bits(),
+        destination: header.dst_bits(),
+        source_port: channel.source,
+        destination_port: channel.destination,
+    };
+    Ok(Embedded { tuple, protocol, header_len })
+}

@@ -1,0 +1,73 @@
+//! The slow path of inbound packets: no session, but perhaps a mapping whose filtering lets them in.
+
+use super::endpoint::Tuple;
+use super::mapping::{Kind, Mapping};
+use super::parse::Parsed;
+use super::rewrite::Rewrite;
+use super::settings::Filtering;
+use super::shard::{Arrival, Shard};
+use super::verdict::{DropReason, Protocol, Verdict};
+use crate::wire::icmpv4;
+
+impl Shard {
+    /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No state is made.
+    pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival) -> Verdict {
+        let tuple = parsed.tuple;
+        if at.routed
+            && let Err(reason) = self.check_inbound(&tuple)
+        {
+            return Verdict::Drop(reason);
+        }
+        let own = self.addresses.is_own(tuple.destination);
+        let l4 = packet.get(usize::from(parsed.header_len));
+        if own && parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind)) {
+            return Verdict::Local;
+        }
+        let mapping =
+            self.mappings.by_external(parsed.protocol, tuple.to()).map(|id| (id, self.mappings.lines[id]));
+        let internal = match mapping.filter(|(_, mapping)| mapping.sessions > 0) {
+            Some((id, mapping)) => {
+                if !self.admits(id, &mapping, tuple.source) {
+                    return Verdict::Drop(DropReason::Filtered);
+                }
+                mapping.internal()
+            }
+            None => match self.permanent.internal(parsed.protocol, tuple.to()) {
+                Some(internal) => internal,
+                None if own => return Verdict::Local,
+                None if self.addresses.is_inside(tuple.destination) => {
+                    return Verdict::Drop(DropReason::InsideFromOutside);
+                }
+                None => return Verdict::Drop(DropReason::NoMapping),
+            },
+        };
+        let rewrite = Rewrite::new(parsed.protocol, &tuple, &Tuple::new(tuple.from(), internal));
+        self.forward_without_session(packet, parsed, &rewrite, at, false)
+    }
+
+    /// Refuses what no neighbour outside may send.
+    fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+        let addresses = &self.addresses;
+        match () {
+            () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {
+                Err(DropReason::SourceAddress)
+            }
+            () if addresses.is_inside(tuple.source) => Err(DropReason::SpoofedOutside),
+            () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether a mapping in use admits a remote that it has no session with (RFC 4787 REQ-8).
+    fn admits(&self, id: u32, mapping: &Mapping, remote: u32) -> bool {
+        match mapping.kind() {
+            Kind::Permanent => true,
+            Kind::Exempt => false,
+            Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering {
+                Filtering::EndpointIndependent => true,
+                Filtering::AddressDependent => self.permissions.allows(id, remote),
+                Filtering::AddressAndPortDependent => false,
+            },
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How sessions end, how mappings rest and end after them, and the housekeeping that sees to both.
+
+use super::mapping::Kind;
+use super::session::{LIVE, Session};
+use super::shard::Shard;
+use super::tcp;
+use super::time::Time;
+use super::verdict::{DeleteReason, Protocol};
+
+impl Shard {
+    /// Ends what is due by `now`: idle sessions, and rests of ports. `budget` bounds the work: each timer looked at
+    /// takes one from it. False where the budget ran out first; the rest waits for the next call.
+    pub fn advance(&mut self, now: Time, mut budget: u32) -> bool {
+        loop {
+            let sessions = self.sessions.as_slice();
+            let due = self.idle.next_due(now, &mut budget, |id| now.near(sessions[id as usize].expires));
+            let Some(id) = due else { break };
+            self.end_session(id, now);
+        }
+        loop {
+            let lines = self.mappings.lines.as_slice();
+            let due =
+                self.mappings.rest.next_due(now, &mut budget, |id| now.near(lines[id as usize].hold_until));
+            let Some(id) = due else { break };
+            let subscriber = lines[id as usize].subscriber;
+            self.end_rest(id);
+            self.subscribers.remove_if_idle(subscriber);
+        }
+        budget > 0
+    }
+
+    /// Ends a session whose time is over though its timer has not rung yet.
+    pub(super) fn expire(&mut self, id: u32, now: Time) {
+        self.idle.stop(id);
+        self.end_session(id, now);
+    }
+
+    /// Takes a session away; its timer does not run any more.
+    fn end_session(&mut self, id: u32, now: Time) {
+        let session = self.sessions[id];
+        let protocol = session.protocol();
+        self.sessions[id].flags &= !LIVE;
+        for (direction, tuple) in super::Direction::ALL.into_iter().zip(&session.tuples) {
+            self.index.remove(self.secret.flow(tuple, protocol, direction), id);
+        }
+        let mapping = session.mapping;
+        let mut line = self.mappings.lines[mapping];
+        self.siblings.remove(&mut line.first_session, id);
+        line.sessions -= 1;
+        self.mappings.lines[mapping] = line;
+        if self.is_filtered_by_address(&line) {
+            self.permissions.remove(mapping, session.tuples[0].destination);
+        }
+        self.session_ids.give(id);
+        let closed = is_closed(&session);
+        let reason = if closed { DeleteReason::Closed } else { DeleteReason::Idle };
+        self.counters.sessions[protocol as usize] -= 1;
+        self.counters.sessions_deleted[reason as usize] += 1;
+        self.release_if_unused(mapping, closed, now);
+        self.subscribers.remove_if_idle(line.subscriber);
+    }
+
+    /// A mapping without sessions rests or, where nothing is left to wait for, ends. The subscriber stays.
+    pub(super) fn release_if_unused(&mut self, id: u32, closed: bool, now: Time) {
+        let mapping = self.mappings.lines[id];
+        if mapping.sessions > 0 || mapping.resting != 0 {
+            return;
+        }
+        self.counters.mappings -= 1;
+        let protocol = mapping.protocol();
+        let subscriber = &mut self.subscribers.lines[mapping.subscriber];
+        self.mappings.chains.remove(&mut subscriber.active, id);
+        if mapping.kind() == Kind::Pool && !closed && self.port_hold_ms > 0 {
+            self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
+            self.pools[usize::from(mapping.pool)].held[protocol as usize] += 1;
+            let until = now.plus_ms(u64::from(self.port_hold_ms));
+            let line = &mut self.mappings.lines[id];
+            line.resting = 1;
+            line.hold_until = until.low();
+            self.mappings.rest.start(id, until);
+            return;
+        }
+        subscriber.mappings -= 1;
+        if mapping.kind() == Kind::Pool {
+            let port = mapping.external().port;
+            self.give_port(mapping.subscriber, mapping.pool, mapping.address_index, protocol, port);
+        }
+        self.mappings.remove(id);
+    }
+
+    /// Ends the rest of a mapping whose timer does not run any more: its port is anybody's. The subscriber stays.
+    pub(super) fn end_rest(&mut self, id: u32) {
+        let mapping = self.mappings.lines[id];
+        let protocol = mapping.protocol();
+        let subscriber = &mut self.subscribers.lines[mapping.subscriber];
+        self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
+        subscriber.mappings -= 1;
+        self.pools[usize::from(mapping.pool)].held[protocol as usize] -= 1;
+        self.give_port(
+            mapping.subscriber,
+            mapping.pool,
+            mapping.address_index,
+            protocol,
+            mapping.external().port,
+        );
+        self.mappings.remove(id);
+    }
+
+    /// Its inside endpoint takes a resting mapping up again.
+    pub(super) fn wake(&mut self, id: u32) {
+        let mapping = self.mappings.lines[id];
+        if mapping.resting == 0 {
+            return;
+        }
+        let protocol = mapping.protocol();
+        self.mappings.rest.stop(id);
+        let subscriber = &mut self.subscribers.lines[mapping.subscriber];
+        self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
+        self.mappings.chains.push(&mut subscriber.active, id);
+        self.pools[usize::from(mapping.pool)].held[protocol as usize] -= 1;
+        self.mappings.lines[id].resting = 0;
+        self.counters.mappings += 1;
+    }
+}
+
+/// A TCP session whose end was seen.
+fn is_closed(session: &Session) -> bool {
+    session.protocol() == Protocol::Tcp && tcp::State::from_index(session.tcp_state).is_closed()
+}

@@ -1,0 +1,174 @@
+//! Bounded views into a shard's tables, for people who ask.
+//!
+//! A page looks at a bounded number of table lines and says where to go on, so that a listing of millions is many short
+//! pauses between bursts and never a long one.
+
+use std::net::Ipv4Addr;
+
+use super::SessionId;
+use super::endpoint::Endpoint;
+use super::mapping::Kind;
+use super::session::{LIVE, state_name};
+use super::shard::Shard;
+use super::time::Time;
+use super::verdict::Protocol;
+
+/// Which sessions or mappings are asked for; `None` asks for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Inside address.
+    pub inside: Option<Ipv4Addr>,
+    /// Outside address.
+    pub outside: Option<Ipv4Addr>,
+    /// Remote address; mappings have none and ignore it.
+    pub remote: Option<Ipv4Addr>,
+    /// Protocol.
+    pub protocol: Option<Protocol>,
+    /// Inside, outside or remote port.
+    pub port: Option<u16>,
+}
+
+impl Filter {
+    fn accepts(
+        &self,
+        protocol: Protocol,
+        internal: Endpoint,
+        external: Endpoint,
+        remote: Option<Endpoint>,
+    ) -> bool {
+        let is = |wanted: Option<Ipv4Addr>, endpoint: Endpoint| {
+            wanted.is_none_or(|address| address.to_bits() == endpoint.address)
+        };
+        let ports = [Some(internal.port), Some(external.port), remote.map(|remote| remote.port)];
+        self.protocol.is_none_or(|wanted| wanted == protocol)
+            && is(self.inside, internal)
+            && is(self.outside, external)
+            && remote.is_none_or(|remote| is(self.remote, remote))
+            && self.port.is_none_or(|port| ports.contains(&Some(port)))
+    }
+}
+
+/// One session, as listings show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its id in the shard.
+    pub id: SessionId,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// `a:p`.
+    pub internal: Endpoint,
+    /// `X:P`.
+    pub external: Endpoint,
+    /// `r:q`.
+    pub remote: Endpoint,
+    /// TCP state, or `active`.
+    pub state: &'static str,
+    /// Milliseconds since it was made.
+    pub age_ms: u64,
+    /// Milliseconds until it ends if nothing more comes.
+    pub expires_in_ms: u64,
+    /// Packets translated, outbound and inbound; they wrap at 2^32.
+    pub packets: [u32; 2],
+    /// Pool, where one gave the port.
+    pub pool: Option<u16>,
+}
+
+/// One mapping, as listings show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingView {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// `a:p`.
+    pub internal: Endpoint,
+    /// `X:P`.
+    pub external: Endpoint,
+    /// `pool`, `permanent` or `exempt`.
+    pub kind: &'static str,
+    /// Sessions under it.
+    pub sessions: u32,
+    /// Whether it only keeps its port from others (RFC 6888 REQ-8).
+    pub resting: bool,
+    /// Milliseconds since it was made.
+    pub age_ms: u64,
+    /// Pool, where one gave the port.
+    pub pool: Option<u16>,
+}
+
+impl Shard {
+    /// Puts sessions that `filter` accepts into `page`, as many as its capacity has room for, looking at no more than
+    /// `lines` table lines from `from` on. Where to go on, or `None` at the end.
+    pub fn list_sessions(
+        &self,
+        from: u32,
+        lines: u32,
+        filter: &Filter,
+        now: Time,
+        page: &mut Vec<SessionView>,
+    ) -> Option<u32> {
+        let end = self.session_ids.high_water();
+        let stop = end.min(from.saturating_add(lines));
+        for id in from..stop {
+            if page.len() == page.capacity() {
+                return Some(id);
+            }
+            let session = &self.sessions[id];
+            if session.flags & LIVE == 0 {
+                continue;
+            }
+            let mapping = &self.mappings.lines[session.mapping];
+            let protocol = session.protocol();
+            let (internal, remote) = (session.tuples[0].from(), session.tuples[0].to());
+            let external = session.tuples[1].to();
+            if filter.accepts(protocol, internal, external, Some(remote)) {
+                page.push(SessionView {
+                    id: SessionId(id),
+                    protocol,
+                    internal,
+                    external,
+                    remote,
+                    state: state_name(session),
+                    age_ms: now.0.saturating_sub(now.near(session.created).0),
+                    expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),
+                    packets: session.packets,
+                    pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+                });
+            }
+        }
+        (stop < end).then_some(stop)
+    }
+
+    /// As [`Shard::list_sessions`], for mappings in use or resting.
+    pub fn list_mappings(
+        &self,
+        from: u32,
+        lines: u32,
+        filter: &Filter,
+        now: Time,
+        page: &mut Vec<MappingView>,
+    ) -> Option<u32> {
+        let end = self.mappings.ids.high_water();
+        let stop = end.min(from.saturating_add(lines));
+        for id in from..stop {
+            if page.len() == page.capacity() {
+                return Some(id);
+            }
+            let mapping = &self.mappings.lines[id];
+            if mapping.sessions == 0 && mapping.resting == 0 {
+                continue;
+            }
+            if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), None) {
+                page.push(MappingView {
+                    protocol: mapping.protocol(),
+                    internal: mapping.internal(),
+                    external: mapping.external(),
+                    kind: mapping.kind().name(),
+                    sessions: mapping.sessions,
+                    resting: mapping.resting != 0,
+                    age_ms: now.0.saturating_sub(now.near(mapping.created).0),
+                    pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+                });
+            }
+        }
+        (stop < end).then_some(stop)
+    }
+}

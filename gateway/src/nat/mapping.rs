@@ -1,0 +1,194 @@
+//! Mappings: which outside endpoint an inside endpoint has.
+//!
+//! A mapping is *in use* while it has sessions. A pool mapping whose last session ended *rests*: it keeps its port from
+//! other subscribers for the hold time (RFC 6888 REQ-8), and its own inside endpoint takes it up again as it was.
+
+use std::io;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::endpoint::Endpoint;
+use super::hash::Secret;
+use super::memory::{Chains, Ids, Lines, NIL};
+use super::table::Index;
+use super::time::Time;
+use super::timer::Wheel;
+use super::verdict::Protocol;
+
+/// Where a mapping's outside endpoint comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// A pool.
+    Pool = 0,
+    /// A port forward or a 1:1 mapping.
+    Permanent = 1,
+    /// No translation: the outside endpoint is the inside one.
+    Exempt = 2,
+}
+
+impl Kind {
+    /// The label in listings.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Pool => "pool",
+            Kind::Permanent => "permanent",
+            Kind::Exempt => "exempt",
+        }
+    }
+
+    const ALL: [Kind; 3] = [Kind::Pool, Kind::Permanent, Kind::Exempt];
+}
+
+/// One mapping.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Mapping {
+    internal_address: u32,
+    external_address: u32,
+    internal_port: u16,
+    external_port: u16,
+    protocol: u8,
+    kind: u8,
+    /// 1 where it serves one remote only (address-and-port-dependent mapping) and is not found by its inside endpoint.
+    pub(crate) single: u8,
+    /// 1 while it rests.
+    pub(crate) resting: u8,
+    pub(crate) subscriber: u32,
+    /// Its sessions, and the head of their chain.
+    pub(crate) sessions: u32,
+    pub(crate) first_session: u32,
+    /// When its rest ends, low 32 bits of the engine's time.
+    pub(crate) hold_until: u32,
+    pub(crate) created: u32,
+    /// Pool and address in it; meaningful for pool mappings.
+    pub(crate) pool: u16,
+    pub(crate) address_index: u16,
+    spare: [u32; 6],
+}
+const _: () = assert!(size_of::<Mapping>() == 64);
+
+impl Mapping {
+    pub(crate) fn internal(&self) -> Endpoint {
+        Endpoint { address: self.internal_address, port: self.internal_port }
+    }
+
+    pub(crate) fn external(&self) -> Endpoint {
+        Endpoint { address: self.external_address, port: self.external_port }
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        Protocol::ALL[usize::from(self.protocol)]
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::ALL[usize::from(self.kind)]
+    }
+}
+
+/// What a new mapping is made of.
+pub(crate) struct New {
+    pub(crate) protocol: Protocol,
+    pub(crate) internal: Endpoint,
+    pub(crate) external: Endpoint,
+    pub(crate) kind: Kind,
+    pub(crate) single: bool,
+    pub(crate) subscriber: u32,
+    pub(crate) pool: u16,
+    pub(crate) address_index: u16,
+    pub(crate) now: Time,
+}
+
+const INSIDE: u64 = 0;
+const OUTSIDE: u64 = 1;
+
+/// The mappings of a shard, by inside and by outside endpoint.
+pub(crate) struct Mappings {
+    pub(crate) lines: Lines<Mapping>,
+    pub(crate) ids: Ids,
+    index: Index,
+    /// Rings when a rest is over.
+    pub(crate) rest: Wheel,
+    /// A subscriber's mappings: in use, or resting.
+    pub(crate) chains: Chains,
+    secret: Secret,
+}
+
+impl Mappings {
+    pub(crate) fn new(capacity: u32, secret: Secret, now: Time) -> io::Result<Mappings> {
+        Ok(Mappings {
+            lines: Lines::new(capacity as usize)?,
+            ids: Ids::new(capacity),
+            index: Index::new(capacity as usize * 2)?,
+            rest: Wheel::new(capacity, now)?,
+            chains: Chains::new(capacity)?,
+            secret,
+        })
+    }
+
+    /// The mapping of an inside endpoint, in use or resting.
+    pub(crate) fn by_internal(&self, protocol: Protocol, internal: Endpoint) -> Option<u32> {
+        let lines = self.lines.as_slice();
+        self.index.find(self.secret.endpoint(internal, protocol, INSIDE), |id| {
+            let line = &lines[id as usize];
+            line.internal() == internal && line.protocol() == protocol && line.single == 0
+        })
+    }
+
+    /// The mapping of an outside endpoint, in use or resting.
+    pub(crate) fn by_external(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
+        let lines = self.lines.as_slice();
+        self.index.find(self.secret.endpoint(external, protocol, OUTSIDE), |id| {
+            let line = &lines[id as usize];
+            line.external() == external && line.protocol() == protocol
+        })
+    }
+
+    /// Enters a mapping without sessions; `None`, and nothing changed, where there is no room.
+    pub(crate) fn add(&mut self, new: &New) -> Option<u32> {
+        let id = self.ids.take()?;
+        let outside = self.secret.endpoint(new.external, new.protocol, OUTSIDE);
+        let inside = self.secret.endpoint(new.internal, new.protocol, INSIDE);
+        if self.index.insert(outside, id).is_err() {
+            self.ids.give(id);
+            return None;
+        }
+        if !new.single && self.index.insert(inside, id).is_err() {
+            self.index.remove(outside, id);
+            self.ids.give(id);
+            return None;
+        }
+        self.lines[id] = Mapping {
+            internal_address: new.internal.address,
+            external_address: new.external.address,
+            internal_port: new.internal.port,
+            external_port: new.external.port,
+            protocol: new.protocol as u8,
+            kind: new.kind as u8,
+            single: u8::from(new.single),
+            resting: 0,
+            subscriber: new.subscriber,
+            sessions: 0,
+            first_session: NIL,
+            hold_until: 0,
+            created: new.now.low(),
+            pool: new.pool,
+            address_index: new.address_index,
+            spare: [0; 6],
+        };
+        Some(id)
+    }
+
+    /// Takes a mapping out of the indexes. It is in no chain, and its rest is not timed.
+    pub(crate) fn remove(&mut self, id: u32) {
+        let line = self.lines[id];
+        self.index.remove(self.secret.endpoint(line.external(), line.protocol(), OUTSIDE), id);
+        if line.single == 0 {
+            self.index.remove(self.secret.endpoint(line.internal(), line.protocol(), INSIDE), id);
+        }
+        // A listing walks all ids: one without sessions that does not rest is not there.
+        self.lines[id].sessions = 0;
+        self.lines[id].resting = 0;
+        self.ids.give(id);
+    }
+}

@@ -1,0 +1,386 @@
+//! The slow path of outbound packets: the first packet of a session, and what may not become one.
+
+use super::endpoint::{Endpoint, Tuple};
+use super::mapping::{Kind, New};
+use super::memory::NIL;
+use super::parse::Parsed;
+use super::rewrite::Rewrite;
+use super::rule::first_match;
+use super::session::{HAIRPIN, LIVE, Session, Timeout};
+use super::settings::{Filtering, MappingMode, RuleAction};
+use super::shard::{Arrival, NO_HOP, Shard};
+use super::tcp;
+use super::time::Time;
+use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
+use crate::wire::icmpv4;
+
+/// Where a new session's outside endpoint shall come from.
+#[derive(Clone, Copy)]
+enum Origin {
+    Pool(u16),
+    Permanent(Endpoint),
+    Exempt,
+}
+
+impl Shard {
+    /// `(a:p -> r:q)` without a session becomes `(X:P -> r:q)`, and a session.
+    pub(super) fn begin(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
+        let tuple = parsed.tuple;
+        if let Err(reason) = self.check_outbound(&tuple) {
+            return Verdict::Drop(reason);
+        }
+        if self.is_for_gateway(&tuple, parsed, packet) {
+            return Verdict::Local;
+        }
+        let origin = match self.origin(&tuple, parsed.protocol) {
+            Ok(origin) => origin,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        if !self.begins_session(parsed) {
+            return self.answer_by_mapping(packet, parsed, origin, at);
+        }
+        match self.new_session(parsed, origin, now) {
+            // The session cannot be over at the moment of its making.
+            Ok(id) => {
+                self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::TcpNoSession))
+            }
+            Err(failure) => {
+                self.counters.session_failures[failure as usize] += 1;
+                Verdict::Drop(failure.into())
+            }
+        }
+    }
+
+    /// Refuses sources and destinations that no forwarded packet may have.
+    fn check_outbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+        let addresses = &self.addresses;
+        match () {
+            () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {
+                Err(DropReason::SourceAddress)
+            }
+            () if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
+            () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
+            () => Ok(()),
+        }
+    }
+
+    /// An own address that mappings use as well (masquerade) is the gateway's own for pings alone.
+    fn is_for_gateway(&self, tuple: &Tuple, parsed: &Parsed, packet: &[u8]) -> bool {
+        let l4 = packet.get(usize::from(parsed.header_len));
+        let ping = parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind));
+        self.addresses.is_own(tuple.destination) && (ping || !self.addresses.is_external(tuple.destination))
+    }
+
+    /// Drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
+    fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
+        let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
+        match (first_match(&self.rules, tuple, protocol), permanent) {
+            (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
+            (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
+            (_, Some(permanent)) => Ok(permanent),
+            (Some(RuleAction::Pool(pool)), None) => Ok(Origin::Pool(pool as u16)),
+            (None, None) => Err(DropReason::NoRule),
+        }
+    }
+
+    /// TCP sessions begin with a SYN, ICMP sessions with a question, UDP sessions with anything.
+    fn begins_session(&self, parsed: &Parsed) -> bool {
+        match parsed.protocol {
+            Protocol::Udp => true,
+            Protocol::Tcp => tcp::opening(parsed.flags).is_some(),
+            Protocol::Icmp => parsed.tuple.destination_port == 0,
+        }
+    }
+
+    /// A packet that begins no session may still answer what a mapping let in: a RST, or the reply to a ping of a 1:1
+    /// address. `(a:p -> r:q) becomes (X:P -> r:q)`.
+    fn answer_by_mapping(
+        &mut self,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        origin: Origin,
+        at: Arrival,
+    ) -> Verdict {
+        let refused = match parsed.protocol {
+            Protocol::Tcp => DropReason::TcpNoSession,
+            Protocol::Udp | Protocol::Icmp => DropReason::NoMapping,
+        };
+        let external = match origin {
+            Origin::Permanent(external) => Some(external),
+            Origin::Exempt => Some(parsed.tuple.from()),
+            Origin::Pool(_) => self
+                .mappings
+                .by_internal(parsed.protocol, parsed.tuple.from())
+                .map(|id| self.mappings.lines[id])
+                .filter(|mapping| mapping.sessions > 0)
+                .map(|mapping| mapping.external()),
+        };
+        let Some(external) = external else { return Verdict::Drop(refused) };
+        let to = Tuple::new(external, parsed.tuple.to());
+        let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple, &to);
+        let hairpin = self.addresses.is_external(to.destination);
+        self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
+    }
+
+    /// Applies a rewrite that no session keeps.
+    pub(super) fn forward_without_session(
+        &mut self,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        rewrite: &Rewrite,
+        at: Arrival,
+        hairpin: bool,
+    ) -> Verdict {
+        self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
+        if at.routed {
+            rewrite.route(packet, usize::from(parsed.header_len), parsed.protocol);
+        } else {
+            rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol);
+        }
+        if hairpin {
+            self.counters.hairpinned += 1;
+            return Verdict::Hairpin;
+        }
+        Verdict::Forward(None)
+    }
+
+    fn new_session(&mut self, parsed: &Parsed, origin: Origin, now: Time) -> Result<u32, SessionFailure> {
+        if self.session_ids.is_exhausted() {
+            return Err(SessionFailure::SessionsFull);
+        }
+        let inside = parsed.tuple.source;
+        let subscriber = self.subscribers.find_or_add(inside).ok_or(SessionFailure::SubscribersFull)?;
+        let made = self.session_of(subscriber, parsed, origin, now);
+        if made.is_err() {
+            self.subscribers.remove_if_idle(subscriber);
+        }
+        made
+    }
+
+    fn session_of(
+        &mut self,
+        subscriber: u32,
+        parsed: &Parsed,
+        origin: Origin,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        if !self.rate.admit(&mut self.subscribers.lines[subscriber], now) {
+            return Err(SessionFailure::SubscriberRate);
+        }
+        let mapping = self.mapping_for(subscriber, parsed, origin, now)?;
+        let made = self.add_session(mapping, parsed, now);
+        if made.is_err() {
+            self.release_if_unused(mapping, true, now);
+        }
+        made
+    }
+
+    /// The mapping that the session goes under: the inside endpoint's own, in use or resting, or a new one.
+    fn mapping_for(
+        &mut self,
+        subscriber: u32,
+        parsed: &Parsed,
+        origin: Origin,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        let protocol = parsed.protocol;
+        let internal = parsed.tuple.from();
+        let single = match origin {
+            Origin::Pool(pool) => {
+                self.pools[usize::from(pool)].mapping == MappingMode::AddressAndPortDependent
+            }
+            // One inside endpoint can have an exempt and a translated mapping at once: the exempt one is apart.
+            Origin::Exempt => true,
+            Origin::Permanent(_) => false,
+        };
+        let found = (!single).then(|| self.mappings.by_internal(protocol, internal)).flatten();
+        if let Some(id) = found {
+            self.wake(id);
+            return Ok(id);
+        }
+        let (external, kind, pool, address_index) = match origin {
+            Origin::Pool(pool) => {
+                let (external, index) = self.take_port(subscriber, pool, protocol, internal.port)?;
+                (external, Kind::Pool, pool, index)
+            }
+            Origin::Permanent(external) => (external, Kind::Permanent, 0, 0),
+            Origin::Exempt => {
+                // Several remotes share the untranslated endpoint.
+                if let Some(id) = self.mappings.by_external(protocol, internal) {
+                    return Ok(id);
+                }
+                (internal, Kind::Exempt, 0, 0)
+            }
+        };
+        let new = New { protocol, internal, external, kind, single, subscriber, pool, address_index, now };
+        let Some(id) = self.mappings.add(&new) else {
+            if kind == Kind::Pool {
+                self.give_port(subscriber, pool, address_index, protocol, external.port);
+            }
+            return Err(SessionFailure::MappingsFull);
+        };
+        let line = &mut self.subscribers.lines[subscriber];
+        line.mappings += 1;
+        self.mappings.chains.push(&mut line.active, id);
+        self.counters.mappings += 1;
+        Ok(id)
+    }
+
+    /// An outside endpoint for the subscriber: on the address that it is paired with, the same port where it is free.
+    fn take_port(
+        &mut self,
+        subscriber: u32,
+        pool: u16,
+        protocol: Protocol,
+        wanted: u16,
+    ) -> Result<(Endpoint, u16), SessionFailure> {
+        let over =
+            self.subscribers.lines[subscriber].ports[protocol as usize] >= self.limits.ports_per_subscriber;
+        // A port that the subscriber let go of need not rest for its own sake.
+        if over && !self.recycle(subscriber, protocol) {
+            return Err(SessionFailure::SubscriberPorts);
+        }
+        let port = match self.draw_port(subscriber, pool, protocol, wanted) {
+            Err(SessionFailure::PortsExhausted) if self.recycle(subscriber, protocol) => {
+                self.draw_port(subscriber, pool, protocol, wanted)?
+            }
+            other => other?,
+        };
+        self.subscribers.lines[subscriber].ports[protocol as usize] += 1;
+        Ok(port)
+    }
+
+    fn draw_port(
+        &mut self,
+        subscriber: u32,
+        pool: u16,
+        protocol: Protocol,
+        wanted: u16,
+    ) -> Result<(Endpoint, u16), SessionFailure> {
+        let line = &mut self.subscribers.lines[subscriber];
+        if line.mappings == 0 {
+            // Nothing binds it to an address yet, or any more.
+            line.unpair(pool);
+        }
+        let from = &mut self.pools[usize::from(pool)];
+        let index = match line.paired(pool) {
+            Some(index) => index,
+            None => {
+                let index = from.choose(protocol, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
+                if !line.pair(pool, index) {
+                    return Err(SessionFailure::PortsExhausted);
+                }
+                index
+            }
+        };
+        let port =
+            from.take(index, protocol, wanted, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
+        Ok((Endpoint { address: from.address(index), port }, index))
+    }
+
+    /// Gives a port back to its pool and its subscriber's account.
+    pub(super) fn give_port(
+        &mut self,
+        subscriber: u32,
+        pool: u16,
+        index: u16,
+        protocol: Protocol,
+        port: u16,
+    ) {
+        self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
+        self.pools[usize::from(pool)].give(index, protocol, port);
+    }
+
+    /// Ends the rest of one of the subscriber's own ports; false where none rests.
+    fn recycle(&mut self, subscriber: u32, protocol: Protocol) -> bool {
+        let id = self.subscribers.lines[subscriber].resting[protocol as usize];
+        if id == NIL {
+            return false;
+        }
+        self.mappings.rest.stop(id);
+        self.end_rest(id);
+        true
+    }
+
+    /// Makes the session itself. The mapping is in use or new.
+    fn add_session(&mut self, mapping: u32, parsed: &Parsed, now: Time) -> Result<u32, SessionFailure> {
+        let protocol = parsed.protocol;
+        let inside = parsed.tuple;
+        let line = self.mappings.lines[mapping];
+        let outside = Tuple::new(inside.to(), line.external());
+        let rewrite = Rewrite::new(protocol, &inside, &outside.reversed());
+        let state = tcp::opening(parsed.flags).filter(|_| protocol == Protocol::Tcp);
+        let timeout = state.map_or(Timeout::initial(protocol, inside.destination_port), tcp::State::timeout);
+        let ms = self.timeouts.of(timeout as u8);
+        let hairpin = if self.addresses.is_external(inside.destination) && line.kind() != Kind::Exempt {
+            HAIRPIN
+        } else {
+            0
+        };
+        let id = self.session_ids.take().ok_or(SessionFailure::SessionsFull)?;
+        let hashes = [
+            self.secret.flow(&inside, protocol, Direction::Outbound),
+            self.secret.flow(&outside, protocol, Direction::Inbound),
+        ];
+        if self.is_filtered_by_address(&line) && !self.permissions.add(mapping, inside.destination) {
+            self.session_ids.give(id);
+            return Err(SessionFailure::SessionsFull);
+        }
+        let entered = self.index.insert(hashes[0], id).and_then(|()| {
+            let second = self.index.insert(hashes[1], id);
+            if second.is_err() {
+                self.index.remove(hashes[0], id);
+            }
+            second
+        });
+        if entered.is_err() {
+            if self.is_filtered_by_address(&line) {
+                self.permissions.remove(mapping, inside.destination);
+            }
+            self.session_ids.give(id);
+            return Err(SessionFailure::SessionsFull);
+        }
+        self.sessions[id] = Session {
+            tuples: [inside, outside],
+            protocol: protocol as u8,
+            tcp_state: state.map_or(0, |state| state as u8),
+            timeout: timeout as u8,
+            flags: LIVE | hairpin,
+            ip_delta: rewrite.ip_delta.to_bits(),
+            l4_delta: rewrite.l4_delta.to_bits(),
+            expires: now.low().wrapping_add(ms),
+            mapping,
+            next_hops: [NO_HOP; 2],
+            packets: [0; 2],
+            created: now.low(),
+            epoch: 0,
+            spare: 0,
+        };
+        self.idle.start(id, now.plus_ms(u64::from(ms)));
+        let line = &mut self.mappings.lines[mapping];
+        line.sessions += 1;
+        self.siblings.push(&mut line.first_session, id);
+        self.counters.sessions[protocol as usize] += 1;
+        self.counters.sessions_created[protocol as usize] += 1;
+        Ok(id)
+    }
+
+    /// Whether the mapping keeps a list of the remote addresses that may answer it.
+    pub(super) fn is_filtered_by_address(&self, mapping: &super::mapping::Mapping) -> bool {
+        mapping.kind() == Kind::Pool
+            && self.pools[usize::from(mapping.pool)].filtering == Filtering::AddressDependent
+    }
+}
+
+impl From<SessionFailure> for DropReason {
+    fn from(failure: SessionFailure) -> DropReason {
+        match failure {
+            SessionFailure::SessionsFull => DropReason::SessionsFull,
+            SessionFailure::MappingsFull => DropReason::MappingsFull,
+            SessionFailure::SubscribersFull => DropReason::SubscribersFull,
+            SessionFailure::PortsExhausted => DropReason::PortsExhausted,
+            SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
+            SessionFailure::SubscriberRate => DropReason::SubscriberRate,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A shard's part of a pool: outside addresses, each with the free ports of each protocol.
+
+use std::net::Ipv4Addr;
+
+use super::hash::Random;
+use super::ports::Ports;
+use super::settings::{Filtering, MappingMode, Pool, Share};
+use super::verdict::Protocol;
+
+/// One outside address of a [`ShardPool`].
+struct Address {
+    address: u32,
+    ports: [Ports; Protocol::COUNT],
+}
+
+/// See the module.
+pub(crate) struct ShardPool {
+    pub(crate) mapping: MappingMode,
+    pub(crate) filtering: Filtering,
+    addresses: Vec<Address>,
+    /// By protocol: bit `i % 64` of word `i / 64` is set where address `i` has a free port.
+    open: [Vec<u64>; Protocol::COUNT],
+    /// Ports of each protocol that can be handed out at all.
+    total: u32,
+    /// By protocol: ports that rest after their use (RFC 6888 REQ-8).
+    pub(crate) held: [u32; Protocol::COUNT],
+}
+
+/// How full a shard's part of a pool is, for one protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Ports that mappings use.
+    pub used: u32,
+    /// Ports that rest after their use.
+    pub held: u32,
+    /// Ports in all.
+    pub total: u32,
+}
+
+/// Keeps parity (RFC 4787 REQ-4); the RFC asks it of UDP alone.
+const fn keeps_parity(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Udp)
+}
+
+impl ShardPool {
+    pub(crate) fn new(pool: &Pool, shares: &[Share]) -> ShardPool {
+        let addresses: Vec<Address> = shares
+            .iter()
+            .map(|share| Address {
+                address: share.address.to_bits(),
+                ports: std::array::from_fn(|_| Ports::new(share.ports.clone())),
+            })
+            .collect();
+        let mut pool = ShardPool {
+            mapping: pool.mapping,
+            filtering: pool.filtering,
+            open: std::array::from_fn(|_| vec![0; addresses.len().div_ceil(64)]),
+            total: addresses.iter().map(|address| address.ports[0].free()).sum(),
+            held: [0; Protocol::COUNT],
+            addresses,
+        };
+        for protocol in Protocol::ALL {
+            (0..pool.addresses.len()).for_each(|index| pool.mark(protocol, index));
+        }
+        pool
+    }
+
+    fn mark(&mut self, protocol: Protocol, index: usize) {
+        let word = &mut self.open[protocol as usize][index / 64];
+        if self.addresses[index].ports[protocol as usize].free() == 0 {
+            *word &= !(1 << (index % 64));
+        } else {
+            *word |= 1 << (index % 64);
+        }
+    }
+
+    /// An address for a new subscriber: the first with a free port from a random start on, around the end.
+    pub(crate) fn choose(&self, protocol: Protocol, random: &mut Random) -> Option<u16> {
+        let open = &self.open[protocol as usize];
+        let count = self.addresses.len();
+        let start = random.below(count as u32) as usize;
+        let at = |word: usize| open[word].trailing_zeros() as usize + word * 64;
+        let masked = open.get(start / 64)? & !0 << (start % 64);
+        if masked != 0 {
+            return Some((start / 64 * 64 + masked.trailing_zeros() as usize) as u16);
+        }
+        let words = open.len();
+        (1..=words)
+            .map(|step| (start / 64 + step) % words)
+            .find(|&word| open[word] != 0)
+            .map(|word| at(word) as u16)
+    }
+
+    /// Takes a port of address `index` for the inside port `wanted`.
+    pub(crate) fn take(
+        &mut self,
+        index: u16,
+        protocol: Protocol,
+        wanted: u16,
+        random: &mut Random,
+    ) -> Option<u16> {
+        let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
+        let port = ports.take_for(wanted, keeps_parity(protocol), random)?;
+        self.mark(protocol, usize::from(index));
+        Some(port)
+    }
+
+    /// Gives a port back.
+    pub(crate) fn give(&mut self, index: u16, protocol: Protocol, port: u16) {
+        self.addresses[usize::from(index)].ports[protocol as usize].give(port);
+        self.mark(protocol, usize::from(index));
+    }
+
+    /// Takes `port` of `address` out of the pool for good, where it is in it.
+    pub(crate) fn reserve(&mut self, address: Ipv4Addr, protocol: Protocol, port: u16) {
+        let wanted = address.to_bits();
+        let Some(index) = self.addresses.iter().position(|address| address.address == wanted) else { return };
+        self.addresses[index].ports[protocol as usize].take(port);
+        self.mark(protocol, index);
+    }
+
+    /// The outside address at `index`.
+    pub(crate) fn address(&self, index: u16) -> u32 {
+        self.addresses[usize::from(index)].address
+    }
+
+    /// How full it is.
+    pub(crate) fn usage(&self, protocol: Protocol) -> PoolUsage {
+        let free: u32 = self.addresses.iter().map(|address| address.ports[protocol as usize].free()).sum();
+        let held = self.held[protocol as usize];
+        PoolUsage { used: self.total - free - held, held, total: self.total }
+    }
+}

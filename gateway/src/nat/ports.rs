@@ -1,0 +1,204 @@
+//! The free ports of one outside address and protocol.
+//!
+//! A bitmap with two summaries above it, so that the next free port from any start is found in a bounded number of
+//! steps, up to the last one. Even ports stand in the first half and odd ones in the second, so that parity
+//! (RFC 4787 REQ-4) is a range like any other.
+
+use std::ops::{Range, RangeInclusive};
+
+use super::hash::Random;
+
+const HALF: u32 = 1 << 15;
+const WORDS: usize = 1024;
+
+/// See the module.
+pub(crate) struct Ports {
+    words: Box<[u64; WORDS]>,
+    /// Bit `w % 64` of word `w / 64` is set where `words[w]` has a free port.
+    summary: [u64; WORDS / 64],
+    range: RangeInclusive<u16>,
+    free: u32,
+}
+
+/// Where a port stands in the bitmap.
+const fn place(port: u16) -> u32 {
+    (port as u32 >> 1) | (port as u32 & 1) << 15
+}
+
+const fn port_at(place: u32) -> u16 {
+    ((place & (HALF - 1)) << 1 | place >> 15) as u16
+}
+
+/// The privileged range, which is not mixed with the rest (RFC 4787 REQ-3a).
+pub(crate) const WELL_KNOWN: RangeInclusive<u16> = 0..=1023;
+
+impl Ports {
+    /// All of `range` free (0 excepted: no port and, for ICMP, no identifier worth risking).
+    pub(crate) fn new(range: RangeInclusive<u16>) -> Ports {
+        let mut ports =
+            Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range: range.clone(), free: 0 };
+        range.filter(|&port| port != 0).for_each(|port| ports.give(port));
+        ports
+    }
+
+    /// How many are free.
+    pub(crate) fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// Whether `port` is free.
+    pub(crate) fn is_free(&self, port: u16) -> bool {
+        let place = place(port);
+        self.words[place as usize / 64] & 1 << (place % 64) != 0
+    }
+
+    /// Takes `port`; false where it is not free.
+    pub(crate) fn take(&mut self, port: u16) -> bool {
+        if !self.is_free(port) {
+            return false;
+        }
+        let place = place(port);
+        let word = place as usize / 64;
+        self.words[word] &= !(1 << (place % 64));
+        if self.words[word] == 0 {
+            self.summary[word / 64] &= !(1 << (word % 64));
+        }
+        self.free -= 1;
+        true
+    }
+
+    /// Makes `port`, which is not free, free.
+    pub(crate) fn give(&mut self, port: u16) {
+        debug_assert!(!self.is_free(port));
+        let place = place(port);
+        let word = place as usize / 64;
+        self.words[word] |= 1 << (place % 64);
+        self.summary[word / 64] |= 1 << (word % 64);
+        self.free += 1;
+    }
+
+    /// Takes a port for the inside port `wanted`: that very port where it is free, else one at random that is on
+    /// the same side of 1024 and, with `parity`, as even or odd as `wanted`; where those are out, parity goes first
+    /// and the side second (RFC 4787 REQ-3a and 4 recommend, they do not demand).
+    pub(crate) fn take_for(&mut self, wanted: u16, parity: bool, random: &mut Random) -> Option<u16> {
+        if wanted != 0 && self.take(wanted) {
+            return Some(wanted);
+        }
+        if self.free == 0 {
+            return None;
+        }
+        let (side, other) = self.sides(wanted);
+        let odd = if parity { wanted & 1 } else { random.below(2) as u16 };
+        let port = [(&side, odd), (&side, odd ^ 1), (&other, odd), (&other, odd ^ 1)]
+            .into_iter()
+            .find_map(|(side, odd)| self.find(half(side, odd), random))?;
+        self.take(port);
+        Some(port)
+    }
+
+    /// The part of the range on the side of 1024 where `wanted` is, and the other.
+    fn sides(&self, wanted: u16) -> (Range<u32>, Range<u32>) {
+        let (start, end) = (u32::from(*self.range.start()), u32::from(*self.range.end()) + 1);
+        let edge = u32::from(*WELL_KNOWN.end()) + 1;
+        let (low, high) = (start..end.min(edge), start.max(edge)..end);
+        if WELL_KNOWN.contains(&wanted) { (low, high) } else { (high, low) }
+    }
+
+    /// A free port in a range of places, the first from a random start on, around the end.
+    fn find(&self, places: Range<u32>, random: &mut Random) -> Option<u16> {
+        if places.is_empty() {
+            return None;
+        }
+        let start = places.start + random.below(places.end - places.start);
+        self.first_in(start..places.end).or_else(|| self.first_in(places.start..start)).map(port_at)
+    }
+
+    fn first_in(&self, places: Range<u32>) -> Option<u32> {
+        if places.is_empty() {
+            return None;
+        }
+        let first = places.start as usize / 64;
+        let here = self.words[first] & !0 << (places.start % 64);
+        let found = if here != 0 {
+            Some((first, here))
+        } else {
+            self.next_word(first + 1).map(|word| (word, self.words[word]))
+        };
+        found.map(|(word, bits)| word as u32 * 64 + bits.trailing_zeros()).filter(|&place| place < places.end)
+    }
+
+    /// The first word from `from` on that has a free port.
+    fn next_word(&self, from: usize) -> Option<usize> {
+        let mut group = from / 64;
+        let mut bits = self.summary.get(group)? & !0 << (from % 64);
+        while bits == 0 {
+            group += 1;
+            bits = *self.summary.get(group)?;
+        }
+        Some(group * 64 + bits.trailing_zeros() as usize)
+    }
+}
+
+/// The places of a range's even or odd ports.
+fn half(ports: &Range<u32>, odd: u16) -> Range<u32> {
+    if ports.is_empty() {
+        return 0..0;
+    }
+    let odd = u32::from(odd);
+    let base = odd * HALF;
+    // The first port of this parity at or after `port`, halved.
+    let halved = |port: u32| (port + 1 - odd) / 2;
+    base + halved(ports.start)..base + halved(ports.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::Secret;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every port of a range comes out exactly once, whatever is asked for, and comes out again when given back.
+        #[test]
+        fn hands_out_each_port_once(start in 1u16..2000, len in 1u16..500, wanted in any::<u16>(), parity: bool) {
+            let range = start..=start + len - 1;
+            let mut random = Random::new(Secret::new([1, 2, 3, 4]));
+            let mut ports = Ports::new(range.clone());
+            let mut seen = std::collections::BTreeSet::new();
+            while let Some(port) = ports.take_for(wanted, parity, &mut random) {
+                prop_assert!(range.contains(&port) && seen.insert(port));
+            }
+            prop_assert_eq!((seen.len(), ports.free()), (usize::from(len), 0));
+            ports.give(start);
+            prop_assert_eq!(ports.take_for(wanted, parity, &mut random), Some(start));
+        }
+
+        #[test]
+        fn keeps_side_and_parity_where_it_can(wanted in 1u16.., others in 0usize..200) {
+            let mut random = Random::new(Secret::new([5, 6, 7, 8]));
+            let mut ports = Ports::new(1..=65535);
+            ports.take(wanted);
+            for _ in 0..others {
+                let port = ports.take_for(wanted, true, &mut random).unwrap();
+                prop_assert_eq!((port < 1024, port & 1), (wanted < 1024, wanted & 1));
+            }
+        }
+    }
+
+    #[test]
+    fn preserves_a_free_port() {
+        let mut ports = Ports::new(1024..=65535);
+        let mut random = Random::new(Secret::new([1, 1, 1, 1]));
+        assert_eq!(ports.take_for(5000, true, &mut random), Some(5000));
+        assert_ne!(ports.take_for(5000, true, &mut random), Some(5000));
+    }
+
+    #[test]
+    fn is_hard_to_guess() {
+        let mut ports = Ports::new(1024..=65535);
+        let mut random = Random::new(Secret::new([9, 8, 7, 6]));
+        let drawn: Vec<u16> = (0..200).map(|_| ports.take_for(80, false, &mut random).unwrap()).collect();
+        let steps = drawn.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
+        assert!(steps < 5, "{steps} of 199 ports follow their predecessor");
+    }
+}

@@ -1,0 +1,163 @@
+//! Subscribers: inside addresses with something to their name, and what each may have.
+
+use std::io;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::hash::Secret;
+use super::memory::{Ids, Lines, NIL};
+use super::table::Index;
+use super::time::Time;
+use super::verdict::Protocol;
+
+/// How many pools one subscriber is paired with at once.
+const PAIRS: usize = 4;
+/// No pool.
+const NO_POOL: u16 = u16::MAX;
+
+/// One subscriber.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Subscriber {
+    /// When the session rate is used up again, nanoseconds of the engine's time (a leaky bucket as a clock).
+    rate_clock: u64,
+    pub(crate) address: u32,
+    /// First of its mappings in use, and of its resting ones by protocol: heads of chains.
+    pub(crate) active: u32,
+    pub(crate) resting: [u32; Protocol::COUNT],
+    /// Mappings in use and resting.
+    pub(crate) mappings: u32,
+    /// Outside ports, in use and resting.
+    pub(crate) ports: [u32; Protocol::COUNT],
+    /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
+    pairs: [[u16; 2]; PAIRS],
+    spare: u32,
+}
+
+impl Subscriber {
+    /// The index of its address in `pool`.
+    pub(crate) fn paired(&self, pool: u16) -> Option<u16> {
+        self.pairs.iter().find(|pair| pair[0] == pool).map(|pair| pair[1])
+    }
+
+    /// Pairs it with the address at `index` of `pool`; false where it is paired with too many pools already.
+    pub(crate) fn pair(&mut self, pool: u16, index: u16) -> bool {
+        let free = self.pairs.iter_mut().find(|pair| pair[0] == pool || pair[0] == NO_POOL);
+        free.map(|pair| *pair = [pool, index]).is_some()
+    }
+
+    /// Forgets its address in `pool`.
+    pub(crate) fn unpair(&mut self, pool: u16) {
+        self.pairs.iter_mut().filter(|pair| pair[0] == pool).for_each(|pair| *pair = [NO_POOL, 0]);
+    }
+}
+
+/// How many sessions a second each may begin (RFC 6888 REQ-4c): a second's worth at once, then at the rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    interval_ns: u64,
+}
+
+impl Rate {
+    pub(crate) fn per_s(rate: u32) -> Rate {
+        Rate { interval_ns: 1_000_000_000 / u64::from(rate.max(1)) }
+    }
+
+    /// Whether the subscriber may begin a session now; if so, it counts.
+    pub(crate) fn admit(self, subscriber: &mut Subscriber, now: Time) -> bool {
+        let now_ns = now.0 * 1_000_000;
+        let clock = subscriber.rate_clock.max(now_ns) + self.interval_ns;
+        let admitted = clock - now_ns <= 1_000_000_000;
+        if admitted {
+            subscriber.rate_clock = clock;
+        }
+        admitted
+    }
+}
+
+/// The subscribers of a shard, by address.
+pub(crate) struct Subscribers {
+    pub(crate) lines: Lines<Subscriber>,
+    ids: Ids,
+    index: Index,
+    secret: Secret,
+}
+
+impl Subscribers {
+    pub(crate) fn new(capacity: u32, secret: Secret) -> io::Result<Subscribers> {
+        Ok(Subscribers {
+            lines: Lines::new(capacity as usize)?,
+            ids: Ids::new(capacity),
+            index: Index::new(capacity as usize)?,
+            secret,
+        })
+    }
+
+    /// The subscriber at `address`.
+    pub(crate) fn find(&self, address: u32) -> Option<u32> {
+        let lines = self.lines.as_slice();
+        self.index.find(self.secret.pair(address, 0), |id| lines[id as usize].address == address)
+    }
+
+    /// The subscriber at `address`, new where there is none; `None` where there is no room.
+    pub(crate) fn find_or_add(&mut self, address: u32) -> Option<u32> {
+        if let Some(id) = self.find(address) {
+            return Some(id);
+        }
+        let id = self.ids.take()?;
+        if self.index.insert(self.secret.pair(address, 0), id).is_err() {
+            self.ids.give(id);
+            return None;
+        }
+        self.lines[id] = Subscriber {
+            rate_clock: 0,
+            address,
+            active: NIL,
+            resting: [NIL; Protocol::COUNT],
+            mappings: 0,
+            ports: [0; Protocol::COUNT],
+            pairs: [[NO_POOL, 0]; PAIRS],
+            spare: 0,
+        };
+        Some(id)
+    }
+
+    /// Forgets a subscriber that has no mapping left.
+    pub(crate) fn remove_if_idle(&mut self, id: u32) {
+        let line = &self.lines[id];
+        if line.mappings == 0 {
+            self.index.remove(self.secret.pair(line.address, 0), id);
+            self.ids.give(id);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.ids.taken()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_lets_a_second_of_burst_through_and_then_the_rate() {
+        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4])).unwrap();
+        let id = subscribers.find_or_add(7).unwrap();
+        let line = &mut subscribers.lines[id];
+        let rate = Rate::per_s(10);
+        let burst = (0..100).filter(|_| rate.admit(line, Time(5000))).count();
+        let later = (0..100).filter(|_| rate.admit(line, Time(5500))).count();
+        assert_eq!((burst, later), (10, 5));
+    }
+
+    #[test]
+    fn full_is_said_and_an_idle_subscriber_makes_room() {
+        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4])).unwrap();
+        let id = subscribers.find_or_add(7).unwrap();
+        assert_eq!((subscribers.find_or_add(7), subscribers.find_or_add(8)), (Some(id), None));
+        subscribers.remove_if_idle(id);
+        assert_eq!((subscribers.find(7), subscribers.find_or_add(8)), (None, Some(id)));
+    }
+}

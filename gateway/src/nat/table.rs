@@ -1,0 +1,198 @@
+//! The index: from a key's hash to the ids that may carry that key.
+//!
+//! Flat, sized once, never rehashed. A bucket is one cache line of eight tags and eight ids:
+//!
+//! ```text
+//! | tag 0..7 (16 bit, 0 = free) | id 0..7 (32 bit) | displaced | spare |
+//!   0                        15  16             47   48..49      50..63
+//! ```
+//!
+//! An entry lives in its home bucket, or, when that is full, in one of the next [`PROBE`] buckets; the home
+//! bucket counts its displaced entries, so a lookup goes on only while the home bucket says that there are any, and a
+//! removal leaves no tombstone. At half load 2 % of the buckets overflow.
+//!
+//! Keys are not here: the caller compares them in its own record. So a lookup has two stages that a burst can
+//! prefetch apart: the bucket ([`Index::prefetch`]), then the record of [`Index::candidate`].
+
+use std::io;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::memory::Lines;
+use super::prefetch::prefetch;
+
+/// Slots in a bucket.
+const SLOTS: usize = 8;
+/// How many buckets an entry may stand in, its home included.
+const PROBE: usize = 32;
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Bucket {
+    tags: [u16; SLOTS],
+    ids: [u32; SLOTS],
+    displaced: u16,
+    spare: [u16; 7],
+}
+const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
+
+impl Bucket {
+    /// Bit `i` is set where slot `i` carries `tag`.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u32 {
+        let mut mask = 0;
+        for (slot, &stored) in self.tags.iter().enumerate() {
+            mask |= u32::from(stored == tag) << slot;
+        }
+        mask
+    }
+}
+
+/// A keyed hash as the index takes it: which bucket is home, and which tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hash(pub(crate) u64);
+
+impl Hash {
+    #[inline(always)]
+    fn tag(self) -> u16 {
+        self.0 as u16 | 1
+    }
+}
+
+/// The index could not take another entry: every bucket in reach of its home is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// See the module.
+pub(crate) struct Index {
+    buckets: Lines<Bucket>,
+    mask: usize,
+}
+
+impl Index {
+    /// An index for `entries` entries at no more than half load.
+    pub(crate) fn new(entries: usize) -> io::Result<Index> {
+        let buckets = (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE);
+        Ok(Index { buckets: Lines::new(buckets)?, mask: buckets - 1 })
+    }
+
+    #[inline(always)]
+    fn home(&self, hash: Hash) -> usize {
+        (hash.0 >> 16) as usize & self.mask
+    }
+
+    /// Asks for the home bucket's line.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, hash: Hash) {
+        prefetch(&self.buckets.as_slice()[self.home(hash)]);
+    }
+
+    /// The first id in the home bucket whose tag fits: nearly always the right one, where there is one.
+    #[inline(always)]
+    pub(crate) fn candidate(&self, hash: Hash) -> Option<u32> {
+        let bucket = &self.buckets.as_slice()[self.home(hash)];
+        let mask = bucket.matches(hash.tag());
+        (mask != 0).then(|| bucket.ids[mask.trailing_zeros() as usize & (SLOTS - 1)])
+    }
+
+    /// The id that `is_it` accepts, among those that may carry the key.
+    #[inline]
+    pub(crate) fn find(&self, hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let buckets = self.buckets.as_slice();
+        let home = self.home(hash);
+        let reach = if buckets[home].displaced == 0 { 1 } else { PROBE };
+        for step in 0..reach {
+            let bucket = &buckets[(home + step) & self.mask];
+            let mut mask = bucket.matches(hash.tag());
+            while mask != 0 {
+                let id = bucket.ids[mask.trailing_zeros() as usize];
+                if is_it(id) {
+                    return Some(id);
+                }
+                mask &= mask - 1;
+            }
+        }
+        None
+    }
+
+    /// Enters `id` under `hash`. The caller knows that the key is not there yet.
+    pub(crate) fn insert(&mut self, hash: Hash, id: u32) -> Result<(), Full> {
+        let home = self.home(hash);
+        let mask = self.mask;
+        let buckets = self.buckets.as_mut_slice();
+        for step in 0..PROBE {
+            let bucket = &mut buckets[(home + step) & mask];
+            let free = bucket.matches(0);
+            if free != 0 {
+                let slot = free.trailing_zeros() as usize;
+                bucket.tags[slot] = hash.tag();
+                bucket.ids[slot] = id;
+                if step != 0 {
+                    buckets[home].displaced += 1;
+                }
+                return Ok(());
+            }
+        }
+        Err(Full)
+    }
+
+    /// Takes out the entry that [`Index::insert`] made for `hash` and `id`.
+    pub(crate) fn remove(&mut self, hash: Hash, id: u32) {
+        let home = self.home(hash);
+        let mask = self.mask;
+        let buckets = self.buckets.as_mut_slice();
+        for step in 0..PROBE {
+            let bucket = &mut buckets[(home + step) & mask];
+            for slot in 0..SLOTS {
+                if bucket.tags[slot] == hash.tag() && bucket.ids[slot] == id {
+                    bucket.tags[slot] = 0;
+                    if step != 0 {
+                        buckets[home].displaced -= 1;
+                    }
+                    return;
+                }
+            }
+        }
+        debug_assert!(false, "removed an entry that is not in the index");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        /// Against a map: hashes from a small set, so that tags and homes collide and buckets overflow.
+        #[test]
+        fn behaves_as_a_map(steps in proptest::collection::vec((0u64..64, any::<bool>()), 1..600)) {
+            let mut index = Index::new(128).unwrap();
+            let mut model: HashMap<u32, u64> = HashMap::new();
+            let hash = |key: u64| Hash((key % 3) << 16 | (key % 5) << 1);
+            for (key, add) in steps {
+                let id = key as u32;
+                if add && !model.contains_key(&id) {
+                    prop_assert!(index.insert(hash(key), id).is_ok());
+                    model.insert(id, key);
+                } else if !add && model.remove(&id).is_some() {
+                    index.remove(hash(key), id);
+                }
+                for key in 0..64u64 {
+                    let found = index.find(hash(key), |id| id == key as u32);
+                    prop_assert_eq!(found, model.get(&(key as u32)).map(|_| key as u32));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn says_when_it_is_full() {
+        let mut index = Index::new(16).unwrap();
+        let slots = (PROBE * SLOTS) as u32;
+        assert!((0..slots).all(|id| index.insert(Hash(0), id).is_ok()));
+        assert_eq!(index.insert(Hash(0), slots), Err(Full));
+        index.remove(Hash(0), slots / 2);
+        assert_eq!(index.insert(Hash(0), slots), Ok(()));
+    }
+}

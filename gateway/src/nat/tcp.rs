@@ -1,0 +1,207 @@
+//! The TCP state table (RFC 7857 section 2, after RFC 6146 section 3.5.2).
+//!
+//! The gateway follows a connection only as far as its timers need: opening, established, closing. Sequence
+//! numbers are not looked at, so windows and reordering cannot break a connection.
+
+use super::session::Timeout;
+use super::verdict::Direction;
+
+/// Flag bits of the TCP header's byte 13.
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// The inside host sent a SYN.
+    SynSent = 0,
+    /// Both sides sent a SYN; the handshake is not acknowledged yet.
+    SynBoth = 1,
+    /// Open.
+    Established = 2,
+    /// The inside host sent a FIN.
+    FinInside = 3,
+    /// The remote sent a FIN.
+    FinRemote = 4,
+    /// Both sides sent a FIN.
+    FinBoth = 5,
+    /// Reset by either side.
+    Reset = 6,
+}
+
+const STATES: usize = 7;
+/// What a segment means for the state: its strongest flag.
+const EVENTS: usize = 4;
+const SEGMENT: usize = 0;
+const SYN_SEEN: usize = 1;
+const FIN_SEEN: usize = 2;
+const RST_SEEN: usize = 3;
+
+impl State {
+    const ALL: [State; STATES] = [
+        State::SynSent,
+        State::SynBoth,
+        State::Established,
+        State::FinInside,
+        State::FinRemote,
+        State::FinBoth,
+        State::Reset,
+    ];
+
+    pub(crate) const fn from_index(index: u8) -> State {
+        State::ALL[index as usize]
+    }
+
+    /// The label in listings.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            State::SynSent => "syn-sent",
+            State::SynBoth => "syn-both",
+            State::Established => "established",
+            State::FinInside => "fin-inside",
+            State::FinRemote => "fin-remote",
+            State::FinBoth => "fin-both",
+            State::Reset => "reset",
+        }
+    }
+
+    /// Half-closed connections may rest as long as open ones; the others are in transition (RFC 5382 REQ-5).
+    pub(crate) const fn timeout(self) -> Timeout {
+        match self {
+            State::Established | State::FinInside | State::FinRemote => Timeout::TcpEstablished,
+            State::SynSent | State::SynBoth | State::FinBoth | State::Reset => Timeout::TcpTransitory,
+        }
+    }
+
+    /// Whether the end was seen, so that the port needs no rest (RFC 6888 REQ-8).
+    pub(crate) const fn is_closed(self) -> bool {
+        matches!(self, State::FinBoth | State::Reset)
+    }
+}
+
+use State::{Established as Est, FinBoth, FinInside as FinIn, FinRemote as FinRem, Reset, SynBoth, SynSent};
+
+/// `NEXT[direction][state][event]`.
+const NEXT: [[[State; EVENTS]; STATES]; 2] = [
+    [
+        // from the inside host: a plain segment, SYN, FIN, RST
+        [SynSent, SynSent, SynSent, Reset], // SYN-sent: the handshake is not answered yet
+        [Est, SynBoth, FinIn, Reset],       // both SYNs: the acknowledgement opens it
+        [Est, Est, FinIn, Reset],           // established
+        [FinIn, FinIn, FinIn, Reset],       // half closed by the inside host
+        [FinRem, FinRem, FinBoth, Reset],   // half closed by the remote: now both
+        [FinBoth, SynSent, FinBoth, Reset], // closed: a SYN begins anew on the same ports
+        [Est, SynSent, Reset, Reset],       // reset: data shows that the peer took it for forged
+    ],
+    [
+        // from the remote
+        [SynSent, SynBoth, SynSent, Reset], // a SYN, with or without ACK: three-way or simultaneous open
+        [Est, SynBoth, FinRem, Reset],      // both SYNs
+        [Est, Est, FinRem, Reset],          // established
+        [FinIn, FinIn, FinBoth, Reset],     // half closed by the inside host: now both
+        [FinRem, FinRem, FinRem, Reset],    // half closed by the remote
+        [FinBoth, FinBoth, FinBoth, Reset], // closed
+        [Est, Reset, Reset, Reset],         // reset
+    ],
+];
+
+/// `EVENT[flags & 7]`: RST outweighs FIN, FIN outweighs SYN.
+const EVENT: [u8; 8] = {
+    let mut event = [SEGMENT as u8; 8];
+    let mut flags = 0;
+    while flags < 8 {
+        event[flags] = if flags as u8 & RST != 0 {
+            RST_SEEN as u8
+        } else if flags as u8 & FIN != 0 {
+            FIN_SEEN as u8
+        } else if flags as u8 & SYN != 0 {
+            SYN_SEEN as u8
+        } else {
+            SEGMENT as u8
+        };
+        flags += 1;
+    }
+    event
+};
+
+/// The state after a segment with these flags.
+#[inline(always)]
+pub(crate) fn step(state: u8, flags: u8, direction: Direction) -> State {
+    let event = EVENT[usize::from(flags & 7)];
+    NEXT[direction as usize][usize::from(state).min(STATES - 1)][usize::from(event) & (EVENTS - 1)]
+}
+
+/// The state of a session that this outbound segment begins: its own SYN, or its answer to a remote's SYN, which
+/// passed through the mapping. `None` where the segment begins nothing.
+pub(crate) fn opening(flags: u8) -> Option<State> {
+    match flags & (SYN | ACK | FIN | RST) {
+        SYN => Some(State::SynSent),
+        f if f == SYN | ACK => Some(State::SynBoth),
+        _ => None,
+    }
+}
+
+/// Whether no sequence of RFC 9293 contains these flags.
+#[inline(always)]
+pub(crate) fn is_nonsense(flags: u8) -> bool {
+    let f = flags & (SYN | FIN | RST | ACK);
+    f == 0 || f & SYN != 0 && f & (FIN | RST) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Inbound, Outbound};
+
+    fn run(start: State, segments: &[(Direction, u8)]) -> State {
+        segments.iter().fold(start, |state, &(direction, flags)| step(state as u8, flags, direction))
+    }
+
+    #[test]
+    fn three_way_handshake_establishes() {
+        let start = opening(SYN).unwrap();
+        assert_eq!(run(start, &[(Inbound, SYN | ACK)]), State::SynBoth);
+        assert_eq!(run(start, &[(Inbound, SYN | ACK), (Outbound, ACK)]), State::Established);
+    }
+
+    #[test]
+    fn simultaneous_open_establishes() {
+        let segments = [(Inbound, SYN), (Outbound, SYN | ACK), (Inbound, SYN | ACK), (Outbound, ACK)];
+        assert_eq!(run(opening(SYN).unwrap(), &segments), State::Established);
+    }
+
+    #[test]
+    fn an_answer_to_a_forwarded_syn_establishes_on_the_remotes_ack() {
+        assert_eq!(run(opening(SYN | ACK).unwrap(), &[(Inbound, ACK)]), State::Established);
+    }
+
+    #[test]
+    fn half_close_keeps_the_long_timeout_until_both_closed() {
+        let half = run(State::Established, &[(Outbound, FIN | ACK), (Inbound, ACK)]);
+        assert_eq!((half, half.timeout()), (State::FinInside, Timeout::TcpEstablished));
+        let both = run(half, &[(Inbound, FIN | ACK)]);
+        assert_eq!((both, both.timeout()), (State::FinBoth, Timeout::TcpTransitory));
+    }
+
+    #[test]
+    fn reset_is_transitory_and_data_after_it_revives() {
+        let reset = run(State::Established, &[(Inbound, RST)]);
+        assert_eq!((reset, reset.timeout()), (State::Reset, Timeout::TcpTransitory));
+        assert_eq!(run(reset, &[(Outbound, ACK)]), State::Established);
+    }
+
+    #[test]
+    fn a_syn_on_a_closed_connection_begins_anew() {
+        assert_eq!(run(State::FinBoth, &[(Outbound, SYN)]), State::SynSent);
+        assert_eq!(run(State::FinBoth, &[(Inbound, SYN)]), State::FinBoth);
+    }
+
+    #[test]
+    fn nonsense_flags() {
+        assert!(is_nonsense(0) && is_nonsense(SYN | FIN) && is_nonsense(SYN | RST) && is_nonsense(0x08));
+        assert!(!is_nonsense(SYN) && !is_nonsense(RST) && !is_nonsense(ACK) && !is_nonsense(FIN | ACK));
+    }
+}
