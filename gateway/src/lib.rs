@@ -8,4 +8,5 @@ pub mod management;
 pub mod nat;
 pub mod natctl;
 pub mod neighbor;
+pub mod steer;
 pub mod wire;

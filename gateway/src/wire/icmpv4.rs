@@ -188,6 +188,14 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 }
 
+impl<'a> Packet<&'a [u8]> {
+    /// [`Packet::embedded`], for as long as the buffer lives.
+    #[inline]
+    pub fn into_embedded(self) -> &'a [u8] {
+        &self.0[HEADER_LEN..self.embedded_end()]
+    }
+}
+
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     /// Sets the message type.
     #[inline]

@@ -1,0 +1,298 @@
+//! How the outside addresses and ports are divided among the workers.
+//!
+//! A pool with at least as many addresses as workers is divided by whole addresses, along the redirection table where
+//! that leaves the workers even, so that the NIC steers. A smaller pool is divided by ports: each of its addresses
+//! into one range a worker. Either way every worker has a part of every pool, and every endpoint one owner.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use hashbrown::HashMap;
+
+use super::{Rss, SteeringError, WorkerId};
+use crate::nat::settings::{Pool, PortForward, Share};
+use crate::nat::verdict::Protocol;
+
+/// Who owns one outside address.
+#[derive(Clone, Debug)]
+pub(super) struct External {
+    /// The owner of what no range below names, and of fragments, which name no port.
+    pub(super) home: WorkerId,
+    /// The ports that are divided among all workers.
+    split: Option<Split>,
+    /// Forwarded ports, by protocol and first port; no two overlap.
+    forwards: Vec<Forward>,
+}
+
+#[derive(Clone, Debug)]
+struct Forward {
+    protocol: Protocol,
+    ports: RangeInclusive<u16>,
+    owner: WorkerId,
+}
+
+impl External {
+    pub(super) const fn whole(home: WorkerId) -> External {
+        External { home, split: None, forwards: Vec::new() }
+    }
+
+    /// The owner of a port or query identifier of this address.
+    #[inline]
+    pub(super) fn owner(&self, protocol: Protocol, channel: u16) -> WorkerId {
+        self.forward_owner(protocol, channel)
+            .or_else(|| self.split.as_ref()?.owner(channel))
+            .unwrap_or(self.home)
+    }
+
+    fn forward_owner(&self, protocol: Protocol, channel: u16) -> Option<WorkerId> {
+        let behind =
+            self.forwards.partition_point(|at| (at.protocol, *at.ports.start()) <= (protocol, channel));
+        let forward = &self.forwards[behind.checked_sub(1)?];
+        (forward.protocol == protocol && forward.ports.contains(&channel)).then_some(forward.owner)
+    }
+
+    /// Gives the ports of a port forward to the owner of its host.
+    ///
+    /// # Errors
+    /// When one of them is forwarded already.
+    pub(super) fn add_forward(
+        &mut self,
+        forward: &PortForward,
+        owner: WorkerId,
+    ) -> Result<(), SteeringError> {
+        let PortForward { protocol, ref external_ports, .. } = *forward;
+        let (first, last) = (*external_ports.start(), *external_ports.end());
+        let at = self.forwards.partition_point(|at| (at.protocol, *at.ports.start()) < (protocol, first));
+        let overlaps =
+            |at: &&Forward| at.protocol == protocol && *at.ports.start() <= last && first <= *at.ports.end();
+        let neighbours = &self.forwards[at.saturating_sub(1)..self.forwards.len().min(at + 1)];
+        if neighbours.iter().any(|at| overlaps(&at)) {
+            return Err(SteeringError::ForwardTwice(forward.external, first));
+        }
+        self.forwards.insert(at, Forward { protocol, ports: first..=last, owner });
+        Ok(())
+    }
+
+    pub(super) fn clear_forwards(&mut self) {
+        self.forwards.clear();
+    }
+}
+
+/// A range of ports in as many equal parts as there are workers.
+#[derive(Clone, Debug)]
+struct Split {
+    first: u16,
+    count: u32,
+    workers: u16,
+}
+
+impl Split {
+    /// Worker `w` of `W` has the ports from `⌊w·count/W⌋` on: those `n` for which `w` is `⌈(n + 1)·W/count⌉ - 1`.
+    fn owner(&self, channel: u16) -> Option<WorkerId> {
+        let nth = u32::from(channel.checked_sub(self.first)?);
+        let owner = ((nth + 1) * u32::from(self.workers) - 1) / self.count;
+        (nth < self.count).then_some(WorkerId(owner as u16))
+    }
+
+    fn ports(&self, worker: WorkerId) -> RangeInclusive<u16> {
+        let start = |worker: u32| u32::from(self.first) + worker * self.count / u32::from(self.workers);
+        let worker = u32::from(worker.0);
+        start(worker) as u16..=(start(worker + 1) - 1) as u16
+    }
+}
+
+/// The outside addresses that the workers divide, while they are being divided.
+pub(super) struct Division<'a> {
+    rss: &'a mut Rss,
+    workers: u16,
+    /// Which entries of the redirection table an address has claimed.
+    claimed: Vec<bool>,
+    pub(super) externals: HashMap<u32, External>,
+    /// By worker, by pool.
+    pub(super) shares: Vec<Vec<Vec<Share>>>,
+    /// Whole addresses that the redirection table sends elsewhere, and addresses that are split.
+    pub(super) unsteered: usize,
+}
+
+impl<'a> Division<'a> {
+    pub(super) fn new(rss: &'a mut Rss, entries: usize, workers: u16) -> Division<'a> {
+        Division {
+            rss,
+            workers,
+            claimed: vec![false; entries],
+            externals: HashMap::new(),
+            shares: vec![Vec::new(); usize::from(workers)],
+            unsteered: 0,
+        }
+    }
+
+    /// Gives every worker its part of a pool.
+    ///
+    /// # Errors
+    /// When there are fewer ports than workers, or an address has an owner already.
+    pub(super) fn add_pool(&mut self, pool: &Pool) -> Result<(), SteeringError> {
+        let workers = usize::from(self.workers);
+        let by_address = pool.addresses.len() >= workers;
+        if pool.addresses.is_empty() || pool.ports.is_empty() || !by_address && pool.ports.len() < workers {
+            let name = pool.name.clone();
+            return Err(SteeringError::PoolTooSmall { name, ports: pool.ports.len(), workers: self.workers });
+        }
+        self.shares.iter_mut().for_each(|shares| shares.push(Vec::new()));
+        if by_address { self.divide_by_address(pool) } else { self.divide_by_ports(pool) }
+    }
+
+    /// Lets `address` belong to `owner`, and the redirection table say so where it may.
+    ///
+    /// # Errors
+    /// When it has an owner already.
+    pub(super) fn add_whole(&mut self, address: Ipv4Addr, owner: WorkerId) -> Result<(), SteeringError> {
+        self.unsteered += usize::from(self.claim(address, owner) != owner);
+        self.add(address, External::whole(owner))
+    }
+
+    fn add(&mut self, address: Ipv4Addr, external: External) -> Result<(), SteeringError> {
+        match self.externals.insert(address.into(), external) {
+            None => Ok(()),
+            Some(_) => Err(SteeringError::AddressTwice(address)),
+        }
+    }
+
+    fn divide_by_address(&mut self, pool: &Pool) -> Result<(), SteeringError> {
+        let mut quota = Quota::new(pool.addresses.len(), self.workers);
+        // Addresses whose table entry is claimed choose first: the others can go anywhere.
+        let (claimed, free): (Vec<Ipv4Addr>, _) =
+            pool.addresses.iter().partition(|&&address| self.claimed[self.rss.index(address.into())]);
+        for address in claimed.into_iter().chain(free) {
+            let steered = self.claimant(address).filter(|&worker| quota.allows(worker));
+            let owner = steered.unwrap_or_else(|| quota.neediest());
+            quota.take(owner);
+            self.add_whole(address, owner)?;
+            self.share(owner, Share { address, ports: pool.ports.clone() });
+        }
+        Ok(())
+    }
+
+    fn divide_by_ports(&mut self, pool: &Pool) -> Result<(), SteeringError> {
+        let split =
+            Split { first: *pool.ports.start(), count: pool.ports.len() as u32, workers: self.workers };
+        for (address, wanted) in pool.addresses.iter().copied().zip(0..) {
+            let home = self.claim(address, WorkerId(wanted));
+            self.unsteered += usize::from(self.workers > 1);
+            self.add(address, External { split: Some(split.clone()), ..External::whole(home) })?;
+            for worker in (0..self.workers).map(WorkerId) {
+                self.share(worker, Share { address, ports: split.ports(worker) });
+            }
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, worker: WorkerId, share: Share) {
+        self.shares[worker.index()].last_mut().expect("add_pool pushed one").push(share);
+    }
+
+    /// Whom the table sends `address` to, where that is decided.
+    fn claimant(&self, address: Ipv4Addr) -> Option<WorkerId> {
+        self.claimed[self.rss.index(address.into())].then(|| self.rss.owner(address.into()))
+    }
+
+    /// Makes the table send `address` to `wanted` unless another address has decided; returns whom it sends it to.
+    pub(super) fn claim(&mut self, address: Ipv4Addr, wanted: WorkerId) -> WorkerId {
+        let index = self.rss.index(address.into());
+        if !self.claimed[index] {
+            self.claimed[index] = true;
+            self.rss.set(index, wanted);
+        }
+        self.rss.owner(address.into())
+    }
+}
+
+/// How many addresses of a pool each worker may and must take: an equal part, give or take an eighth of it.
+struct Quota {
+    taken: Vec<usize>,
+    fewest: usize,
+    most: usize,
+    left: usize,
+    /// Addresses that workers with less than `fewest` still need.
+    needed: usize,
+}
+
+impl Quota {
+    fn new(addresses: usize, workers: u16) -> Quota {
+        let workers = usize::from(workers);
+        let part = addresses / workers;
+        let fewest = part - part / 8;
+        let most = addresses.div_ceil(workers) + part / 8;
+        Quota { taken: vec![0; workers], fewest, most, left: addresses, needed: fewest * workers }
+    }
+
+    fn allows(&self, worker: WorkerId) -> bool {
+        let taken = self.taken[worker.index()];
+        taken < self.fewest || taken < self.most && self.needed < self.left
+    }
+
+    fn neediest(&self) -> WorkerId {
+        let workers = (0..).map(WorkerId).zip(&self.taken);
+        workers.min_by_key(|&(_, taken)| taken).map_or(WorkerId(0), |(worker, _)| worker)
+    }
+
+    fn take(&mut self, worker: WorkerId) {
+        let taken = &mut self.taken[worker.index()];
+        self.needed -= usize::from(*taken < self.fewest);
+        *taken += 1;
+        self.left -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_ports_have_the_owner_whose_range_holds_them() {
+        for (ports, workers) in [(1024..=65535, 7), (0..=65535, 128), (40_000..=40_015, 16), (5..=5, 1)] {
+            let (first, last): (u16, u16) = (*ports.start(), *ports.end());
+            let split = Split { first, count: ports.len() as u32, workers };
+            let mut next = u32::from(first);
+            for worker in (0..workers).map(WorkerId) {
+                let range = split.ports(worker);
+                assert_eq!(u32::from(*range.start()), next);
+                next = u32::from(*range.end()) + 1;
+                assert!(range.clone().all(|port| split.owner(port) == Some(worker)), "{range:?}");
+                assert!(range.len().abs_diff(ports.len() / usize::from(workers)) <= 1);
+            }
+            assert_eq!(next, u32::from(last) + 1);
+            assert_eq!(first.checked_sub(1).and_then(|port| split.owner(port)), None);
+            assert_eq!(last.checked_add(1).and_then(|port| split.owner(port)), None);
+        }
+    }
+
+    #[test]
+    fn a_forward_owns_its_ports_of_its_protocol() {
+        let mut external = External::whole(WorkerId(0));
+        let forward = |protocol, external_ports| PortForward {
+            protocol,
+            external: Ipv4Addr::new(203, 0, 113, 13),
+            external_ports,
+            internal: Ipv4Addr::new(10, 64, 0, 12),
+            internal_port: 80,
+        };
+        external.add_forward(&forward(Protocol::Tcp, 9000..=9009), WorkerId(1)).unwrap();
+        external.add_forward(&forward(Protocol::Udp, 9005..=9005), WorkerId(2)).unwrap();
+        external.add_forward(&forward(Protocol::Tcp, 80..=80), WorkerId(3)).unwrap();
+        for wrong in [9009..=9100, 8000..=9000, 9003..=9004, 1..=65535] {
+            assert!(external.add_forward(&forward(Protocol::Tcp, wrong), WorkerId(1)).is_err());
+        }
+        for (protocol, port, owner) in [
+            (Protocol::Tcp, 8999, 0),
+            (Protocol::Tcp, 9000, 1),
+            (Protocol::Tcp, 9009, 1),
+            (Protocol::Tcp, 9010, 0),
+            (Protocol::Udp, 9000, 0),
+            (Protocol::Udp, 9005, 2),
+            (Protocol::Tcp, 80, 3),
+            (Protocol::Icmp, 80, 0),
+        ] {
+            assert_eq!(external.owner(protocol, port), WorkerId(owner), "{protocol:?} {port}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The owner of an address, an endpoint, a packet.
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+
+use super::external::{Division, External};
+use super::toeplitz::Random;
+use super::{Nic, Rss, WorkerId};
+use crate::nat::settings::{PortForward, RuleAction, Settings, Share};
+use crate::nat::verdict::Protocol;
+use crate::wire::{icmpv4, ipv4, ports};
+
+/// Why the workers cannot divide what the settings give them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SteeringError {
+    /// No worker at all, or more than a redirection table can name.
+    #[error("{workers} workers; a redirection table of {entries} entries serves 1 to {entries}")]
+    Workers {
+        /// How many workers.
+        workers: u16,
+        /// The smaller of both tables.
+        entries: usize,
+    },
+    /// A redirection table that no key can be drawn for.
+    #[error("a redirection table of {0} entries; a power of two from 16 to 2048 is needed")]
+    RetaSize(usize),
+    /// A pool of which some worker would get nothing.
+    #[error("pool \"{name}\": {ports} ports for {workers} workers; each needs one at least")]
+    PoolTooSmall {
+        /// The pool.
+        name: String,
+        /// Its ports (of each address).
+        ports: usize,
+        /// How many workers.
+        workers: u16,
+    },
+    /// An outside address that stands in two pools, or in a pool and a 1:1 mapping.
+    #[error("outside address {0} is in use twice")]
+    AddressTwice(Ipv4Addr),
+    /// Port forwards that overlap.
+    #[error("outside port {0}:{1} is forwarded twice")]
+    ForwardTwice(Ipv4Addr, u16),
+}
+
+/// Who owns what. The same in every worker; it changes only by [`Steering::set_forwards`].
+#[derive(Clone, Debug)]
+pub struct Steering {
+    workers: u16,
+    inside: Rss,
+    outside: Rss,
+    /// Every address of pools, forwards and 1:1 mappings.
+    externals: HashMap<u32, External>,
+    /// Where addresses are inside addresses also when they come as destinations from outside (RFC 6888 REQ-6).
+    inside_prefixes: Vec<Ipv4Net>,
+    shares: Vec<Vec<Vec<Share>>>,
+    unsteered: usize,
+}
+
+impl Steering {
+    /// Who drops what has no IPv4 header to go by: NICs put what they cannot hash into queue 0.
+    pub const MALFORMED: WorkerId = WorkerId(0);
+
+    /// Divides subscribers, pools, forwards and 1:1 mappings among `workers`. The keys come from `seed`, which is to
+    /// be secret; the same arguments give the same owners.
+    ///
+    /// # Errors
+    /// See [`SteeringError`].
+    pub fn new(
+        settings: &Settings,
+        workers: u16,
+        seed: u64,
+        inside: Nic,
+        outside: Nic,
+    ) -> Result<Steering, SteeringError> {
+        for nic in [inside, outside] {
+            if !nic.is_usable() {
+                return Err(SteeringError::RetaSize(nic.reta_size));
+            }
+        }
+        let entries = inside.reta_size.min(outside.reta_size);
+        if workers == 0 || usize::from(workers) > entries {
+            return Err(SteeringError::Workers { workers, entries });
+        }
+        let mut random = Random::new(seed);
+        let inside = Rss::by_source(inside, workers, &mut random);
+        let mut best = Steering::divide(settings, workers, &inside, outside, &mut random)?;
+        for _ in 1..DRAWS {
+            if best.unsteered == 0 {
+                break;
+            }
+            let other = Steering::divide(settings, workers, &inside, outside, &mut random)?;
+            if other.unsteered < best.unsteered {
+                best = other;
+            }
+        }
+        best.set_forwards(&settings.port_forwards)?;
+        Ok(best)
+    }
+
+    fn divide(
+        settings: &Settings,
+        workers: u16,
+        inside: &Rss,
+        nic: Nic,
+        random: &mut Random,
+    ) -> Result<Steering, SteeringError> {
+        let mut outside = Rss::by_destination(nic, workers, random);
+        let mut division = Division::new(&mut outside, nic.reta_size, workers);
+        for pool in &settings.pools {
+            division.add_pool(pool)?;
+        }
+        for mapping in &settings.statics {
+            division.add_whole(mapping.external, inside.owner(mapping.internal.into()))?;
+        }
+        for forward in &settings.port_forwards {
+            division.claim(forward.external, inside.owner(forward.internal.into()));
+        }
+        let Division { externals, shares, unsteered, .. } = division;
+        let exempt =
+            settings.rules.iter().filter(|rule| rule.action == RuleAction::Exempt).map(|rule| rule.source);
+        let inside_prefixes = Ipv4Net::aggregate(&settings.inside.iter().copied().chain(exempt).collect());
+        Ok(Steering {
+            workers,
+            inside: inside.clone(),
+            outside,
+            externals,
+            inside_prefixes,
+            shares,
+            unsteered,
+        })
+    }
+
+    /// Puts these port forwards in the place of all others. Subscribers and pools keep their owners.
+    ///
+    /// # Errors
+    /// [`SteeringError::ForwardTwice`]; some of the forwards are in place then.
+    pub fn set_forwards(&mut self, forwards: &[PortForward]) -> Result<(), SteeringError> {
+        self.externals.values_mut().for_each(External::clear_forwards);
+        for forward in forwards {
+            let owner = self.inside.owner(forward.internal.into());
+            let address = u32::from(forward.external);
+            let home = self.outside.owner(address);
+            self.externals.entry(address).or_insert(External::whole(home)).add_forward(forward, owner)?;
+        }
+        Ok(())
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> u16 {
+        self.workers
+    }
+
+    /// Steering of the inside port.
+    pub fn inside(&self) -> &Rss {
+        &self.inside
+    }
+
+    /// Steering of the outside port.
+    pub fn outside(&self) -> &Rss {
+        &self.outside
+    }
+
+    /// Outside addresses of pools and 1:1 mappings whose packets the redirection table cannot bring to their owner,
+    /// or not all of them.
+    pub fn unsteered_addresses(&self) -> usize {
+        self.unsteered
+    }
+
+    /// A worker's part of each pool, in the settings' order. Forwarded ports are still in it; they belong to the
+    /// owner of the inside host, and nobody hands them out.
+    pub fn shares(&self, worker: WorkerId) -> &[Vec<Share>] {
+        self.shares.get(worker.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The owner of a subscriber.
+    #[inline]
+    pub fn outbound_owner(&self, src: u32) -> WorkerId {
+        self.inside.owner(src)
+    }
+
+    /// The owner of an outside endpoint: port or query identifier `channel` of `dst`. Of an inside address, which
+    /// untranslated traffic has as destination, the subscriber's.
+    #[inline]
+    pub fn inbound_owner(&self, dst: u32, protocol: Protocol, channel: u16) -> WorkerId {
+        match self.externals.get(&dst) {
+            Some(external) => external.owner(protocol, channel),
+            None => self.other_owner(dst),
+        }
+    }
+
+    /// The owner of what comes to `dst` and names no port: fragments but the first, protocols without ports.
+    #[inline]
+    pub fn inbound_home(&self, dst: u32) -> WorkerId {
+        match self.externals.get(&dst) {
+            Some(external) => external.home,
+            None => self.other_owner(dst),
+        }
+    }
+
+    /// The owner of an IPv4 packet from inside: of its source, or of the host that an ICMP error is about, which may
+    /// come from any router. What is no IPv4 header belongs to [`Steering::MALFORMED`], who drops it.
+    #[inline]
+    pub fn outbound(&self, packet: &[u8]) -> WorkerId {
+        let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
+        match embedded(packet) {
+            Some(embedded) => self.outbound_owner(embedded.dst_bits()),
+            None => self.outbound_owner(packet.src_bits()),
+        }
+    }
+
+    /// The owner of an IPv4 packet from outside: of the endpoint that it is for, or that an ICMP error is about.
+    /// What is no IPv4 header belongs to [`Steering::MALFORMED`], who drops it.
+    #[inline]
+    pub fn inbound(&self, packet: &[u8]) -> WorkerId {
+        let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
+        match embedded(packet) {
+            Some(embedded) => self.endpoint_owner(embedded.src_bits(), channel(embedded, End::Source)),
+            None => self.endpoint_owner(packet.dst_bits(), channel(packet, End::Destination)),
+        }
+    }
+
+    fn endpoint_owner(&self, address: u32, channel: Option<(Protocol, u16)>) -> WorkerId {
+        match channel {
+            Some((protocol, channel)) => self.inbound_owner(address, protocol, channel),
+            None => self.inbound_home(address),
+        }
+    }
+
+    #[cold]
+    fn other_owner(&self, dst: u32) -> WorkerId {
+        let address = Ipv4Addr::from(dst);
+        if self.inside_prefixes.iter().any(|prefix| prefix.contains(&address)) {
+            self.inside.owner(dst)
+        } else {
+            self.outside.owner(dst)
+        }
+    }
+}
+
+/// Which end's port names the outside endpoint.
+enum End {
+    Source,
+    Destination,
+}
+
+/// The packet that an ICMP error embeds.
+#[inline]
+fn embedded(packet: ipv4::Packet<&[u8]>) -> Option<ipv4::Packet<&[u8]>> {
+    if packet.protocol() != ipv4::ICMP || packet.frag_offset() != 0 {
+        return None;
+    }
+    let message = icmpv4::Packet::new_checked(packet.into_payload()).ok()?;
+    if icmpv4::is_error(message.ty()) { ipv4::Packet::new_header(message.into_embedded()).ok() } else { None }
+}
+
+/// Protocol and port or query identifier, where the packet shows them.
+#[inline]
+fn channel(packet: ipv4::Packet<&[u8]>, end: End) -> Option<(Protocol, u16)> {
+    if packet.frag_offset() != 0 {
+        return None;
+    }
+    let protocol = Protocol::from_number(packet.protocol())?;
+    let channel = match protocol {
+        Protocol::Udp | Protocol::Tcp => {
+            let ports = ports::Packet::new_checked(packet.payload()).ok()?;
+            match end {
+                End::Source => ports.src_port(),
+                End::Destination => ports.dst_port(),
+            }
+        }
+        Protocol::Icmp => {
+            let message = icmpv4::Packet::new_checked(packet.payload()).ok()?;
+            let is_query = icmpv4::is_request(message.ty()) || icmpv4::is_reply(message.ty());
+            if is_query { message.ident() } else { return None }
+        }
+    };
+    Some((protocol, channel))
+}
+
+/// Keys to try for one whose table can name the owner of every outside address.
+const DRAWS: u32 = 16;
