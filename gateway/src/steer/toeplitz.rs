@@ -70,7 +70,8 @@ impl Key {
         }
     }
 
-    /// The octets.
+    /// The octets. A NIC with shorter keys may be given their first [`Key::LEN_MIN`] and more: to the IPv4 pair it is
+    /// the same key.
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
