@@ -131,7 +131,9 @@ pub struct Handle {
 impl Handle {
     /// Lets requests under way finish for a moment, closes all connections, removes the unix socket and joins the
     /// thread.
-    pub fn shutdown(self) {}
+    pub fn shutdown(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Handle {

@@ -103,7 +103,7 @@ pub(super) fn neighbors(rows: &[Neighbor]) -> String {
             row.mac.clone().unwrap_or_else(none),
             row.interface.clone(),
             row.state.to_string(),
-            duration(row.age_s.into()),
+            duration(row.age_s),
         ]
     };
     Table::new(columns, rows.iter().map(row)).to_string()

@@ -71,7 +71,7 @@ impl Gateway for Fake {
     }
 
     fn nics(&self) -> Vec<Nic> {
-        let link = Link { up: true, speed_mbps: Some(10_000) };
+        let link = Link { up: true, speed_mbps: Some(10_000), full_duplex: true };
         let stats = NicStats { rx_packets: 1, rx_missed: 5, ..NicStats::default() };
         let nic = Nic { link, stats, xstats: [("rx_q0_packets".into(), 9)].into() };
         vec![nic.clone(), nic]
@@ -88,6 +88,7 @@ impl Gateway for Fake {
             interface: "outside".into(),
             state: state.into(),
             age_s: 61,
+            gateway: last == 1,
         };
         vec![neighbor(1, Some("02:00:00:00:00:02"), "reachable"), neighbor(9, None, "incomplete")]
     }

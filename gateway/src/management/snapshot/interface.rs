@@ -51,6 +51,8 @@ pub struct Link {
     pub up: bool,
     /// Megabits a second; none where the driver doesn't know.
     pub speed_mbps: Option<u32>,
+    /// Both directions at once.
+    pub full_duplex: bool,
 }
 
 /// What the port counted itself (`rte_eth_stats`).

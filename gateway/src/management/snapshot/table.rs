@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::filter::{Cursor, Filter};
 use crate::nat::Protocol;
+use crate::neighbor;
 
 /// A neighbour (RFC 826).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,10 +18,26 @@ pub struct Neighbor {
     pub mac: Option<String>,
     /// The interface it is reached by.
     pub interface: String,
-    /// `reachable`, `stale`, `incomplete` or `failed`.
+    /// By [`neighbor::State::name`].
     pub state: Cow<'static, str>,
-    /// Seconds since it was last heard of or asked for.
-    pub age_s: u32,
+    /// Seconds since it was last heard of, or first asked for.
+    pub age_s: u64,
+    /// It is the gateway of a route.
+    pub gateway: bool,
+}
+
+impl Neighbor {
+    /// A neighbour on the interface of this name.
+    pub fn of(listed: &neighbor::Listed, interface: &str) -> Neighbor {
+        Neighbor {
+            address: listed.ip.into(),
+            mac: listed.mac.map(|mac| mac.to_string()),
+            interface: interface.into(),
+            state: listed.state.name().into(),
+            age_s: listed.age_s,
+            gateway: listed.pinned,
+        }
+    }
 }
 
 /// A route.
@@ -34,6 +51,18 @@ pub struct Route {
     pub interface: String,
     /// `connected` or `static`.
     pub kind: Cow<'static, str>,
+}
+
+impl Route {
+    /// A route to the interface of this name.
+    pub fn of(entry: &neighbor::RouteEntry, interface: &str) -> Route {
+        Route {
+            prefix: entry.prefix.to_string(),
+            via: entry.via,
+            interface: interface.into(),
+            kind: if entry.via.is_some() { "static".into() } else { "connected".into() },
+        }
+    }
 }
 
 /// A permanent mapping.
@@ -145,6 +174,37 @@ pub struct Page<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_neighbour_and_a_route_are_written_as_people_do() {
+        let listed = neighbor::Listed {
+            interface: neighbor::InterfaceId(1),
+            ip: u32::from(Ipv4Addr::new(203, 0, 113, 1)),
+            mac: Some(crate::wire::ethernet::Mac([2, 0, 0, 0, 0, 0xa])),
+            state: neighbor::State::Reachable,
+            age_s: 3,
+            pinned: true,
+        };
+        let json = serde_json::to_value(Neighbor::of(&listed, "outside")).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "address": "203.0.113.1",
+                "mac": "02:00:00:00:00:0a",
+                "interface": "outside",
+                "state": "reachable",
+                "age_s": 3,
+                "gateway": true,
+            })
+        );
+        let entry = neighbor::RouteEntry {
+            prefix: "10.64.0.0/24".parse().unwrap(),
+            interface: neighbor::InterfaceId(0),
+            via: None,
+        };
+        let route = Route::of(&entry, "inside");
+        assert_eq!((route.prefix.as_str(), &*route.kind), ("10.64.0.0/24", "connected"));
+    }
 
     #[test]
     fn an_endpoint_and_a_cursor_are_strings() {
