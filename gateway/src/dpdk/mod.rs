@@ -50,3 +50,17 @@ pub use ring::{Consumer, Producer, ring};
 pub use rss::{RssConfig, RssReport, softrss};
 pub use start::PortConfig;
 pub use stats::{Link, PortStats};
+
+const _: () = {
+    const fn send<T: Send>() {}
+    const fn send_and_sync<T: Send + Sync>() {}
+    send::<RxQueue>();
+    send::<TxQueue>();
+    send::<Producer>();
+    send::<Consumer>();
+    send::<Mbuf>();
+    send::<Burst>();
+    send_and_sync::<Eal>();
+    send_and_sync::<Mempool>();
+    send_and_sync::<Port<Started>>();
+};

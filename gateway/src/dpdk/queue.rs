@@ -7,11 +7,23 @@ use std::sync::Arc;
 use super::Burst;
 use super::port::Device;
 
-/// A receive queue. There is one value for it; it keeps the port running.
+/// A receive queue. There is one value for it; it keeps the port running. It moves to a worker, and two threads cannot
+/// share it:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<gateway::dpdk::RxQueue>();
+/// ```
 #[derive(Debug)]
 pub struct RxQueue(Queue);
 
-/// A transmit queue. There is one value for it; it keeps the port running.
+/// A transmit queue. There is one value for it; it keeps the port running. As with [`RxQueue`], two threads cannot
+/// share it:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<gateway::dpdk::TxQueue>();
+/// ```
 #[derive(Debug)]
 pub struct TxQueue(Queue);
 

@@ -10,7 +10,12 @@ use dpdk_sys::rte_ring;
 
 use super::{Burst, Eal, Error};
 
-/// The end of a ring that packets go into.
+/// The end of a ring that packets go into. Two threads cannot share it:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<gateway::dpdk::Producer>();
+/// ```
 #[derive(Debug)]
 pub struct Producer(End);
 

@@ -170,11 +170,15 @@ fn set_up_queues<'a>(
     // SAFETY: the port is open. The pool outlives the queue, as the device keeps it. Null: the driver's defaults.
     let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(device.id()) } as u32;
     for queue in 0..config.rx_queues {
-        let pool = pool(queue).as_ptr();
+        let pool = pool(queue);
         // SAFETY: as above.
-        let result =
-            unsafe { dpdk_sys::rte_eth_rx_queue_setup(device.id(), queue, rx, socket, ptr::null(), pool) };
-        check("rte_eth_rx_queue_setup", result, || queue_context(device, queue, rx))?;
+        let result = unsafe {
+            dpdk_sys::rte_eth_rx_queue_setup(device.id(), queue, rx, socket, ptr::null(), pool.as_ptr())
+        };
+        check("rte_eth_rx_queue_setup", result, || {
+            // Drivers fill the queue with buffers: too few are the usual cause.
+            format!("{}; its pool has {} free buffers", queue_context(device, queue, rx), pool.available())
+        })?;
     }
     for queue in 0..config.tx_queues {
         // SAFETY: as above.
