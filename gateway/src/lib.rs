@@ -1,9 +1,12 @@
 //! A NAT gateway on DPDK poll-mode drivers.
 
+pub mod cli;
+pub mod config;
 pub mod counters;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod filter;
+pub mod log;
 pub mod management;
 pub mod nat;
 pub mod natctl;

@@ -1,2 +1,54 @@
-//! nat-gateway
-fn main() {}
+//! `nat-gateway`: runs the gateway, or checks its configuration.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use gateway::cli::{Cli, Command};
+use gateway::config::Config;
+use gateway::log;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.config) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match cli.command {
+        Some(Command::Check) => check(&config),
+        None => run(&cli, config),
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    for warning in &config.warnings {
+        eprintln!("{warning} (warning)");
+    }
+    // Whoever closed the pipe has read enough.
+    let _ = io::stdout().write_all(config.explain().as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn run(cli: &Cli, config: Config) -> ExitCode {
+    let format = cli.log_format.unwrap_or(config.log.format);
+    let level = cli.log_level.unwrap_or(config.log.level);
+    log::init(format, level).expect("the process has no log yet");
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Stands in for `gateway::start::run` until that exists.
+fn start(_config: Config) -> Result<(), String> {
+    Err("this build cannot start the data plane yet; only `check` works".to_owned())
+}
+
+/// What is wrong, a line each, and the exit code for configuration and environment.
+fn refuse(error: &impl std::fmt::Display) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(2)
+}

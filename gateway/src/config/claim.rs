@@ -1,0 +1,114 @@
+//! Who uses which outside address: no two may use the same in ways that exclude each other.
+//!
+//! A port forward may take ports of a pool's address (the pool then leaves them out); everything else excludes.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::address::{self, AddressRange};
+use super::interface::{Connected, Draft, Role};
+use super::mistake::Report;
+use super::route::Route;
+use crate::nat::Protocol;
+
+/// Outside addresses that one line of the file lays claim to.
+pub(super) struct Claim {
+    pub(super) range: AddressRange,
+    pub(super) line: usize,
+    /// The key that claims.
+    pub(super) key: String,
+    /// The claimant, for messages.
+    pub(super) owner: String,
+    pub(super) purpose: Use,
+}
+
+/// What the addresses are for.
+#[derive(PartialEq, Eq)]
+pub(super) enum Use {
+    /// To be shared by subscribers.
+    Pool,
+    /// For one inside host.
+    Static,
+    /// These ports, for an inside host's.
+    Forward(Protocol, RangeInclusive<u16>),
+}
+
+/// Refuses claims to addresses that are someone else's: an inside network's, a router's, the network's own.
+pub(super) fn refuse_foreign(report: &Report, claims: &[Claim], interfaces: &[Draft], routes: &[Route]) {
+    let connected = Connected(interfaces);
+    for claim in claims {
+        let range = claim.range;
+        let refuse = |what: String| {
+            report.wrong(claim.line, &claim.key, range, format_args!("addresses apart from {what}"))
+        };
+        let own = || interfaces.iter().flat_map(|draft| &draft.interface.addresses).map(|net| net.addr());
+        let reserved = || connected.prefixes(Role::Outside).filter_map(address::reserved).flatten();
+        if let Some(net) = connected.prefixes(Role::Inside).find(|net| range.overlaps((*net).into())) {
+            refuse(format!("the inside prefix {}", net.trunc()));
+        } else if let Some(via) = routes.iter().map(|route| route.via).find(|via| range.contains(*via)) {
+            refuse(format!("the router {via}"));
+        } else if let Some(edge) = reserved().find(|edge| range.contains(*edge)) {
+            refuse(format!("the network's own {edge}"));
+        } else if let (Use::Static, Some(own)) = (&claim.purpose, own().find(|own| range.contains(*own))) {
+            refuse(format!("the gateway's own {own}"));
+        }
+    }
+}
+
+/// Refuses addresses that are claimed twice. One pass over the claims in address order: each is held against the one
+/// that reaches furthest so far.
+pub(super) fn refuse_overlaps(report: &Report, claims: &[Claim]) {
+    let is_forward = |claim: &&Claim| matches!(claim.purpose, Use::Forward(..));
+    let (forwards, mut whole): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(is_forward);
+    whole.sort_by_key(|claim| (claim.range.first(), claim.line));
+    let mut furthest: Option<&Claim> = None;
+    for claim in &whole {
+        if let Some(other) = furthest.filter(|other| other.range.overlaps(claim.range)) {
+            refuse_pair(report, other, claim);
+        }
+        if furthest.is_none_or(|other| other.range.last() <= claim.range.last()) {
+            furthest = Some(claim);
+        }
+    }
+
+    let statics: HashMap<_, _> = whole
+        .iter()
+        .filter(|claim| claim.purpose == Use::Static)
+        .map(|claim| (claim.range.first(), *claim))
+        .collect();
+    for forward in &forwards {
+        if let Some(other) = statics.get(&forward.range.first()) {
+            refuse_pair(report, other, forward);
+        }
+    }
+    refuse_port_overlaps(report, forwards);
+}
+
+fn refuse_port_overlaps(report: &Report, forwards: Vec<&Claim>) {
+    let mut by_address: HashMap<_, Vec<(&RangeInclusive<u16>, &Claim)>> = HashMap::new();
+    for forward in forwards {
+        if let Use::Forward(protocol, ports) = &forward.purpose {
+            by_address.entry((*protocol, forward.range.first())).or_default().push((ports, forward));
+        }
+    }
+    for claims in by_address.values_mut() {
+        claims.sort_by_key(|(ports, claim)| (*ports.start(), claim.line));
+        let mut furthest = claims[0];
+        for (ports, claim) in &claims[1..] {
+            if ports.start() <= furthest.0.end() {
+                refuse_pair(report, furthest.1, claim);
+            }
+            if furthest.0.end() <= ports.end() {
+                furthest = (*ports, *claim);
+            }
+        }
+    }
+}
+
+/// Blames the later line.
+fn refuse_pair(report: &Report, one: &Claim, other: &Claim) {
+    let (first, second) = if one.line <= other.line { (one, other) } else { (other, one) };
+    let found = format!("{} of {}", second.range, second.owner);
+    let allowed = format!("what {} (line {}) does not use: {}", first.owner, first.line, first.range);
+    report.wrong(second.line, &second.key, found, allowed);
+}

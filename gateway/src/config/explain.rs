@@ -1,0 +1,264 @@
+//! Says in words what a configuration means: `nat-gateway check`.
+
+use std::fmt::{self, Write};
+
+use super::pool::{FILTERINGS, MAPPINGS};
+use super::rule::ALL_PORTS;
+use super::value::Ports;
+use super::{Config, Device, Interface};
+use crate::nat::{Pool, PortForward, Rule, RuleAction};
+
+/// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryEstimate {
+    /// Sessions with their index entries.
+    pub sessions: u64,
+    /// Ports of all pools.
+    pub ports: u64,
+    /// Packet buffers.
+    pub buffers: u64,
+}
+
+impl MemoryEstimate {
+    /// All of it.
+    pub fn total(self) -> u64 {
+        self.sessions + self.ports + self.buffers
+    }
+}
+
+impl Config {
+    /// What this configuration makes the gateway do, for a person.
+    pub fn explain(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text).expect("a String takes everything");
+        text
+    }
+
+    /// What the gateway takes at start.
+    pub fn memory_estimate(&self) -> MemoryEstimate {
+        let workers = self.dpdk.worker_lcores.len() as u64;
+        let descriptors =
+            |interface: &Interface| u64::from(interface.rx_queue_size) + u64::from(interface.tx_queue_size);
+        let queued: u64 = self.interfaces.iter().map(descriptors).sum();
+        let packet = self.interfaces.iter().map(|interface| u64::from(interface.mtu)).max().unwrap_or(0);
+        let ports: u64 = self.settings.pools.iter().map(ports_of).sum();
+        MemoryEstimate {
+            sessions: u64::from(self.settings.limits.sessions) * BYTES_PER_SESSION,
+            ports: ports * BYTES_PER_PORT,
+            buffers: workers * (queued + BUFFERS_PER_WORKER) * (packet.max(2048) + BUFFER_HEADER_BYTES),
+        }
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let workers: Vec<String> = self.dpdk.worker_lcores.iter().map(u16::to_string).collect();
+        writeln!(
+            out,
+            "CPUs: management on {}, {} on {}",
+            self.dpdk.main_lcore,
+            counted(workers.len() as u64, "worker"),
+            workers.join(", ")
+        )?;
+        writeln!(out, "idle: {}; memory: {}", self.dpdk.idle.name(), self.dpdk.memory.name())?;
+        if !self.dpdk.eal_args.is_empty() {
+            writeln!(out, "further EAL arguments: {}", self.dpdk.eal_args.join(" "))?;
+        }
+
+        writeln!(out, "\nInterfaces")?;
+        for interface in &self.interfaces {
+            writeln!(out, "  {}", describe_interface(interface))?;
+        }
+        if !self.routes.is_empty() {
+            writeln!(out, "\nRoutes")?;
+            for route in &self.routes {
+                let interface = &self.interfaces[route.interface].name;
+                writeln!(out, "  {} via {} on {interface}", route.prefix, route.via)?;
+            }
+        }
+        self.write_nat(out)?;
+
+        let (limits, timeouts) = (&self.settings.limits, &self.settings.timeouts);
+        writeln!(out, "\nLimits")?;
+        writeln!(out, "  {} in all", counted(limits.sessions.into(), "session"))?;
+        writeln!(
+            out,
+            "  each subscriber: {} per protocol, {} per second",
+            counted(limits.ports_per_subscriber.into(), "port"),
+            counted(limits.new_sessions_per_subscriber_per_s.into(), "new session")
+        )?;
+        writeln!(out, "\nIdle timeouts")?;
+        writeln!(
+            out,
+            "  udp {} s, dns {} s, icmp {} s",
+            timeouts.udp_s, timeouts.udp_dns_s, timeouts.icmp_s
+        )?;
+        writeln!(
+            out,
+            "  tcp {} s established, {} s opening or closing",
+            timeouts.tcp_established_s, timeouts.tcp_transitory_s
+        )?;
+        writeln!(out, "  a freed port rests {} s", timeouts.port_hold_s)?;
+
+        writeln!(out, "\nManagement")?;
+        let token = if self.management.token.is_some() { "changes need the token" } else { "reads only" };
+        writeln!(out, "  http://{} ({token}), {}", self.management.listen, self.management.socket.display())?;
+
+        let memory = self.memory_estimate();
+        writeln!(out, "\nMemory, about {}", mebibytes(memory.total()))?;
+        writeln!(
+            out,
+            "  sessions {}, ports {}, packet buffers {}",
+            mebibytes(memory.sessions),
+            mebibytes(memory.ports),
+            mebibytes(memory.buffers)
+        )
+    }
+
+    fn write_nat(&self, out: &mut String) -> fmt::Result {
+        let settings = &self.settings;
+        if !settings.pools.is_empty() {
+            writeln!(out, "\nPools")?;
+        }
+        for pool in &settings.pools {
+            writeln!(out, "  {}", self.describe_pool(pool))?;
+        }
+        writeln!(out, "\nRules, the first match decides")?;
+        for (nth, rule) in settings.rules.iter().enumerate() {
+            writeln!(out, "  {}. {}", nth + 1, self.describe_rule(rule))?;
+        }
+        writeln!(out, "  no match: not forwarded")?;
+        if !settings.port_forwards.is_empty() {
+            writeln!(out, "\nPort forwards")?;
+        }
+        for forward in &settings.port_forwards {
+            writeln!(out, "  {}", describe_forward(forward))?;
+        }
+        if !settings.statics.is_empty() {
+            writeln!(out, "\nStatic 1:1")?;
+        }
+        for mapping in &settings.statics {
+            writeln!(out, "  {} is {} outside", mapping.internal, mapping.external)?;
+        }
+        Ok(())
+    }
+
+    fn describe_pool(&self, pool: &Pool) -> String {
+        let own = self
+            .interfaces
+            .iter()
+            .flat_map(|interface| &interface.addresses)
+            .any(|net| pool.addresses == [net.addr()]);
+        let (first, last) = (pool.addresses.first(), pool.addresses.last());
+        let addresses = match (first, last) {
+            (Some(only), Some(last)) if only == last && own => format!("the gateway's own {only}"),
+            (Some(first), Some(last)) if first != last => {
+                format!("{} ({first} to {last})", counted(pool.addresses.len() as u64, "address"))
+            }
+            (Some(only), _) => only.to_string(),
+            (None, _) => "no address".to_owned(),
+        };
+        format!(
+            "{}: {addresses}, ports {}: {} per protocol; {} mapping, {} filtering",
+            pool.name,
+            Ports(&pool.ports),
+            counted(ports_of(pool), "port"),
+            word(&MAPPINGS, pool.mapping),
+            word(&FILTERINGS, pool.filtering),
+        )
+    }
+
+    fn describe_rule(&self, rule: &Rule) -> String {
+        let destination = match rule.destination.prefix_len() {
+            0 => "anywhere".to_owned(),
+            _ => rule.destination.to_string(),
+        };
+        let traffic = match (rule.protocol, &rule.ports) {
+            (None, ports) if *ports == ALL_PORTS => "everything".to_owned(),
+            (None, ports) => format!("tcp and udp to port {}", Ports(ports)),
+            (Some(protocol), ports) if *ports == ALL_PORTS => protocol.name().to_owned(),
+            (Some(protocol), ports) => format!("{} to port {}", protocol.name(), Ports(ports)),
+        };
+        let action = match rule.action {
+            RuleAction::Pool(pool) => format!("translate from pool {}", self.settings.pools[pool].name),
+            RuleAction::Exempt => "forward without translation".to_owned(),
+            RuleAction::Drop => "drop".to_owned(),
+        };
+        format!("{} to {destination}, {traffic}: {action}", rule.source)
+    }
+}
+
+fn describe_interface(interface: &Interface) -> String {
+    let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+    let bus = match interface.device {
+        Device::Vdev(_) => "vdev",
+        Device::Pci(_) => "PCI",
+    };
+    let mut text = format!(
+        "{} faces {}: {bus} {}, {}, MTU {}",
+        interface.name,
+        interface.role.name(),
+        interface.device,
+        addresses.join(", "),
+        interface.mtu
+    );
+    if let Some(vlan) = interface.vlan {
+        text.push_str(&format!(", VLAN {vlan}"));
+    }
+    if let Some(mac) = interface.mac {
+        text.push_str(&format!(", MAC {mac}"));
+    }
+    if interface.promiscuous {
+        text.push_str(", promiscuous");
+    }
+    text
+}
+
+fn describe_forward(forward: &PortForward) -> String {
+    let internal_last = forward.internal_port + (forward.external_ports.len() - 1) as u16;
+    format!(
+        "{} {}:{} goes to {}:{}",
+        forward.protocol.name(),
+        forward.external,
+        Ports(&forward.external_ports),
+        forward.internal,
+        Ports(&(forward.internal_port..=internal_last)),
+    )
+}
+
+fn ports_of(pool: &Pool) -> u64 {
+    pool.addresses.len() as u64 * pool.ports.len() as u64
+}
+
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("?", |(word, _)| word)
+}
+
+/// `193,536 ports`, `1 port`.
+fn counted(count: u64, noun: &str) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let plural = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{grouped} {noun}{plural}")
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// Session line and both index entries.
+const BYTES_PER_SESSION: u64 = 128;
+/// State of one outside port over all protocols.
+const BYTES_PER_PORT: u64 = 8;
+/// Bursts in flight, handover rings and hold queues.
+const BUFFERS_PER_WORKER: u64 = 4096;
+/// `rte_mbuf` and headroom.
+const BUFFER_HEADER_BYTES: u64 = 256;

@@ -1,0 +1,65 @@
+//! `[nat.limits]` and `[nat.timeouts]`.
+
+use super::section::Section;
+use super::value;
+use crate::nat::{Limits, Timeouts};
+
+pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> Limits {
+    let default = Limits::default();
+    let sessions = section.or("sessions", default.sessions, value::integer(1..=SESSIONS_MAX));
+    let ports = section.or("ports_per_subscriber", default.ports_per_subscriber, value::integer(1..=65_535));
+    let rate = section.or(
+        "new_sessions_per_subscriber_per_s",
+        default.new_sessions_per_subscriber_per_s,
+        value::integer(1..=10_000_000),
+    );
+    if let Some(workers) = workers.filter(|workers| (sessions.value as usize) < *workers) {
+        let allowed = format!("{workers} or more, so that each worker has one");
+        section.wrong(sessions.line, "sessions", sessions.value, allowed);
+    }
+    Limits {
+        sessions: sessions.value,
+        ports_per_subscriber: ports.value,
+        new_sessions_per_subscriber_per_s: rate.value,
+    }
+}
+
+pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    let mut read = |key, default, least: u32, source: &str| {
+        let timeout = section.or(key, default, value::integer(1..=TIMEOUT_MAX_S));
+        if timeout.value < least {
+            section.report().warn(
+                timeout.line,
+                &section.path(key),
+                timeout.value,
+                format_args!("{least} or more by {source}"),
+            );
+        }
+        timeout.value
+    };
+    Timeouts {
+        udp_s: read("udp", default.udp_s, 120, "RFC 4787 REQ-5"),
+        udp_dns_s: read("udp_dns", default.udp_dns_s, 1, ""),
+        tcp_established_s: read("tcp_established", default.tcp_established_s, 7440, "RFC 5382 REQ-5"),
+        tcp_transitory_s: read("tcp_transitory", default.tcp_transitory_s, 240, "RFC 5382 REQ-5"),
+        icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
+        port_hold_s: read_port_hold(section),
+    }
+}
+
+/// A port need not rest at all.
+fn read_port_hold(section: &mut Section<'_>) -> u32 {
+    let hold = section.or("port_hold", Timeouts::default().port_hold_s, value::integer(0..=TIMEOUT_MAX_S));
+    if hold.value < 120 {
+        let key = section.path("port_hold");
+        section.report().warn(hold.line, &key, hold.value, "120 or more by RFC 6888 REQ-8");
+    }
+    hold.value
+}
+
+/// Most sessions over all workers.
+pub const SESSIONS_MAX: u32 = 1 << 27;
+
+/// A week; the engine's clock compares over 24 days.
+pub const TIMEOUT_MAX_S: u32 = 7 * 24 * 3600;

@@ -1,0 +1,205 @@
+//! The configuration file: read once, every mistake found, and what comes out needs no further check.
+//!
+//! The file is TOML. [`Config::parse`] walks its tables by hand rather than through serde, which would stop at the
+//! first mistake and lose the line of a relation between two keys. Each part of the file has a module here that owns
+//! its keys, their defaults and their limits; `claim` holds the outside addresses of all parts against each other.
+//!
+//! Invariants of a [`Config`]: names and devices are unique; there is an inside and an outside interface; connected
+//! prefixes of two interfaces do not overlap; every next hop is on a connected prefix; no outside address has two
+//! users, other than a port forward on a pool's; every pool has a port for every worker; every index is in range.
+
+mod address;
+mod claim;
+mod dpdk;
+mod explain;
+mod forward;
+mod interface;
+mod limits;
+mod management;
+mod mistake;
+mod pool;
+mod route;
+mod rule;
+mod section;
+#[cfg(test)]
+mod tests;
+mod unique;
+mod value;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
+pub use explain::MemoryEstimate;
+pub use forward::{PORT_FORWARDS_MAX, STATICS_MAX};
+pub use interface::{Device, INTERFACES_MAX, Interface, Role};
+pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
+pub use management::{Log, Management, Token};
+pub use mistake::Mistake;
+pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
+pub use route::{ROUTES_MAX, Route};
+pub use rule::RULES_MAX;
+
+use crate::nat::Settings;
+use forward::Inside;
+use mistake::Report;
+use section::Section;
+
+/// A configuration that can work, as far as a file can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// CPUs, memory and EAL arguments.
+    pub dpdk: Dpdk,
+    /// The ports, in the file's order.
+    pub interfaces: Vec<Interface>,
+    /// Static routes, in the file's order.
+    pub routes: Vec<Route>,
+    /// The HTTP API.
+    pub management: Management,
+    /// The log.
+    pub log: Log,
+    /// What the engine is told.
+    pub settings: Settings,
+    /// What is allowed but hardly meant, to be logged at start.
+    pub warnings: Vec<Mistake>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file was read and is wrong: at least one mistake, by line.
+    #[error("{}", lines(.0))]
+    Wrong(Vec<Mistake>),
+}
+
+impl Config {
+    /// Reads `file`.
+    pub fn load(file: &Path) -> Result<Config, LoadError> {
+        let unreadable = |source| LoadError::Unreadable { path: file.to_owned(), source };
+        let mut bytes = Vec::new();
+        let mut limited = File::open(file).map_err(unreadable)?.take(FILE_BYTES_MAX + 1);
+        limited.read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            let reason = format!("larger than {FILE_BYTES_MAX} bytes");
+            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
+        }
+        let name = file.display().to_string();
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Config::parse(text, &name).map_err(LoadError::Wrong),
+            Err(error) => {
+                let before = &bytes[..error.valid_up_to()];
+                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                let found = Some(format!("byte 0x{:02x}", bytes[error.valid_up_to()]));
+                let allowed = Some("UTF-8".to_owned());
+                Err(LoadError::Wrong(vec![Mistake {
+                    file: name,
+                    line,
+                    what: "text".to_owned(),
+                    found,
+                    allowed,
+                }]))
+            }
+        }
+    }
+
+    /// Reads the text of `file`, whose name is used in messages only. All mistakes are reported, by line.
+    ///
+    /// ```
+    /// let mistakes = gateway::config::Config::parse("[log]\nlevle = \"info\"", "gateway.toml").unwrap_err();
+    /// assert!(mistakes.iter().any(|mistake| {
+    ///     mistake.to_string()
+    ///         == "gateway.toml:2: unknown key in log, found \"levle\", allowed level (nearest), format"
+    /// }));
+    /// ```
+    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Mistake>> {
+        let (table, syntax_errors) = DeTable::parse_recoverable(text);
+        let report = Report::new(file, text, &syntax_errors);
+        let config = Section::root(&report, table.get_ref(), read);
+        let (mistakes, warnings) = report.finish();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(Config { warnings, ..config }),
+            _ => Err(mistakes),
+        }
+    }
+
+    /// The addresses, other than its own, for which the gateway answers ARP on an interface: those of pools, port
+    /// forwards and static mappings that lie in one of an outside interface's connected prefixes. Some may come twice.
+    pub fn proxied_addresses<'a>(&'a self, interface: &'a Interface) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        let settings = &self.settings;
+        let pools = settings.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
+        let forwards = settings.port_forwards.iter().map(|forward| forward.external);
+        let statics = settings.statics.iter().map(|mapping| mapping.external);
+        pools.chain(forwards).chain(statics).filter(|address| {
+            let is_linked = interface.addresses.iter().any(|net| net.contains(address));
+            let is_own = interface.addresses.iter().any(|net| net.addr() == *address);
+            interface.role == Role::Outside && is_linked && !is_own
+        })
+    }
+}
+
+/// Reads the whole file. `None` only if a mistake was reported.
+fn read(root: &mut Section<'_>) -> Option<Config> {
+    let dpdk = root.table("dpdk", dpdk::read);
+    let interfaces = interface::read_all(root);
+    let routes = route::read_all(root, interfaces.as_deref());
+    let management = root.table("management", management::read);
+    let log = root.table("log", management::read_log);
+
+    let workers = dpdk.as_ref().map(|dpdk| dpdk.worker_lcores.len());
+    let known = interfaces.as_deref().zip(routes.as_deref());
+    let prefixes = known.map(|(interfaces, routes)| route::inside_prefixes(interfaces, routes));
+    let inside = interfaces.as_deref().zip(prefixes.as_deref());
+    let inside = inside.map(|(interfaces, prefixes)| Inside { interfaces, prefixes });
+    let settings = root.table("nat", |nat| {
+        let mut claims = Vec::new();
+        let pools = pool::read_all(nat, interfaces.as_deref(), workers, &mut claims);
+        let rules = rule::read_all(nat, &pools, prefixes.as_deref());
+        let port_forwards = forward::read_forwards(nat, inside.as_ref(), &mut claims);
+        let statics = forward::read_statics(nat, inside.as_ref(), &mut claims);
+        let limits = nat.table("limits", |limits| limits::read_limits(limits, workers));
+        let timeouts = nat.table("timeouts", limits::read_timeouts);
+        if let Some((interfaces, routes)) = known {
+            claim::refuse_foreign(nat.report(), &claims, interfaces, routes);
+        }
+        claim::refuse_overlaps(nat.report(), &claims);
+        Some(Settings {
+            pools: pools.whole?,
+            rules: rules?,
+            port_forwards: port_forwards?,
+            statics: statics?,
+            limits,
+            timeouts,
+            ..Settings::default()
+        })
+    });
+
+    let (interfaces, routes) = (interfaces?, routes?);
+    let facing = |role| interface::Connected(&interfaces).prefixes(role).collect();
+    let settings = Settings {
+        inside: facing(Role::Inside),
+        inside_routed: route::inside_routed(&interfaces, &routes),
+        outside: facing(Role::Outside),
+        ..settings?
+    };
+    let interfaces = interfaces.into_iter().map(|draft| draft.interface).collect();
+    Some(Config { dpdk: dpdk?, interfaces, routes, management, log, settings, warnings: Vec::new() })
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Larger files are not configurations.
+const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -1,0 +1,145 @@
+//! `[[nat.pools]]`: outside addresses and ports that subscribers share.
+
+use std::ops::RangeInclusive;
+
+use super::address::AddressRange;
+use super::claim::{Claim, Use};
+use super::interface::{Draft, Role};
+use super::mistake::At;
+use super::section::Section;
+use super::unique::Unique;
+use super::value::{self, Ports};
+use crate::nat::{Filtering, MappingMode, Pool};
+
+/// What rules need to know of the pools, and the pools themselves if all of them are whole.
+pub(super) struct Pools {
+    /// The name of each, in order; `None` if it cannot be told.
+    pub(super) names: Vec<Option<String>>,
+    /// The line of each.
+    pub(super) lines: Vec<usize>,
+    pub(super) whole: Option<Vec<Pool>>,
+}
+
+/// Reads every `[[nat.pools]]`. The workers are `None` if their number is not known.
+pub(super) fn read_all(
+    nat: &mut Section<'_>,
+    interfaces: Option<&[Draft]>,
+    workers: Option<usize>,
+    claims: &mut Vec<Claim>,
+) -> Pools {
+    let (mut names, mut lines, mut unique) = (Vec::new(), Vec::new(), Unique::default());
+    let mut room = POOL_ADDRESSES_MAX;
+    let whole = nat.tables("pools", POOLS_MAX, |section| {
+        let name = section.required("name", value::name);
+        if let Some(name) = &name {
+            unique.claim(section, "name", name.line, name.value.clone());
+        }
+        lines.push(section.line());
+        names.push(name.as_ref().map(|name| name.value.clone()));
+
+        let ranges = read_addresses(section, interfaces);
+        let ports = section.or("ports", DEFAULT_PORTS, value::ports);
+        let mapping = section.or("mapping", MappingMode::EndpointIndependent, value::choice(&MAPPINGS));
+        let filtering = section.or("filtering", Filtering::AddressDependent, value::choice(&FILTERINGS));
+        let (name, ranges) = (name?.value, ranges?);
+        claims.extend(ranges.iter().map(|range| Claim {
+            range: range.value,
+            line: range.line,
+            key: section.path("addresses"),
+            owner: format!("pool {name}"),
+            purpose: Use::Pool,
+        }));
+        let addresses = expand(section, &ranges, &mut room)?;
+        refuse_scarce(section, addresses.len(), &ports, workers);
+        Some(Pool { name, addresses, ports: ports.value, mapping: mapping.value, filtering: filtering.value })
+    });
+    Pools { names, lines, whole }
+}
+
+/// `addresses`, or the first address of `interface` (masquerade): exactly one of the two.
+fn read_addresses(section: &mut Section<'_>, interfaces: Option<&[Draft]>) -> Option<Vec<At<AddressRange>>> {
+    let interface = section.optional("interface", value::name);
+    if !section.has("interface") {
+        return section.required_list("addresses", value::addresses);
+    }
+    let addresses = section.list("addresses", value::addresses);
+    let interface = interface?;
+    if section.has("addresses") {
+        section.wrong(
+            interface.line,
+            "interface",
+            value::quote(&interface.value),
+            "either addresses or interface",
+        );
+        return addresses;
+    }
+    let outside: Vec<&Draft> =
+        interfaces?.iter().filter(|draft| draft.interface.role == Role::Outside).collect();
+    match outside.iter().find(|draft| draft.interface.name == interface.value) {
+        Some(draft) => {
+            let own = draft.interface.addresses.first()?.addr();
+            Some(vec![At { line: interface.line, value: own.into() }])
+        }
+        None => {
+            let names: Vec<&str> = outside.iter().map(|draft| draft.interface.name.as_str()).collect();
+            let allowed = format!("an outside interface: {}", value::nearest_of(&interface.value, &names));
+            section.wrong(interface.line, "interface", value::quote(&interface.value), allowed);
+            None
+        }
+    }
+}
+
+fn expand(
+    section: &Section<'_>,
+    ranges: &[At<AddressRange>],
+    room: &mut u64,
+) -> Option<Vec<std::net::Ipv4Addr>> {
+    for range in ranges {
+        let Some(left) = room.checked_sub(range.value.count()) else {
+            let found = format!("{} addresses ({})", range.value.count(), range.value);
+            let allowed = format!("at most {POOL_ADDRESSES_MAX} in all pools together");
+            section.wrong(range.line, "addresses", found, allowed);
+            return None;
+        };
+        *room = left;
+    }
+    Some(ranges.iter().flat_map(|range| range.value.iter()).collect())
+}
+
+/// Whole addresses belong to workers; where there are fewer addresses than workers, the ports of one are shared out.
+/// No worker may be left without any.
+fn refuse_scarce(
+    section: &Section<'_>,
+    addresses: usize,
+    ports: &At<RangeInclusive<u16>>,
+    workers: Option<usize>,
+) {
+    let Some(workers) = workers else { return };
+    let needed = workers.div_ceil(addresses.max(1));
+    if ports.value.len() < needed {
+        let found = format!("{} ({} ports on {addresses} addresses)", Ports(&ports.value), ports.value.len());
+        let allowed = format!("{needed} ports or more, so that each of {workers} workers has one");
+        section.wrong(ports.line, "ports", found, allowed);
+    }
+}
+
+/// Words of the configuration file.
+pub(super) const MAPPINGS: [(&str, MappingMode); 2] = [
+    ("endpoint-independent", MappingMode::EndpointIndependent),
+    ("address-and-port-dependent", MappingMode::AddressAndPortDependent),
+];
+
+/// Words of the configuration file.
+pub(super) const FILTERINGS: [(&str, Filtering); 3] = [
+    ("endpoint-independent", Filtering::EndpointIndependent),
+    ("address-dependent", Filtering::AddressDependent),
+    ("address-and-port-dependent", Filtering::AddressAndPortDependent),
+];
+
+const DEFAULT_PORTS: RangeInclusive<u16> = 1024..=65535;
+
+/// Most pools.
+pub const POOLS_MAX: usize = 256;
+
+/// Most addresses in all pools together.
+pub const POOL_ADDRESSES_MAX: u64 = 65_536;

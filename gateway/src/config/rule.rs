@@ -1,0 +1,127 @@
+//! `[[nat.rules]]`: what becomes of new outbound sessions; the first match decides.
+
+use std::ops::RangeInclusive;
+
+use ipnet::Ipv4Net;
+
+use super::mistake::At;
+use super::pool::Pools;
+use super::section::Section;
+use super::value;
+use crate::nat::{Protocol, Rule, RuleAction};
+
+/// Reads every `[[nat.rules]]`; `None` unless all of them are whole. `inside` is where subscribers live, if known.
+pub(super) fn read_all(
+    nat: &mut Section<'_>,
+    pools: &Pools,
+    inside: Option<&[Ipv4Net]>,
+) -> Option<Vec<Rule>> {
+    let rules = nat.tables("rules", RULES_MAX, |section| {
+        let line = section.line();
+        read(section, pools, inside).map(|value| At { line, value })
+    })?;
+    warn_of_shadows(nat, &rules);
+    if !nat.report().is_damaged() {
+        warn_of_unused(nat, pools, &rules);
+    }
+    Some(rules.into_iter().map(|rule| rule.value).collect())
+}
+
+fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) -> Option<Rule> {
+    let source = section.required("source", value::prefix);
+    let action = read_action(section, pools);
+    let destination = section.or("destination", Ipv4Net::default(), value::prefix);
+    let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
+    let protocol = section.optional("protocol", value::choice(&protocols));
+    let ports = section.optional("ports", value::ports);
+    if let (Some(ports), Some(At { value: Protocol::Icmp, .. })) = (&ports, &protocol) {
+        section.wrong(
+            ports.line,
+            "ports",
+            value::Ports(&ports.value),
+            "ports with protocol tcp, udp or none",
+        );
+    }
+    let source = source?;
+    if let Some(inside) = inside {
+        let is_reached = inside.iter().any(|net| net.contains(&source.value) || source.value.contains(net));
+        if !is_reached {
+            let nets: Vec<String> = inside.iter().map(Ipv4Net::to_string).collect();
+            let allowed = format!("hosts that are reached through an inside interface: {}", nets.join(", "));
+            section.wrong(source.line, "source", source.value, allowed);
+        }
+    }
+    Some(Rule {
+        source: source.value,
+        destination: destination.value,
+        protocol: protocol.map(|protocol| protocol.value),
+        ports: ports.map_or(ALL_PORTS, |ports| ports.value),
+        action: action?,
+    })
+}
+
+/// `pool` or `action`: exactly one of the two.
+fn read_action(section: &mut Section<'_>, pools: &Pools) -> Option<RuleAction> {
+    let pool = section.optional("pool", value::name);
+    let action = section.optional("action", value::choice(&ACTIONS));
+    match (section.has("pool"), section.has("action")) {
+        (true, false) => find_pool(section, &pool?, pools).map(RuleAction::Pool),
+        (false, true) => action.map(|action| action.value),
+        (true, true) => {
+            section.wrong(section.line(), "pool", "pool and action together", "either pool or action");
+            None
+        }
+        (false, false) => {
+            section.report().missing(section.line(), &format!("{} (or action)", section.path("pool")));
+            None
+        }
+    }
+}
+
+fn find_pool(section: &Section<'_>, name: &At<String>, pools: &Pools) -> Option<usize> {
+    let index = pools.names.iter().position(|pool| pool.as_ref() == Some(&name.value));
+    // A pool whose own name could not be read may be the one that is meant.
+    let known: Option<Vec<&str>> = pools.names.iter().map(Option::as_deref).collect();
+    if let (None, Some(known), false) = (index, known, section.report().is_damaged()) {
+        let allowed = format!("a pool of [[nat.pools]]: {}", value::nearest_of(&name.value, &known));
+        section.wrong(name.line, "pool", value::quote(&name.value), allowed);
+    }
+    index
+}
+
+fn warn_of_shadows(nat: &Section<'_>, rules: &[At<Rule>]) {
+    for (nth, rule) in rules.iter().enumerate() {
+        if let Some(earlier) = rules[..nth].iter().find(|earlier| covers(&earlier.value, &rule.value)) {
+            let advice = format!("it above the rule on line {}, which matches all of it first", earlier.line);
+            nat.report().warn(rule.line, &nat.path("rules"), "a rule that never matches", advice);
+        }
+    }
+}
+
+fn warn_of_unused(nat: &Section<'_>, pools: &Pools, rules: &[At<Rule>]) {
+    for (index, (name, line)) in pools.names.iter().zip(&pools.lines).enumerate() {
+        if !rules.iter().any(|rule| rule.value.action == RuleAction::Pool(index)) {
+            let found = value::quote(name.as_deref().unwrap_or_default());
+            nat.report().warn(*line, &nat.path("pools"), found, "pools that a rule of [[nat.rules]] names");
+        }
+    }
+}
+
+/// Whether every session that matches `inner` matches `outer` too.
+fn covers(outer: &Rule, inner: &Rule) -> bool {
+    let all_protocols = outer.protocol.is_none() && outer.ports == ALL_PORTS;
+    let same_protocol = outer.protocol.is_none_or(|protocol| inner.protocol == Some(protocol));
+    let ports = outer.ports.start() <= inner.ports.start() && inner.ports.end() <= outer.ports.end();
+    outer.source.contains(&inner.source)
+        && outer.destination.contains(&inner.destination)
+        && (all_protocols
+            || (same_protocol && ports && (inner.protocol.is_some() || outer.protocol.is_none())))
+}
+
+const ACTIONS: [(&str, RuleAction); 2] = [("exempt", RuleAction::Exempt), ("drop", RuleAction::Drop)];
+
+/// What the engine takes for "not asked for": it matches protocols without ports too.
+pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
+
+/// Most rules: the slow path walks them in order.
+pub const RULES_MAX: usize = 1024;
