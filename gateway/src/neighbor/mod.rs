@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock or sends anything: time is an argument, and what is to be sent is returned. IPv4
 //! addresses are `u32` in host order.
+#![forbid(unsafe_code)]
 
 pub mod arp;
 mod arp_cache;
