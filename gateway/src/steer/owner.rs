@@ -272,8 +272,12 @@ fn channel(packet: ipv4::Packet<&[u8]>, end: End) -> Option<(Protocol, u16)> {
         }
         Protocol::Icmp => {
             let message = icmpv4::Packet::new_checked(packet.payload()).ok()?;
-            let is_query = icmpv4::is_request(message.ty()) || icmpv4::is_reply(message.ty());
-            if is_query { message.ident() } else { return None }
+            // The identifier stands for a port of the asking host.
+            let is_ours = match end {
+                End::Source => icmpv4::is_request(message.ty()),
+                End::Destination => icmpv4::is_reply(message.ty()),
+            };
+            if is_ours { message.ident() } else { return None }
         }
     };
     Some((protocol, channel))

@@ -193,7 +193,13 @@ fn what_names_no_port_goes_to_the_home_of_its_address() {
         assert_eq!(steering.inbound(&fragment), home);
         assert_eq!(steering.inbound(&packet(47, REMOTE, address.into(), &[0; 8])), home);
         assert_eq!(steering.inbound(&packet(ipv4::UDP, REMOTE, address.into(), &[0; 3])), home);
-        assert_eq!(steering.inbound(&packet(ipv4::ICMP, REMOTE, address.into(), &query(99, 41_000))), home);
+        // An echo from outside carries an identifier of the remote's own.
+        for ty in [message::ECHO, 99] {
+            assert_eq!(
+                steering.inbound(&packet(ipv4::ICMP, REMOTE, address.into(), &query(ty, 41_000))),
+                home
+            );
+        }
     }
     assert_eq!(steering.inbound(&[0x45; 19]), Steering::MALFORMED);
     assert_eq!(steering.outbound(&[0x65; 40]), Steering::MALFORMED);
