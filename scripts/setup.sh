@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Installs what the gateway needs to be built and tested on Debian 12 or 13.
+#
+#   scripts/setup.sh [--build-only]
+#
+#   --build-only   only what the compiler needs: no test programs, no lints
+#
+# Runs as root, or as a user who may use sudo. What is there already is neither asked for nor downloaded again.
+# A Rust toolchain that is missing or too old comes from rustup, the way https://rustup.rs says.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+build_only=false
+for argument in "$@"; do
+    case $argument in
+    --build-only) build_only=true ;;
+    -h | --help) usage ;;
+    *) usage 2 >&2 ;;
+    esac
+done
+
+build_packages=(
+    build-essential ca-certificates curl git pkg-config
+    libdpdk-dev # headers, libraries and, through them, every poll-mode driver
+    libclang-dev # for bindgen
+)
+test_packages=(
+    bind9-dnsutils # dig
+    dnsmasq-base
+    iperf3
+    iproute2
+    iputils-ping
+    jq
+    procps
+    prometheus # promtool
+    python3
+    shellcheck
+    traceroute
+    util-linux
+)
+
+missing_packages() {
+    local package
+    for package in "$@"; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+    done
+}
+
+# Some of the packages bring a service that would start at once and at every boot; none is wanted.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d own_policy=false service status=0
+    if [[ ! -e $policy ]]; then
+        own_policy=true
+        printf '#!/bin/sh\nexit 101\n' | as_root install -m 0755 /dev/stdin "$policy"
+    fi
+    as_root apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" || status=$?
+    if $own_policy; then as_root rm -f "$policy"; fi
+    for service in prometheus iperf3; do
+        if [[ " $* " == *" $service "* ]] && command -v systemctl >/dev/null; then
+            as_root systemctl disable --quiet "$service.service" 2>/dev/null || true
+        fi
+    done
+    return "$status"
+}
+
+setup_packages() {
+    local missing
+    command -v apt-get >/dev/null || die "needs Debian's apt-get"
+    mapfile -t missing < <(missing_packages "$@")
+    ((${#missing[@]})) || return 0
+    say "installing ${missing[*]}"
+    install_packages "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
+}
+
+setup_rust() {
+    local needed found
+    needed=$(rust_version)
+    found=$(cargo --version 2>/dev/null | awk '{ print $2 }') || true
+    if [[ -n $found ]] && at_least "$found" "$needed"; then
+        return
+    fi
+    if command -v rustup >/dev/null; then
+        say "Rust ${found:-toolchain missing}, $needed is needed: rustup update stable"
+        rustup update --no-self-update stable
+        rustup default stable
+    else
+        say "Rust ${found:-is missing}, $needed is needed: installing it with https://sh.rustup.rs into ${CARGO_HOME:-$HOME/.cargo}"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
+        hash -r
+    fi
+}
+
+setup_rust_lints() {
+    local component
+    for component in clippy fmt; do
+        cargo "$component" --version >/dev/null 2>&1 && continue
+        command -v rustup >/dev/null || die "cargo $component is missing, and there is no rustup to add it"
+        say "adding cargo $component"
+        rustup component add "${component/#fmt/rustfmt}"
+    done
+}
+
+if $build_only; then
+    setup_packages "${build_packages[@]}"
+    setup_rust
+else
+    setup_packages "${build_packages[@]}" "${test_packages[@]}"
+    setup_rust
+    setup_rust_lints
+fi
