@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::nat::{self, Protocol};
+use crate::nat::{self, Protocol, SessionFailure, Shard};
 
 /// How many interfaces a worker counts for.
 pub const MAX_INTERFACES: usize = 8;
@@ -169,11 +169,25 @@ impl BurstSizes {
 pub struct PoolCounters {
     /// Gauges, by [`Protocol`].
     pub ports: [PoolPorts; Protocol::COUNT],
-    /// Ports refused, by [`PortFailure`].
-    pub failures: [u64; PortFailure::COUNT],
+    /// Ports asked for and not given, by [`PORT_FAILURES`].
+    pub failures: [u64; PORT_FAILURES.len()],
 }
 
 impl PoolCounters {
+    /// A shard's part of a pool as it is now. Goes through the part's addresses: for once a second, not once a burst.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn of(shard: &Shard, pool: usize) -> PoolCounters {
+        PoolCounters {
+            ports: Protocol::ALL.map(|protocol| {
+                let nat::PoolUsage { used, held, total } = shard.pool_usage(pool, protocol);
+                PoolPorts { used: used.into(), held: held.into(), total: total.into() }
+            }),
+            failures: PORT_FAILURES.map(|reason| shard.pool_failures(pool, reason)),
+        }
+    }
+
     /// The sum over the workers that share the pool.
     pub fn sum<'a>(workers: impl IntoIterator<Item = &'a PoolCounters>) -> PoolCounters {
         let mut sum = PoolCounters::zeroed();
@@ -198,36 +212,21 @@ pub struct PoolPorts {
     pub total: u64,
 }
 
-/// Why a pool gave no port: `natgw_port_allocation_failures_total{reason}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PortFailure {
-    /// None is free for this subscriber.
-    Exhausted = 0,
-    /// The subscriber holds as many as it may.
-    SubscriberLimit = 1,
-}
-
-impl PortFailure {
-    /// How many there are.
-    pub const COUNT: usize = 2;
-    /// Every one, in counter order.
-    pub const ALL: [PortFailure; Self::COUNT] = [PortFailure::Exhausted, PortFailure::SubscriberLimit];
-
-    /// The label used in metrics and listings; the same word as the drop reason's.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PortFailure::Exhausted => "ports-exhausted",
-            PortFailure::SubscriberLimit => "subscriber-ports",
-        }
-    }
-}
+/// Why a pool gives no port: `natgw_port_allocation_failures_total{reason}`.
+pub const PORT_FAILURES: [SessionFailure; 2] =
+    [SessionFailure::PortsExhausted, SessionFailure::SubscriberPorts];
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::nat::{
+        Direction, Filtering, MappingMode, Rule, RuleAction, Secret, Settings, ShardOptions, Share, Time,
+        Verdict,
+    };
+    use crate::wire::checksum;
 
     #[test]
     fn what_is_published_is_read() {
@@ -278,11 +277,53 @@ mod tests {
         assert_eq!((sizes.sum, sizes.count), (113, 9));
     }
 
+    /// One outside port, two inside hosts that send UDP.
+    #[test]
+    fn a_pool_counts_its_use_and_its_refusals() {
+        let address = Ipv4Addr::new(203, 0, 113, 10);
+        let pool = nat::Pool {
+            name: "main".into(),
+            addresses: vec![address],
+            ports: 2000..=2000,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::AddressDependent,
+        };
+        let rule = Rule {
+            source: "10.0.0.0/8".parse().unwrap(),
+            destination: "0.0.0.0/0".parse().unwrap(),
+            protocol: None,
+            ports: 0..=65535,
+            action: RuleAction::Pool(0),
+        };
+        let inside = vec!["10.0.0.1/8".parse().unwrap()];
+        let settings = Settings { inside, pools: vec![pool], rules: vec![rule], ..Settings::default() };
+        let shares = [vec![Share { address, ports: 2000..=2000 }]];
+        let secret = Secret::new([1, 2, 3, 4]);
+        let options =
+            ShardOptions { settings: &settings, shares: &shares, sessions: 64, secret, now: Time(0) };
+        let mut shard = Shard::new(&options).unwrap();
+        let mut burst = [udp_packet(2), udp_packet(3)];
+        shard.translate(&mut burst[..], Direction::Outbound, Time(1), &mut [Verdict::Local; 2]);
+        let counters = PoolCounters::of(&shard, 0);
+        assert_eq!(counters.ports[Protocol::Udp as usize], PoolPorts { used: 1, held: 0, total: 1 });
+        assert_eq!(counters.ports[Protocol::Tcp as usize], PoolPorts { used: 0, held: 0, total: 1 });
+        assert_eq!(counters.failures, [1, 0]);
+    }
+
+    /// 10.0.0.`host`:1000 to 198.51.100.1:53, without data.
+    fn udp_packet(host: u8) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, host, 198, 51, 100, 1];
+        packet.extend([0x03, 0xe8, 0, 53, 0, 8, 0, 0]);
+        let sum = !checksum::sum(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
     #[test]
     fn pool_counters_add_up_over_workers() {
         let mut one = PoolCounters::default();
         one.ports[1] = PoolPorts { used: 1, held: 2, total: 3 };
-        one.failures[PortFailure::SubscriberLimit as usize] = 4;
+        one.failures[1] = 4;
         let sum = PoolCounters::sum([&one, &one]);
         assert_eq!(sum.ports[1], PoolPorts { used: 2, held: 4, total: 6 });
         assert_eq!(sum.failures, [0, 8]);

@@ -5,7 +5,6 @@ pub mod config;
 pub mod counters;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
-pub mod filter;
 pub mod log;
 pub mod management;
 pub mod nat;

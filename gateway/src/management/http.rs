@@ -18,10 +18,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::metrics::{self, Metrics};
-use super::snapshot::{Drops, InterfaceStatus, Page, Query, Status};
+use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Status};
 use super::{Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
-use crate::filter::{Cursor, Filter};
-use crate::nat::Protocol;
+use crate::nat::{Filter, Protocol};
 
 /// Threads of the blocking pool.
 pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + 4;
@@ -55,8 +54,8 @@ pub(super) fn router(gateway: Arc<dyn Gateway>) -> Result<Router, prometheus::Er
         .route("/drops", show(|gateway| Drops::of(&gateway.workers())))
         .route("/config", show(|gateway| gateway.config()))
         .route("/subscribers", get(subscribers))
-        .route("/mappings", list(|gateway, query| gateway.mappings(query)))
-        .route("/sessions", list(|gateway, query| gateway.sessions(query)));
+        .route("/mappings", get(mappings))
+        .route("/sessions", get(sessions));
     Ok(Router::new()
         .route("/", get(index))
         .route("/metrics", get(scrape))
@@ -101,17 +100,13 @@ impl App {
 
 /// A route that shows what is at hand.
 fn show<T: Serialize + Send + 'static>(read: fn(&dyn Gateway) -> T) -> MethodRouter<App> {
-    get(async move |State(app): State<App>| app.ask(move |app| Ok(read(&*app.gateway))).await.map(Json))
+    get(async move |State(app): State<App>| app.ask(move |app| Ok(read(&*app.gateway))).await.map(json))
 }
 
-/// A route that lists a table in pages.
-fn list<T: Serialize + Send + 'static>(
-    read: fn(&dyn Gateway, &Query) -> Result<Page<T>, Unavailable>,
-) -> MethodRouter<App> {
-    get(async move |State(app): State<App>, parameters: Parameters<ListParameters>| {
-        let query = parameters?.0.query()?;
-        app.ask_workers(move |gateway| read(gateway, &query)).await.map(Json)
-    })
+type Answer = Result<Response, Problem>;
+
+fn json(body: impl Serialize) -> Response {
+    Json(body).into_response()
 }
 
 type Parameters<T> = Result<UrlQuery<T>, QueryRejection>;
@@ -158,15 +153,25 @@ fn rows(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-async fn subscribers(
-    State(app): State<App>,
-    parameters: Parameters<TopParameters>,
-) -> Result<impl IntoResponse, Problem> {
+async fn subscribers(State(app): State<App>, parameters: Parameters<TopParameters>) -> Answer {
     let top = rows(parameters?.0.top)?;
-    app.ask_workers(move |gateway| gateway.subscribers(top)).await.map(Json)
+    app.ask_workers(move |gateway| gateway.subscribers(top)).await.map(json)
 }
 
-async fn index(State(app): State<App>) -> Result<Response, Problem> {
+async fn mappings(State(app): State<App>, parameters: Parameters<ListParameters>) -> Answer {
+    let query = parameters?.0.query()?;
+    if query.filter.remote.is_some() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "remote: a mapping has none; ask for sessions"));
+    }
+    app.ask_workers(move |gateway| gateway.mappings(&query)).await.map(json)
+}
+
+async fn sessions(State(app): State<App>, parameters: Parameters<ListParameters>) -> Answer {
+    let query = parameters?.0.query()?;
+    app.ask_workers(move |gateway| gateway.sessions(&query)).await.map(json)
+}
+
+async fn index(State(app): State<App>) -> Answer {
     app.ask(|app| Ok(page::render(&*app.gateway))).await.map(|page| {
         let headers =
             [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CONTENT_SECURITY_POLICY, page::POLICY)];
@@ -174,14 +179,14 @@ async fn index(State(app): State<App>) -> Result<Response, Problem> {
     })
 }
 
-async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
+async fn scrape(State(app): State<App>) -> Answer {
     let text = |app: &App| {
         app.metrics.text().map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     };
     app.ask(text).await.map(|text| ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn readyz(State(app): State<App>) -> Result<Response, Problem> {
+async fn readyz(State(app): State<App>) -> Answer {
     let readiness = app.ask(|app| Ok(app.gateway.readiness())).await?;
     if readiness.ready {
         Ok(Json(readiness).into_response())

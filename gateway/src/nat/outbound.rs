@@ -200,7 +200,11 @@ impl Shard {
         }
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
-                let (external, index) = self.take_port(subscriber, pool, protocol, internal.port)?;
+                let taken = self.take_port(subscriber, pool, protocol, internal.port);
+                if let Err(failure) = taken {
+                    self.pools[usize::from(pool)].failures[failure as usize] += 1;
+                }
+                let (external, index) = taken?;
                 (external, Kind::Pool, pool, index)
             }
             Origin::Permanent(external) => (external, Kind::Permanent, 0, 0),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::hash::Random;
 use super::ports::Ports;
 use super::settings::{Filtering, MappingMode, Pool, Share};
-use super::verdict::Protocol;
+use super::verdict::{Protocol, SessionFailure};
 
 /// One outside address of a [`ShardPool`].
 struct Address {
@@ -24,6 +24,8 @@ pub(crate) struct ShardPool {
     total: u32,
     /// By protocol: ports that rest after their use (RFC 6888 REQ-8).
     pub(crate) held: [u32; Protocol::COUNT],
+    /// Ports asked for and not given, by [`SessionFailure`].
+    pub(crate) failures: [u64; SessionFailure::COUNT],
 }
 
 /// How full a shard's part of a pool is, for one protocol.
@@ -57,6 +59,7 @@ impl ShardPool {
             open: std::array::from_fn(|_| vec![0; addresses.len().div_ceil(64)]),
             total: addresses.iter().map(|address| address.ports[0].free()).sum(),
             held: [0; Protocol::COUNT],
+            failures: [0; SessionFailure::COUNT],
             addresses,
         };
         for protocol in Protocol::ALL {

@@ -29,7 +29,7 @@ use super::table::{Hash, Index};
 use super::tcp;
 use super::time::{Time, is_past};
 use super::timer::Wheel;
-use super::verdict::{Direction, DropReason, Protocol, Refusal, Verdict};
+use super::verdict::{Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
 use crate::wire::checksum::Delta;
 
 /// Packets that are worked on together.
@@ -361,6 +361,14 @@ impl Shard {
     /// When there is no such pool.
     pub fn pool_usage(&self, pool: usize, protocol: Protocol) -> PoolUsage {
         self.pools[pool].usage(protocol)
+    }
+
+    /// How often this shard's part of a pool gave no port for this reason.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn pool_failures(&self, pool: usize, reason: SessionFailure) -> u64 {
+        self.pools[pool].failures[reason as usize]
     }
 
     /// The next hop that the session keeps for packets of `direction`, as far as it was learnt in this `epoch`.

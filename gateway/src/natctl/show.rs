@@ -183,7 +183,9 @@ pub(super) fn mappings(rows: &[Mapping]) -> String {
         ("OUTSIDE", Left),
         ("KIND", Left),
         ("POOL", Left),
+        ("AGE", Right),
         ("SESSIONS", Right),
+        ("STATE", Left),
         ("WORKER", Right),
     ];
     let row = |row: &Mapping| {
@@ -193,7 +195,9 @@ pub(super) fn mappings(rows: &[Mapping]) -> String {
             row.outside.to_string(),
             row.kind.to_string(),
             row.pool.clone().unwrap_or_else(none),
+            duration(row.age_s),
             row.sessions.to_string(),
+            if row.resting { "resting".into() } else { "active".into() },
             row.worker.to_string(),
         ]
     };
@@ -221,8 +225,8 @@ pub(super) fn sessions(rows: &[Session]) -> String {
             row.outside.to_string(),
             row.remote.to_string(),
             row.state.to_string(),
-            duration(row.age_s.into()),
-            duration(row.expires_in_s.into()),
+            duration(row.age_s),
+            duration(row.expires_in_s),
             row.packets_out.to_string(),
             row.packets_in.to_string(),
             row.pool.clone().unwrap_or_else(none),

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
-use gateway::filter::Cursor;
 use gateway::management::snapshot::{
-    About, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query, Readiness,
-    Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
+    Readiness, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, Unavailable};
 use gateway::nat::{self, Direction, DropReason, Filtering, MappingMode, Protocol};
@@ -152,12 +151,14 @@ impl Gateway for Fake {
             protocol: Protocol::Udp,
             inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000),
             outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000),
-            kind: "dynamic".into(),
+            kind: "pool".into(),
             pool: Some("main".into()),
             sessions: 250,
+            resting: false,
+            age_s: 5,
             worker: 0,
         };
-        let asked = query.filter.matches(mapping.protocol, mapping.inside, mapping.outside, None);
+        let asked = query.filter.inside.is_none_or(|inside| inside == *mapping.inside.ip());
         Ok(Page { items: asked.then_some(mapping).into_iter().collect(), next_cursor: None })
     }
 
@@ -165,7 +166,7 @@ impl Gateway for Fake {
         self.wait()?;
         let start = query.cursor.map_or(0, |cursor| cursor.position as u16);
         let all = (start..SESSIONS).map(session);
-        let asked = all.filter(|s| query.filter.matches(s.protocol, s.inside, s.outside, Some(s.remote)));
+        let asked = all.filter(|session| is_asked_for(session, &query.filter));
         let items: Vec<Session> = asked.take(query.limit).collect();
         let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
         let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
@@ -183,6 +184,15 @@ impl Fake {
             false => Ok(()),
         }
     }
+}
+
+fn is_asked_for(session: &Session, filter: &nat::Filter) -> bool {
+    let addresses =
+        [(filter.inside, session.inside), (filter.outside, session.outside), (filter.remote, session.remote)];
+    let ports = [session.inside.port(), session.outside.port(), session.remote.port()];
+    addresses.iter().all(|(asked, endpoint)| asked.is_none_or(|asked| asked == *endpoint.ip()))
+        && filter.protocol.is_none_or(|asked| asked == session.protocol)
+        && filter.port.is_none_or(|asked| ports.contains(&asked))
 }
 
 fn session(n: u16) -> Session {

@@ -92,6 +92,7 @@ fn errors_are_problem_documents() {
         ("GET", "/api/v1/sessions?cursor=elsewhere", 400),
         ("GET", "/api/v1/sessions?colour=blue", 400),
         ("GET", "/api/v1/subscribers?top=-1", 400),
+        ("GET", "/api/v1/mappings?remote=198.51.100.1", 400),
     ];
     for (method, path, status) in cases {
         let response = request(server.address, method, path);

@@ -1,7 +1,7 @@
 //! Reads a gateway's numbers once and files each under its metric.
 
 use super::family::{self as f, Family};
-use crate::counters::{BurstSizes, PortFailure};
+use crate::counters::BurstSizes;
 use crate::management::Gateway;
 use crate::management::snapshot::WorkerSnapshot;
 use crate::nat::{self, DeleteReason, Direction, DropReason, IcmpGenerated, Protocol, SessionFailure};
@@ -142,7 +142,6 @@ impl Samples {
                 self.add(&f::POOL_PORTS_HELD, &[name, protocol], usage.held);
                 self.add(&f::POOL_PORTS, &[name, protocol], usage.total);
             }
-            debug_assert_eq!(pool.failures.len(), PortFailure::COUNT);
             for failures in &pool.failures {
                 self.add(&f::PORT_FAILURES, &[name, &failures.reason], failures.count);
             }

@@ -4,12 +4,14 @@
 //! the end of a name: `_s` seconds, `_mbps` megabits a second, `_bytes` bytes.
 
 mod count;
+mod cursor;
 mod interface;
 mod pool;
 mod status;
 mod table;
 
 pub use count::{Counter, Counters, Drop, Drops};
+pub use cursor::{BadCursor, Cursor};
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{Pool, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloads, Status, WorkerSnapshot, WorkerStatus};

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::{PoolCounters, PoolPorts, PortFailure};
-use crate::nat::{self, Filtering, MappingMode, Protocol};
+use crate::counters::{PORT_FAILURES, PoolCounters, PoolPorts};
+use crate::nat::{self, Filtering, MappingMode, Protocol, SessionFailure};
 
 /// An outside address pool with its use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct PoolUsage {
 /// How often a pool refused a port for one reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PoolFailures {
-    /// Why, by [`PortFailure::name`].
+    /// Why, by [`SessionFailure::name`].
     pub reason: Cow<'static, str>,
     /// How often.
     pub count: u64,
@@ -61,7 +61,7 @@ impl Pool {
             total: ports.total,
         };
         let failures =
-            |(reason, &count): (&PortFailure, &u64)| PoolFailures { reason: reason.name().into(), count };
+            |(reason, &count): (&SessionFailure, &u64)| PoolFailures { reason: reason.name().into(), count };
         Pool {
             name: pool.name.clone(),
             addresses: ranges(&pool.addresses),
@@ -77,7 +77,7 @@ impl Pool {
                 Filtering::AddressAndPortDependent => "address-and-port-dependent".into(),
             },
             usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
-            failures: PortFailure::ALL.iter().zip(&counters.failures).map(failures).collect(),
+            failures: PORT_FAILURES.iter().zip(&counters.failures).map(failures).collect(),
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
         };
         let mut counters = PoolCounters::default();
         counters.ports[Protocol::Tcp as usize].used = 5;
-        counters.failures[PortFailure::Exhausted as usize] = 6;
+        counters.failures[0] = 6;
         let json = serde_json::to_value(Pool::of(&pool, &counters)).unwrap();
         assert_eq!(json["addresses"][0], "203.0.113.10-203.0.113.11");
         assert_eq!(json["address_count"], 2);

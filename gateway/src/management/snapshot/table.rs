@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
-use crate::filter::{Cursor, Filter};
-use crate::nat::Protocol;
+use super::Cursor;
+use crate::nat::{Direction, Endpoint, Filter, MappingView, Protocol, SessionView};
 use crate::neighbor;
 
 /// A neighbour (RFC 826).
@@ -106,14 +106,35 @@ pub struct Mapping {
     pub inside: SocketAddrV4,
     /// Outside endpoint.
     pub outside: SocketAddrV4,
-    /// `dynamic`, `port-forward` or `static`.
+    /// Where the outside endpoint comes from: `pool`, `permanent` (port forward, 1:1) or `exempt` (untranslated).
     pub kind: Cow<'static, str>,
-    /// The pool of the outside endpoint; none for a permanent mapping.
+    /// The pool, where one gave it.
     pub pool: Option<String>,
     /// Live sessions that use it.
     pub sessions: u32,
+    /// Nothing uses it any more; it keeps its port from others for a while (RFC 6888 REQ-8).
+    pub resting: bool,
+    /// Seconds since it was made.
+    pub age_s: u64,
     /// The worker that owns it.
     pub worker: u16,
+}
+
+impl Mapping {
+    /// A mapping of a worker's; `pools` are the names of all pools, by index.
+    pub fn of(view: &MappingView, worker: u16, pools: &[String]) -> Mapping {
+        Mapping {
+            protocol: view.protocol,
+            inside: socket_address(view.internal),
+            outside: socket_address(view.external),
+            kind: view.kind.into(),
+            pool: pool_name(view.pool, pools),
+            sessions: view.sessions,
+            resting: view.resting,
+            age_s: view.age_ms / 1000,
+            worker,
+        }
+    }
 }
 
 /// A flow between an inside and a remote endpoint.
@@ -130,17 +151,44 @@ pub struct Session {
     /// TCP: state of the connection (RFC 5382, RFC 7857); others: `active`.
     pub state: Cow<'static, str>,
     /// Seconds since it was made.
-    pub age_s: u32,
+    pub age_s: u64,
     /// Seconds until it ends if nothing comes.
-    pub expires_in_s: u32,
-    /// Packets from inside.
-    pub packets_out: u64,
-    /// Packets from outside.
-    pub packets_in: u64,
-    /// The pool of the outside endpoint; none for permanent mappings and untranslated sessions.
+    pub expires_in_s: u64,
+    /// Packets from inside; wraps at 2^32.
+    pub packets_out: u32,
+    /// Packets from outside; wraps at 2^32.
+    pub packets_in: u32,
+    /// The pool of the outside endpoint, where one gave it.
     pub pool: Option<String>,
     /// The worker that owns it.
     pub worker: u16,
+}
+
+impl Session {
+    /// A session of a worker's; `pools` are the names of all pools, by index.
+    pub fn of(view: &SessionView, worker: u16, pools: &[String]) -> Session {
+        Session {
+            protocol: view.protocol,
+            inside: socket_address(view.internal),
+            outside: socket_address(view.external),
+            remote: socket_address(view.remote),
+            state: view.state.into(),
+            age_s: view.age_ms / 1000,
+            expires_in_s: view.expires_in_ms.div_ceil(1000),
+            packets_out: view.packets[Direction::Outbound as usize],
+            packets_in: view.packets[Direction::Inbound as usize],
+            pool: pool_name(view.pool, pools),
+            worker,
+        }
+    }
+}
+
+fn socket_address(endpoint: Endpoint) -> SocketAddrV4 {
+    SocketAddrV4::new(endpoint.address.into(), endpoint.port)
+}
+
+fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
+    pools.get(usize::from(pool?)).cloned()
 }
 
 /// Which part of a table to list.
@@ -204,6 +252,28 @@ mod tests {
         };
         let route = Route::of(&entry, "inside");
         assert_eq!((route.prefix.as_str(), &*route.kind), ("10.64.0.0/24", "connected"));
+    }
+
+    #[test]
+    fn a_session_keeps_what_the_engine_shows() {
+        let endpoint = |last, port| Endpoint::new(Ipv4Addr::new(10, 0, 0, last), port);
+        let view = SessionView {
+            id: crate::nat::SessionId(7),
+            protocol: Protocol::Tcp,
+            internal: endpoint(1, 1000),
+            external: endpoint(2, 2000),
+            remote: endpoint(3, 80),
+            state: "established",
+            age_ms: 1999,
+            expires_in_ms: 1,
+            packets: [5, 6],
+            pool: Some(1),
+        };
+        let session = Session::of(&view, 3, &["a".into(), "b".into()]);
+        assert_eq!(session.outside.to_string(), "10.0.0.2:2000");
+        assert_eq!((session.age_s, session.expires_in_s), (1, 1));
+        assert_eq!((session.packets_out, session.packets_in), (5, 6));
+        assert_eq!((session.pool.as_deref(), session.worker), (Some("b"), 3));
     }
 
     #[test]
