@@ -72,7 +72,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be read.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

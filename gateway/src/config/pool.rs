@@ -106,7 +106,7 @@ fn expand(
     Some(ranges.iter().flat_map(|range| range.value.iter()).collect())
 }
 
-/// Whole addresses belong to workers; where there are fewer addresses than workers, the ports of one are shared out.
+/// Whole addresses belong to workers; where there are fewer addresses than workers, all workers share the ports of each.
 /// No worker may be left without any.
 fn refuse_scarce(
     section: &Section<'_>,
@@ -114,11 +114,10 @@ fn refuse_scarce(
     ports: &At<RangeInclusive<u16>>,
     workers: Option<usize>,
 ) {
-    let Some(workers) = workers else { return };
-    let needed = workers.div_ceil(addresses.max(1));
-    if ports.value.len() < needed {
-        let found = format!("{} ({} ports on {addresses} addresses)", Ports(&ports.value), ports.value.len());
-        let allowed = format!("{needed} ports or more, so that each of {workers} workers has one");
+    let Some(workers) = workers.filter(|workers| addresses < *workers) else { return };
+    if ports.value.len() < workers {
+        let found = format!("{} ({} ports)", Ports(&ports.value), ports.value.len());
+        let allowed = format!("{workers} ports or more: {workers} workers share {addresses} addresses");
         section.wrong(ports.line, "ports", found, allowed);
     }
 }

@@ -374,11 +374,8 @@ fn relations_that_cannot_work_are_refused_with_their_line() {
 #[test]
 fn a_pool_with_fewer_ports_than_workers_is_refused() {
     let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
-    let text = text.replace("ports = \"1024-65535\"", "ports = \"5000-5001\" #!");
-    assert_refused(
-        &text,
-        &["nat.pools.ports, found 5000-5001 (2 ports on 3 addresses), allowed 3 ports or more"],
-    );
+    let text = text.replace("ports = \"1024-65535\"", "ports = \"5000-5006\" #!");
+    assert_refused(&text, &["nat.pools.ports, found 5000-5006 (7 ports), allowed 8 ports or more"]);
 }
 
 #[test]
