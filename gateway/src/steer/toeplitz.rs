@@ -63,7 +63,7 @@ impl Key {
                 octets[bit as usize / 8] &= !(0x80 >> (bit % 8));
             }
             let key = Key(octets);
-            // About one key in sixteen does.
+            // About one key in ten does.
             if key.spreads(side, index_bits) {
                 return key;
             }
