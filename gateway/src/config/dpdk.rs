@@ -110,7 +110,7 @@ fn lcores_in(text: &str) -> Option<Vec<u16>> {
     for part in text.split(',').map(str::trim) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (value::digits(first)?, value::digits(last)?);
-        if first > last || last > CPU_MAX || cpus.len() > WORKERS_MAX {
+        if first > last || last > CPU_MAX {
             return None;
         }
         cpus.extend(first..=last);

@@ -20,8 +20,9 @@ pub(crate) struct ShardPool {
     addresses: Vec<Address>,
     /// By protocol: bit `i % 64` of word `i / 64` is set where address `i` has a free port.
     open: [Vec<u64>; Protocol::COUNT],
-    /// Ports of each protocol that can be handed out at all.
+    /// Ports of each protocol that can be handed out at all, and those of them that are free.
     total: u32,
+    free: [u32; Protocol::COUNT],
     /// By protocol: ports that rest after their use (RFC 6888 REQ-8).
     pub(crate) held: [u32; Protocol::COUNT],
     /// Ports asked for and not given, by [`SessionFailure`].
@@ -53,11 +54,13 @@ impl ShardPool {
                 ports: std::array::from_fn(|_| Ports::new(share.ports.clone())),
             })
             .collect();
+        let total = addresses.iter().map(|address| address.ports[0].free()).sum();
         let mut pool = ShardPool {
             mapping: pool.mapping,
             filtering: pool.filtering,
             open: std::array::from_fn(|_| vec![0; addresses.len().div_ceil(64)]),
-            total: addresses.iter().map(|address| address.ports[0].free()).sum(),
+            total,
+            free: [total; Protocol::COUNT],
             held: [0; Protocol::COUNT],
             failures: [0; SessionFailure::COUNT],
             addresses,
@@ -104,6 +107,7 @@ impl ShardPool {
     ) -> Option<u16> {
         let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
         let port = ports.take_for(wanted, keeps_parity(protocol), random)?;
+        self.free[protocol as usize] -= 1;
         self.mark(protocol, usize::from(index));
         Some(port)
     }
@@ -111,6 +115,7 @@ impl ShardPool {
     /// Gives a port back.
     pub(crate) fn give(&mut self, index: u16, protocol: Protocol, port: u16) {
         self.addresses[usize::from(index)].ports[protocol as usize].give(port);
+        self.free[protocol as usize] += 1;
         self.mark(protocol, usize::from(index));
     }
 
@@ -118,8 +123,10 @@ impl ShardPool {
     pub(crate) fn reserve(&mut self, address: Ipv4Addr, protocol: Protocol, port: u16) {
         let wanted = address.to_bits();
         let Some(index) = self.addresses.iter().position(|address| address.address == wanted) else { return };
-        self.addresses[index].ports[protocol as usize].take(port);
-        self.mark(protocol, index);
+        if self.addresses[index].ports[protocol as usize].take(port) {
+            self.free[protocol as usize] -= 1;
+            self.mark(protocol, index);
+        }
     }
 
     /// The outside address at `index`.
@@ -129,8 +136,7 @@ impl ShardPool {
 
     /// How full it is.
     pub(crate) fn usage(&self, protocol: Protocol) -> PoolUsage {
-        let free: u32 = self.addresses.iter().map(|address| address.ports[protocol as usize].free()).sum();
-        let held = self.held[protocol as usize];
+        let (free, held) = (self.free[protocol as usize], self.held[protocol as usize]);
         PoolUsage { used: self.total - free - held, held, total: self.total }
     }
 }

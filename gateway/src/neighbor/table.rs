@@ -101,6 +101,7 @@ pub struct NextHops<P> {
 #[repr(C, align(16))]
 struct Link {
     mac: Option<Mac>,
+    interface: InterfaceId,
     version: u16,
 }
 
@@ -123,7 +124,8 @@ impl<P> NextHops<P> {
     pub fn new(sizes: Sizes) -> NextHops<P> {
         let next = |slot| if slot + 1 < sizes.next_hops { slot + 1 } else { END };
         NextHops {
-            links: vec![Link { mac: None, version: 0 }; sizes.next_hops.into()].into(),
+            links: vec![Link { mac: None, interface: InterfaceId(0), version: 0 }; sizes.next_hops.into()]
+                .into(),
             slots: (0..sizes.next_hops).map(|slot| Slot { next: next(slot), ..Slot::FREE }).collect(),
             // Twice the need: hashbrown clears the traces of removals in place as long as half of it is free.
             index: HashMap::with_capacity(2 * usize::from(sizes.next_hops)),
@@ -141,6 +143,14 @@ impl<P> NextHops<P> {
     pub fn mac(&self, id: NextHopId) -> Option<Mac> {
         let link = self.links.get(usize::from(id.slot()))?;
         if link.version.wrapping_add(self.epoch) == id.version() { link.mac } else { None }
+    }
+
+    /// The interface and the MAC address to send to; `None` as for [`NextHops::mac`].
+    #[inline]
+    pub fn link(&self, id: NextHopId) -> Option<(InterfaceId, Mac)> {
+        let link = self.links.get(usize::from(id.slot()))?;
+        let current = link.version.wrapping_add(self.epoch) == id.version();
+        if current { link.mac.map(|mac| (link.interface, mac)) } else { None }
     }
 
     /// The handle of this next hop, which is added, unresolved, if it is new.
@@ -253,6 +263,7 @@ impl<P> NextHops<P> {
         }
         self.free = self.slots[usize::from(slot)].next;
         self.slots[usize::from(slot)] = Slot { interface, ip, ..Slot::FREE };
+        self.links[usize::from(slot)].interface = interface;
         self.index.insert((interface, ip), slot);
         Ok(slot)
     }

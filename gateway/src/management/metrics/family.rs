@@ -40,6 +40,8 @@ families! {
         "Packets dropped.";
     CONSUMED: COUNTER "consumed_packets_total" ["worker"],
         "Packets that ended in the gateway itself.";
+    GENERATED: COUNTER "generated_packets_total" ["worker"],
+        "Packets that began in the gateway itself: ARP requests and announcements.";
     HELD: GAUGE "held_packets" ["worker"],
         "Packets that wait for the address of their next hop.";
 

@@ -93,6 +93,7 @@ impl Samples {
             self.add(&f::SESSIONS, &[protocol.name(), id], counters.nat.sessions[protocol as usize]);
         }
         self.add(&f::CONSUMED, &[id], counters.consumed);
+        self.add(&f::GENERATED, &[id], counters.generated);
         self.add(&f::HELD, &[id], counters.held);
         self.add(&f::BUSY_CYCLES, &[id], counters.busy_cycles);
         self.add(&f::POLLS, &[id], counters.polls);

@@ -1,0 +1,116 @@
+//! What a worker does between bursts, a bounded piece a round.
+
+use super::message::{Command, Listing, Page, Rows};
+use super::{TIMERS_PER_ROUND, Worker};
+use crate::counters::PoolCounters;
+
+/// How often counters are published while there is traffic, milliseconds.
+const PUBLISH_EVERY_MS: u64 = 1;
+/// Commands looked at in a round.
+const COMMANDS_PER_ROUND: usize = 8;
+/// Table lines looked at for a listing in a round.
+const LINES_PER_ROUND: u32 = 256;
+/// Rounds with packets between two looks at the commands.
+const ROUNDS_PER_LOOK: u64 = 16;
+
+impl Worker {
+    pub(super) fn keep_house(&mut self, idle: bool) {
+        self.shard.advance(self.now, TIMERS_PER_ROUND);
+        if idle || self.counters.polls.is_multiple_of(ROUNDS_PER_LOOK) {
+            for _ in 0..COMMANDS_PER_ROUND {
+                let Ok(command) = self.commands.try_recv() else { break };
+                self.obey(command);
+            }
+        }
+        if self.listing.is_some() {
+            self.list();
+        }
+        if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
+            self.published_at = self.now;
+            self.expire_held();
+            self.publish();
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Learn(binding) => {
+                let mut held = std::mem::take(&mut self.released);
+                self.hops.learn(binding, crate::neighbor::Learn::Add, |packet| held.push(packet));
+                self.release(&mut held, binding.interface, binding.mac);
+                self.released = held;
+            }
+            Command::Forget(interface, ip) => {
+                let mut held = std::mem::take(&mut self.released);
+                self.hops.forget(interface, ip, |packet| held.push(packet));
+                self.give_up(&mut held);
+                self.released = held;
+            }
+            Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
+            // One at a time: management asks again when the answer does not come.
+            Command::List(listing) => self.listing = Some(listing),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    /// Sends a frame of management's.
+    fn originate(&mut self, interface: usize, frame: &[u8]) {
+        let Some(mut packet) = self.buffers.alloc() else { return };
+        if interface >= self.interfaces.len() || !packet.set_len(frame.len()) {
+            return;
+        }
+        packet.data_mut().copy_from_slice(frame);
+        self.counters.generated += 1;
+        self.transmit(interface, packet);
+        self.send();
+    }
+
+    fn expire_held(&mut self) {
+        let mut held = std::mem::take(&mut self.released);
+        self.hops.expire(self.now_ms(), |packet| held.push(packet));
+        self.give_up(&mut held);
+        self.released = held;
+    }
+
+    /// At the end: packets that still wait are dropped.
+    pub(super) fn drop_held(&mut self) {
+        let mut held = std::mem::take(&mut self.released);
+        // The longest wait is over by then for every one of them.
+        let later = self.now_ms().wrapping_add(crate::neighbor::HOLD_MS);
+        while self.hops.held() > 0 {
+            self.hops.expire(later, |packet| held.push(packet));
+            self.give_up(&mut held);
+        }
+        self.released = held;
+    }
+
+    /// Goes on with a listing, and answers when its page is full or the table is through.
+    fn list(&mut self) {
+        let Some(mut listing) = self.listing.take() else { return };
+        let Listing { filter, from, .. } = &listing;
+        let (filter, from) = (*filter, *from);
+        let next = match &mut listing.rows {
+            Rows::Sessions(rows) => self.shard.list_sessions(from, LINES_PER_ROUND, &filter, self.now, rows),
+            Rows::Mappings(rows) => self.shard.list_mappings(from, LINES_PER_ROUND, &filter, self.now, rows),
+        };
+        let full = match &listing.rows {
+            Rows::Sessions(rows) => rows.len() == rows.capacity(),
+            Rows::Mappings(rows) => rows.len() == rows.capacity(),
+        };
+        match next {
+            Some(next) if !full => self.listing = Some(Listing { from: next, ..listing }),
+            // Whoever asked may have given up.
+            next => drop(listing.answer.try_send(Page { worker: self.id, rows: listing.rows, next })),
+        }
+    }
+
+    /// Shows the counters to management.
+    pub(super) fn publish(&mut self) {
+        self.counters.held = u64::from(self.hops.held());
+        self.counters.nat = *self.shard.counters();
+        self.published.publish(&self.counters);
+        for (index, published) in self.pools.iter().enumerate() {
+            published.publish(&PoolCounters::of(&self.shard, index));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What management and workers tell one another. Everything is of fixed size or made by management, so that a worker
+//! allocates nothing.
+
+use crossbeam_channel::Sender;
+
+use crate::nat::{Filter, MappingView, SessionView};
+use crate::neighbor::arp::FRAME_LEN;
+use crate::neighbor::{Binding, InterfaceId, Learn};
+use crate::steer::WorkerId;
+
+/// From management to a worker.
+pub enum Command {
+    /// A neighbour's MAC address.
+    Learn(Binding),
+    /// A neighbour is gone, or never answered.
+    Forget(InterfaceId, u32),
+    /// Send this frame.
+    Transmit(InterfaceId, [u8; FRAME_LEN]),
+    /// List a part of a table.
+    List(Listing),
+    /// End.
+    Stop,
+}
+
+/// From a worker to management.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// A neighbour was heard of.
+    Learned(Binding, Learn),
+    /// Packets wait for this neighbour.
+    Needed(InterfaceId, u32),
+    /// Another station claims an address of ours.
+    Conflict(Binding),
+}
+
+/// A part of a table that management wants. The worker looks at it in bounded steps between bursts.
+pub struct Listing {
+    /// What is wanted.
+    pub filter: Filter,
+    /// Where in the worker's table to begin.
+    pub from: u32,
+    /// The rows so far; its capacity bounds the page.
+    pub rows: Rows,
+    /// Where the page goes.
+    pub answer: Sender<Page>,
+}
+
+/// Rows of one table.
+#[derive(Debug)]
+pub enum Rows {
+    /// Sessions.
+    Sessions(Vec<SessionView>),
+    /// Mappings.
+    Mappings(Vec<MappingView>),
+}
+
+/// A worker's answer to a [`Listing`].
+#[derive(Debug)]
+pub struct Page {
+    /// Who answers.
+    pub worker: WorkerId,
+    /// The rows.
+    pub rows: Rows,
+    /// Where to go on; `None` at the end of the worker's table.
+    pub next: Option<u32>,
+}

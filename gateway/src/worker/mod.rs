@@ -1,0 +1,151 @@
+//! Workers: each owns queues, a shard of the NAT and everything else that its packets touch.
+//!
+//! ```text
+//! rx queues ─┐                    ┌─► tx queues (or the worker that has them)
+//!            ├─► owner? ─► shard ─┤
+//! rings in  ─┘     │              └─► hold queue of an unresolved next hop
+//!                  └─► rings out
+//! ```
+//!
+//! One round takes a burst from every queue and ring, translates, sends what it gathered, and then does a bounded
+//! piece of housekeeping: timers, commands, counters. Nothing here blocks, locks or allocates.
+//!
+//! Invariant, to the packet, for every worker at rest: received + taken from rings + generated = transmitted + dropped
+//! + consumed + put on rings + held.
+
+mod batch;
+mod deliver;
+mod housekeeping;
+mod idle;
+mod message;
+mod outlet;
+mod receive;
+mod setup;
+
+pub use idle::Idle;
+pub use message::{Command, Event, Listing, Page, Rows};
+pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
+use crate::dpdk::{Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
+use crate::nat::{Direction, DropReason, Shard, Time};
+use crate::neighbor::local::Responder;
+use crate::neighbor::{NextHops, RouteTable};
+use crate::steer::{Steering, WorkerId};
+use idle::Backoff;
+use outlet::{Exit, Relay};
+
+/// See the module.
+pub struct Worker {
+    id: WorkerId,
+    shard: Shard,
+    steering: Steering,
+    interfaces: Vec<Interface>,
+    /// The interface of each of DPDK's port numbers.
+    by_port: [u8; 256],
+    queues: Vec<(u8, RxQueue)>,
+    rings: Vec<Consumer>,
+    /// By interface.
+    exits: Vec<Exit>,
+    /// By worker; `None` for this one.
+    relays: Vec<Option<Relay>>,
+    routes: RouteTable,
+    hops: NextHops<Mbuf>,
+    responder: Responder,
+    commands: Receiver<Command>,
+    events: Sender<Event>,
+    counters: WorkerCounters,
+    published: Arc<Published<WorkerCounters>>,
+    /// By pool.
+    pools: Vec<Arc<Published<PoolCounters>>>,
+    idle: Backoff,
+    cycles_per_ms: u64,
+    now: Time,
+    published_at: Time,
+    listing: Option<Listing>,
+    /// For frames of management's.
+    buffers: Mempool,
+    /// Packets that come out of hold queues, on their way; as large as all of those together.
+    released: Vec<Mbuf>,
+    stopping: bool,
+}
+
+/// Timers looked at in a round.
+const TIMERS_PER_ROUND: u32 = 64;
+
+impl Worker {
+    /// Runs until a [`Command::Stop`], and gives back what it owns, so that ports outlive their queues' users.
+    pub fn run(mut self) -> Self {
+        while !self.stopping {
+            let start = Clock::tsc();
+            self.now = Time(start / self.cycles_per_ms);
+            let packets = self.receive() + self.take_handed_over();
+            self.send();
+            self.keep_house(packets == 0);
+            self.counters.polls += 1;
+            if packets == 0 {
+                self.counters.empty_polls += 1;
+                self.idle.rest();
+            } else {
+                self.counters.busy_cycles += Clock::tsc().wrapping_sub(start);
+                self.idle.busy();
+            }
+        }
+        self.drop_held();
+        self.publish();
+        self
+    }
+
+    /// A burst from every queue; how many packets came.
+    fn receive(&mut self) -> usize {
+        let mut packets = 0;
+        for index in 0..self.queues.len() {
+            let mut burst = Burst::new();
+            let (interface, queue) = &mut self.queues[index];
+            let interface = *interface;
+            let received = queue.receive(&mut burst);
+            if received > 0 {
+                self.counters.burst_size.record(received as u64);
+                self.arrived(interface, &mut burst);
+                packets += received;
+            }
+        }
+        packets
+    }
+
+    /// A burst from every ring; how many packets came.
+    fn take_handed_over(&mut self) -> usize {
+        let mut packets = 0;
+        for index in 0..self.rings.len() {
+            let mut burst = Burst::new();
+            let received = self.rings[index].receive(&mut burst);
+            if received > 0 {
+                self.counters.handoff.received += received as u64;
+                self.handed_over(&mut burst);
+                packets += received;
+            }
+        }
+        packets
+    }
+
+    fn drop(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
+        self.shard.count_drop(reason, direction);
+        drop(packet);
+    }
+
+    /// The interface that a packet came in by.
+    fn arrival(&self, packet: &Mbuf) -> usize {
+        let port = usize::from(packet.port());
+        usize::from(self.by_port.get(port).copied().unwrap_or(0)).min(self.interfaces.len() - 1)
+    }
+
+    fn now_ms(&self) -> u32 {
+        self.now.0 as u32
+    }
+}
+
+const _: () = assert!(MAX_INTERFACES <= 256);

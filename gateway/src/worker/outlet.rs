@@ -1,0 +1,159 @@
+//! Where packets leave a worker: by a port, or by a ring to another worker.
+
+use super::Worker;
+use super::setup::Outlet;
+use crate::dpdk::{Burst, Mbuf, Producer, TxQueue};
+use crate::nat::DropReason;
+use crate::steer::WorkerId;
+
+/// What a worker is to do with a packet from its rings: the buffer's tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Translate it as it arrived.
+    Arrived,
+    /// It was translated outbound and comes back inbound.
+    Hairpin,
+    /// Send it, as it is, by this interface.
+    Send(u8),
+}
+
+impl Errand {
+    pub(super) fn tag(self) -> u32 {
+        match self {
+            Errand::Arrived => 0,
+            Errand::Hairpin => 1,
+            Errand::Send(interface) => 2 + u32::from(interface),
+        }
+    }
+
+    pub(super) fn from_tag(tag: u32) -> Errand {
+        match tag {
+            0 => Errand::Arrived,
+            1 => Errand::Hairpin,
+            other => Errand::Send((other - 2) as u8),
+        }
+    }
+}
+
+/// Packets for one interface, until the round's end or the burst is full.
+pub(super) struct Exit {
+    outlet: Outlet,
+    waiting: Burst,
+}
+
+impl Exit {
+    pub(super) fn new(outlet: Outlet) -> Exit {
+        Exit { outlet, waiting: Burst::new() }
+    }
+}
+
+/// Packets for one other worker, until the round's end or the burst is full.
+pub(super) struct Relay {
+    ring: Producer,
+    waiting: Burst,
+}
+
+impl Relay {
+    pub(super) fn new(ring: Producer) -> Relay {
+        Relay { ring, waiting: Burst::new() }
+    }
+}
+
+/// How often a full port is tried again with what it left.
+const RETRIES: usize = 3;
+
+impl Worker {
+    /// A finished frame leaves by `interface`.
+    pub(super) fn transmit(&mut self, interface: usize, packet: Mbuf) {
+        if let Outlet::Through(peer) = self.exits[interface].outlet {
+            self.hand_over(peer, packet, Errand::Send(interface as u8));
+            return;
+        }
+        let exit = &mut self.exits[interface];
+        let rest = exit.waiting.push(packet).err();
+        if exit.waiting.is_full() {
+            self.flush_exit(interface);
+        }
+        if let Some(packet) = rest {
+            debug_assert!(false, "a full burst is sent at once");
+            self.drop(packet, DropReason::TransmitFull, self.interfaces[interface].direction.flip());
+        }
+    }
+
+    /// A packet goes to another worker.
+    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: Errand) {
+        packet.set_tag(errand.tag());
+        let direction = self.interfaces[self.arrival(&packet)].direction;
+        let Some(Some(relay)) = self.relays.get_mut(peer.index()) else {
+            self.drop(packet, DropReason::HandoffLoop, direction);
+            return;
+        };
+        let rest = relay.waiting.push(packet).err();
+        if relay.waiting.is_full() {
+            self.flush_relay(peer.index());
+        }
+        if let Some(packet) = rest {
+            debug_assert!(false, "a full burst is handed over at once");
+            self.drop(packet, DropReason::HandoffFull, direction);
+        }
+    }
+
+    /// Sends everything that waits.
+    pub(super) fn send(&mut self) {
+        (0..self.exits.len()).for_each(|interface| self.flush_exit(interface));
+        (0..self.relays.len()).for_each(|peer| self.flush_relay(peer));
+    }
+
+    fn flush_exit(&mut self, interface: usize) {
+        let Exit { outlet: Outlet::Queue(queue), waiting } = &mut self.exits[interface] else { return };
+        if waiting.is_empty() {
+            return;
+        }
+        let bytes = |burst: &Burst| burst.as_slice().iter().map(|packet| packet.len() as u64).sum::<u64>();
+        let (packets, octets) = (waiting.len() as u64, bytes(waiting));
+        send_all(queue, waiting);
+        let counters = &mut self.counters.interfaces[interface];
+        counters.tx_packets += packets - waiting.len() as u64;
+        counters.tx_bytes += octets - bytes(waiting);
+        let direction = self.interfaces[interface].direction.flip();
+        for _ in 0..waiting.len() {
+            self.shard.count_drop(DropReason::TransmitFull, direction);
+        }
+        waiting.free();
+    }
+
+    fn flush_relay(&mut self, peer: usize) {
+        let Some(relay) = &mut self.relays[peer] else { return };
+        if relay.waiting.is_empty() {
+            return;
+        }
+        self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
+        self.counters.handoff.full += relay.waiting.len() as u64;
+        let mut left = std::mem::take(&mut relay.waiting);
+        for packet in left.drain() {
+            let direction = self.interfaces[self.arrival(&packet)].direction;
+            self.drop(packet, DropReason::HandoffFull, direction);
+        }
+    }
+}
+
+fn send_all(queue: &mut TxQueue, waiting: &mut Burst) {
+    for _ in 0..=RETRIES {
+        queue.send(waiting);
+        if waiting.is_empty() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errand_survives_its_tag() {
+        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Send(0), Errand::Send(7)] {
+            assert_eq!(Errand::from_tag(errand.tag()), errand);
+        }
+    }
+}

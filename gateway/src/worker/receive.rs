@@ -1,0 +1,154 @@
+//! From a received burst to batches for the shard: link layer, ARP, owner.
+
+use super::Worker;
+use super::batch::Batch;
+use super::outlet::Errand;
+use crate::dpdk::{Burst, Mbuf};
+use crate::nat::{BURST, Direction, DropReason, Packets, Verdict};
+use crate::neighbor::arp;
+use crate::steer::WorkerId;
+use crate::wire::ethernet;
+
+/// What a frame is, by its link layer.
+enum Class {
+    Packet,
+    Arp,
+    Drop(DropReason),
+}
+
+impl Worker {
+    /// A burst that a queue of `interface` received.
+    pub(super) fn arrived(&mut self, interface: u8, burst: &mut Burst) {
+        burst.prefetch();
+        let interface = usize::from(interface);
+        let direction = self.interfaces[interface].direction;
+        let header_len = self.interfaces[interface].header_len();
+        let mut batch = Batch::new();
+        for packet in burst.drain() {
+            let counters = &mut self.counters.interfaces[interface];
+            counters.rx_packets += 1;
+            counters.rx_bytes += packet.frame_len() as u64;
+            match self.classify(interface, &packet) {
+                Class::Packet => match self.owner(&packet, header_len, direction) {
+                    owner if owner == self.id => batch.push(packet, header_len),
+                    owner => self.hand_over(owner, packet, Errand::Arrived),
+                },
+                Class::Arp => self.answer_arp(interface, packet),
+                Class::Drop(reason) => self.drop(packet, reason, direction),
+            }
+        }
+        self.translate(&mut batch, direction);
+    }
+
+    /// A burst from another worker. What it asks for is done as if this worker had received it; a packet that belongs
+    /// to a third worker after all is dropped rather than sent round.
+    pub(super) fn handed_over(&mut self, burst: &mut Burst) {
+        let mut arrived = [Batch::new(), Batch::new()];
+        let mut hairpinned = Batch::new();
+        for packet in burst.drain() {
+            let interface = &self.interfaces[self.arrival(&packet)];
+            let (direction, header_len) = (interface.direction, interface.header_len());
+            match Errand::from_tag(packet.tag()) {
+                Errand::Send(interface) => self.transmit(usize::from(interface), packet),
+                Errand::Arrived => arrived[direction as usize].push(packet, header_len),
+                Errand::Hairpin => hairpinned.push(packet, header_len),
+            }
+        }
+        for (direction, batch) in Direction::ALL.into_iter().zip(&mut arrived) {
+            self.translate(batch, direction);
+        }
+        self.translate_hairpinned(&mut hairpinned);
+    }
+
+    #[inline(always)]
+    fn classify(&self, interface: usize, packet: &Mbuf) -> Class {
+        let interface = &self.interfaces[interface];
+        if packet.is_segmented() {
+            return Class::Drop(DropReason::Segmented);
+        }
+        let layer2 = match ethernet::parse(packet.data()) {
+            Ok(layer2) => layer2,
+            Err(error) => return Class::Drop(error.into()),
+        };
+        match layer2.ethertype {
+            _ if layer2.vlan != interface.vlan => Class::Drop(DropReason::Vlan),
+            ethernet::ARP => Class::Arp,
+            _ if layer2.dst != interface.mac => Class::Drop(DropReason::NotForUs),
+            ethernet::IPV4 => Class::Packet,
+            _ => Class::Drop(DropReason::EtherType),
+        }
+    }
+
+    #[inline(always)]
+    fn owner(&self, packet: &Mbuf, header_len: usize, direction: Direction) -> WorkerId {
+        if self.steering.workers() == 1 {
+            return self.id;
+        }
+        let packet = &packet.data()[header_len..];
+        match direction {
+            Direction::Outbound => self.steering.outbound(packet),
+            Direction::Inbound => self.steering.inbound(packet),
+        }
+    }
+
+    fn translate(&mut self, batch: &mut Batch, direction: Direction) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut verdicts = [Verdict::Local; BURST];
+        self.shard.translate(batch, direction, self.now, &mut verdicts);
+        let mut hairpinned = Batch::new();
+        for (packet, verdict) in batch.drain().zip(verdicts) {
+            if verdict == Verdict::Hairpin {
+                self.turn_round(packet, &mut hairpinned);
+            } else {
+                self.deliver(packet, verdict, direction);
+            }
+        }
+        self.translate_hairpinned(&mut hairpinned);
+    }
+
+    /// An outbound packet whose remote is an outside endpoint of ours goes to that endpoint's owner.
+    fn turn_round(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
+        let header_len = self.interfaces[self.arrival(&packet)].header_len();
+        match self.owner(&packet, header_len, Direction::Inbound) {
+            owner if owner == self.id => hairpinned.push(packet, header_len),
+            owner => self.hand_over(owner, packet, Errand::Hairpin),
+        }
+    }
+
+    fn translate_hairpinned(&mut self, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut verdicts = [Verdict::Local; BURST];
+        self.shard.translate_hairpinned(batch, self.now, &mut verdicts);
+        for (packet, verdict) in batch.drain().zip(verdicts) {
+            self.deliver(packet, verdict, Direction::Inbound);
+        }
+    }
+
+    /// Answers or takes note of an ARP message.
+    fn answer_arp(&mut self, interface: usize, mut packet: Mbuf) {
+        let known = &self.interfaces[interface];
+        match arp::respond(packet.data_mut(), &known.own, known.mac) {
+            arp::Outcome::Taken { learned, reply } => {
+                if let Some((binding, learn)) = learned {
+                    self.tell(super::Event::Learned(binding, learn));
+                }
+                match reply {
+                    Some(len) if packet.set_len(len) => self.transmit(interface, packet),
+                    _ => self.counters.consumed += 1,
+                }
+            }
+            arp::Outcome::Conflict(binding) => {
+                self.tell(super::Event::Conflict(binding));
+                self.counters.consumed += 1;
+            }
+            arp::Outcome::Ignored => self.counters.consumed += 1,
+            arp::Outcome::Malformed => {
+                self.drop(packet, DropReason::ArpMalformed, self.interfaces[interface].direction);
+            }
+        }
+    }
+}
