@@ -10,5 +10,9 @@ pub mod management;
 pub mod nat;
 pub mod natctl;
 pub mod neighbor;
+#[cfg(feature = "dpdk")]
+pub mod start;
 pub mod steer;
 pub mod wire;
+#[cfg(feature = "dpdk")]
+pub mod worker;

@@ -20,16 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["log", "nat", "neighbor"]),
     ("counters", &["nat"]),
     ("dpdk", &[]),
-    ("filter", &["nat"]),
     ("log", &[]),
-    ("management", &["config", "counters", "filter", "nat", "neighbor", "steer"]),
+    ("management", &["config", "counters", "nat", "neighbor", "steer"]),
     ("nat", &["wire"]),
     ("natctl", &["management"]),
     ("neighbor", &["wire"]),
     ("start", &["cli", "dpdk", "management", "worker"]),
-    ("steer", &["wire"]),
+    ("steer", &["nat", "wire"]),
     ("wire", &[]),
-    ("worker", &["counters", "dpdk", "filter", "nat", "neighbor", "steer"]),
+    ("worker", &["counters", "dpdk", "nat", "neighbor", "steer"]),
 ];
 
 /// Modules that know no thread, clock, log or lock: what they need to know is an argument.

@@ -36,15 +36,10 @@ fn run(cli: &Cli, config: Config) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match start(config) {
+    match gateway::start::run(config, &cli.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }
-}
-
-/// Stands in for `gateway::start::run` until that exists.
-fn start(_config: Config) -> Result<(), String> {
-    Err("this build cannot start the data plane yet; only `check` works".to_owned())
 }
 
 /// What is wrong, a line each, and the exit code for configuration and environment.

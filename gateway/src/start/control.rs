@@ -1,0 +1,112 @@
+//! Management's own work: neighbours.
+
+use std::time::Instant;
+
+use super::Dataplane;
+use crate::neighbor::arp::{self, Sender};
+use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route};
+use crate::wire::ethernet::Mac;
+use crate::worker::{Command, Event, Interface};
+
+/// Addresses announced at start, over all interfaces: a large pool is found by ARP instead.
+const ANNOUNCED_MAX: usize = 256;
+
+/// The state of the control loop.
+pub(super) struct Control {
+    since: Instant,
+    neighbors: Neighbors,
+    interfaces: Vec<Interface>,
+    actions: Vec<Action>,
+}
+
+impl Control {
+    pub(super) fn new(dataplane: &Dataplane) -> Control {
+        let interfaces = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
+        Control { since: Instant::now(), neighbors: Neighbors::new(), interfaces, actions: Vec::new() }
+    }
+
+    /// At start: says who has which address, and asks for the gateways of the routes.
+    pub(super) fn begin(&mut self, dataplane: &Dataplane) {
+        let mut left = ANNOUNCED_MAX;
+        for index in 0..self.interfaces.len() {
+            let id = InterfaceId(index as u8);
+            let interface = &self.interfaces[index];
+            for ip in interface.own.announced().take(left) {
+                left -= 1;
+                let frame = arp::gratuitous(Sender { mac: interface.mac, vlan: interface.vlan, ip });
+                transmit(dataplane, id, frame);
+            }
+        }
+        let gateways = dataplane.routes.gateways();
+        let now_ms = self.now_ms();
+        self.neighbors.pin(&gateways, now_ms, |action| self.actions.push(action));
+        self.act(dataplane);
+    }
+
+    /// Takes what a worker tells.
+    pub(super) fn take(&mut self, event: Event, dataplane: &Dataplane) {
+        let now_ms = self.now_ms();
+        let sink = |action| self.actions.push(action);
+        let taken = match event {
+            Event::Learned(binding, learn) => self.neighbors.learned(binding, learn, now_ms, sink),
+            Event::Needed(interface, ip) => self.neighbors.need(interface, ip, now_ms, sink),
+            Event::Conflict(binding) => {
+                let ip = std::net::Ipv4Addr::from_bits(binding.ip);
+                tracing::warn!(%ip, mac = %binding.mac, "another station claims an address of this gateway");
+                Ok(())
+            }
+        };
+        if taken.is_err() {
+            tracing::warn!("the neighbour table is full");
+        }
+        self.act(dataplane);
+    }
+
+    /// Does what is due.
+    pub(super) fn poll(&mut self, dataplane: &Dataplane) {
+        let now_ms = self.now_ms();
+        self.neighbors.poll(now_ms, |action| self.actions.push(action));
+        self.act(dataplane);
+    }
+
+    /// Gateways of routes that do not answer.
+    pub(super) fn unresolved(&self) -> Vec<Route> {
+        self.neighbors.unresolved()
+    }
+
+    pub(super) fn neighbors(&self) -> Vec<Listed> {
+        self.neighbors.list(self.now_ms())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
+    }
+
+    fn act(&mut self, dataplane: &Dataplane) {
+        let interfaces = &self.interfaces;
+        for action in self.actions.drain(..) {
+            match action {
+                Action::SendRequest { interface, tpa, unicast } => {
+                    let Some(known) = interfaces.get(usize::from(interface.0)) else { continue };
+                    let Some(ip) = known.own.source_for(tpa) else { continue };
+                    let sender = Sender { mac: known.mac, vlan: known.vlan, ip };
+                    transmit(
+                        dataplane,
+                        interface,
+                        arp::request(sender, tpa, unicast.unwrap_or(Mac::BROADCAST)),
+                    );
+                }
+                Action::Update(binding) => dataplane.tell_all(|| Command::Learn(binding)),
+                Action::Remove { interface, ip } => dataplane.tell_all(|| Command::Forget(interface, ip)),
+            }
+        }
+    }
+}
+
+/// Sends a frame through the first worker: it has a queue on every port.
+fn transmit(dataplane: &Dataplane, interface: InterfaceId, frame: [u8; arp::FRAME_LEN]) {
+    let Some(worker) = dataplane.workers().first() else { return };
+    if worker.commands.try_send(Command::Transmit(interface, frame)).is_err() {
+        tracing::warn!(worker = 0, "a worker does not take its commands");
+    }
+}

@@ -1,0 +1,345 @@
+//! Ports, buffers, rings, shards and workers, put together and taken apart.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::StartError;
+use crate::counters::{PoolCounters, Published, WorkerCounters};
+use crate::dpdk::{self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, RssConfig, Started, Stopped};
+use crate::nat::{Direction, Secret, Settings, Shard, ShardOptions};
+use crate::neighbor::{OwnAddresses, RouteTable};
+use crate::steer::{Nic, Rss, Steering, WorkerId};
+use crate::wire::ethernet::Mac;
+use crate::worker::{Command, Event, Idle, Inlet, Interface, Outlet, Ring, Worker, WorkerOptions};
+
+/// Packets that a ring between two workers holds.
+pub(super) const RING_SIZE: u32 = 1024;
+/// Commands that wait for a worker; a burst of neighbours after a restart fits.
+const COMMANDS: usize = 1024;
+/// Events that wait for management.
+const EVENTS: usize = 4096;
+/// Buffers that an lcore keeps at hand.
+const BUFFER_CACHE: u32 = 256;
+
+/// A port and what it is to be.
+pub struct PortOptions {
+    /// The interface's name.
+    pub name: String,
+    /// The open port.
+    pub port: Port<Stopped>,
+    /// Which way its packets go.
+    pub direction: Direction,
+    /// Another MAC address than the device's own.
+    pub mac: Option<Mac>,
+    /// VLAN of its frames.
+    pub vlan: Option<u16>,
+    /// Largest IPv4 packet, octets.
+    pub mtu: u16,
+    /// The address that its ICMP errors come from.
+    pub address: Ipv4Addr,
+    /// What it answers ARP for.
+    pub own: OwnAddresses,
+    /// Descriptors of each receive queue.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue.
+    pub tx_descriptors: u16,
+    /// Take frames for other stations too.
+    pub promiscuous: bool,
+}
+
+/// What a data plane is made of.
+pub struct DataplaneOptions {
+    /// The ports, in the interfaces' order.
+    pub ports: Vec<PortOptions>,
+    /// How many workers; the EAL has as many lcores.
+    pub workers: u16,
+    /// The NAT's settings.
+    pub settings: Settings,
+    /// Routes.
+    pub routes: RouteTable,
+    /// Packet buffers.
+    pub buffers: u32,
+    /// Octets of a buffer, headroom included.
+    pub data_room: u16,
+    /// What workers do without packets.
+    pub idle: Idle,
+    /// Keys hashes, ports and RSS keys.
+    pub seed: [u64; 4],
+}
+
+/// A started port with what was found out about it.
+pub struct OpenPort {
+    /// The port.
+    pub port: Port<Started>,
+    /// What the device is.
+    pub info: PortInfo,
+    /// As the workers know it.
+    pub interface: Interface,
+    /// The interface's name.
+    pub name: String,
+    /// Queues in use, each way.
+    pub queues: u16,
+    /// How packets find their worker.
+    pub steering: String,
+}
+
+/// Where management meets a worker.
+pub struct WorkerHandle {
+    /// Commands to it.
+    pub commands: Sender<Command>,
+    /// Its counters.
+    pub counters: Arc<Published<WorkerCounters>>,
+    /// Its use of each pool.
+    pub pools: Vec<Arc<Published<PoolCounters>>>,
+    thread: dpdk::Worker<Worker>,
+}
+
+/// A running data plane. Dropping it stops the workers and then the ports.
+pub struct Dataplane {
+    // Workers first: they use what comes after them.
+    workers: Vec<WorkerHandle>,
+    /// The ports, in the interfaces' order.
+    pub ports: Vec<OpenPort>,
+    /// The packet buffers.
+    pub buffers: Mempool,
+    /// From the workers.
+    pub events: Receiver<Event>,
+    /// Who owns what.
+    pub steering: Steering,
+    /// Routes.
+    pub routes: RouteTable,
+}
+
+impl Dataplane {
+    /// Starts ports and workers.
+    ///
+    /// # Errors
+    /// The first thing that fails; what was started is stopped.
+    pub fn start(eal: &Eal, options: DataplaneOptions) -> Result<Dataplane, StartError> {
+        let DataplaneOptions { ports, workers, settings, routes, buffers, data_room, idle, seed } = options;
+        let infos = ports.iter().map(|port| port.port.info()).collect::<Result<Vec<_>, _>>()?;
+        let side = |direction: Direction| {
+            nic(ports
+                .iter()
+                .zip(&infos)
+                .filter(|(port, _)| port.direction == direction)
+                .map(|(_, info)| info))
+        };
+        let (inside, outside) = (side(Direction::Outbound), side(Direction::Inbound));
+        let steering = Steering::new(&settings, workers, seed[0], inside, outside)?;
+        let buffers = Mempool::new(eal, "packets", buffers, BUFFER_CACHE, data_room)?;
+        let mut open = Vec::new();
+        for (port, info) in ports.into_iter().zip(infos) {
+            open.push(start_port(port, info, workers, &steering, &buffers)?);
+        }
+        let (events_in, events) = bounded(EVENTS);
+        let made = make_workers(eal, &settings, &steering, seed, |id, shard, rings| {
+            let interfaces: Vec<Interface> = open.iter().map(|port| port.interface.clone()).collect();
+            let (commands_in, commands) = bounded(COMMANDS);
+            let published = Arc::new(Published::new());
+            let pools: Vec<_> = settings.pools.iter().map(|_| Arc::new(Published::new())).collect();
+            let worker = Worker::new(WorkerOptions {
+                id,
+                shard,
+                steering: steering.clone(),
+                interfaces,
+                inlets: inlets(&open, id),
+                outlets: outlets(&open, id),
+                rings,
+                routes: routes.clone(),
+                commands,
+                events: events_in.clone(),
+                published: published.clone(),
+                pools: pools.clone(),
+                buffers: buffers.clone(),
+                idle,
+            });
+            (worker, commands_in, published, pools)
+        })?;
+        let mut handles = Vec::new();
+        for (index, (worker, commands, counters, pools)) in made.into_iter().enumerate() {
+            let lcore = lcore(eal, index)?;
+            let thread = dpdk::launch(eal, lcore, move || worker.run());
+            match thread {
+                Ok(thread) => handles.push(WorkerHandle { commands, counters, pools, thread }),
+                Err(error) => {
+                    stop(handles);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(Dataplane { workers: handles, ports: open, buffers, events, steering, routes })
+    }
+
+    /// The workers, by number.
+    pub fn workers(&self) -> &[WorkerHandle] {
+        &self.workers
+    }
+
+    /// Sends a command to every worker; one whose queue is full misses it, and is told so by the log.
+    pub fn tell_all(&self, command: impl Fn() -> Command) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if worker.commands.try_send(command()).is_err() {
+                tracing::warn!(worker = index, "a worker does not take its commands");
+            }
+        }
+    }
+
+    /// Whether every worker runs.
+    pub fn is_polling(&self) -> bool {
+        self.workers.iter().all(|worker| !worker.thread.is_finished())
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        stop(std::mem::take(&mut self.workers));
+    }
+}
+
+/// Ends workers. All are told before any is waited for: they hand packets to one another.
+fn stop(workers: Vec<WorkerHandle>) {
+    for worker in &workers {
+        // A worker that runs takes its commands; one that does not has ended.
+        let _ = worker.commands.send_timeout(Command::Stop, std::time::Duration::from_secs(5));
+    }
+    for worker in workers {
+        match worker.thread.join() {
+            Ok(worker) => drop(worker),
+            Err(error) => tracing::error!(%error, "a worker failed"),
+        }
+    }
+}
+
+type Made = (Worker, Sender<Command>, Arc<Published<WorkerCounters>>, Vec<Arc<Published<PoolCounters>>>);
+
+/// A shard and rings for every worker, made into workers.
+fn make_workers(
+    eal: &Eal,
+    settings: &Settings,
+    steering: &Steering,
+    seed: [u64; 4],
+    make: impl Fn(WorkerId, Shard, Vec<Ring>) -> Made,
+) -> Result<Vec<Made>, StartError> {
+    let workers = steering.workers();
+    let mut rings = rings(eal, workers)?;
+    let sessions = settings.limits.sessions.div_ceil(u32::from(workers));
+    let mut made = Vec::new();
+    for id in (0..workers).map(WorkerId) {
+        let shard = Shard::new(&ShardOptions {
+            settings,
+            shares: steering.shares(id),
+            sessions,
+            // Workers draw ports from the same secret, but never for the same endpoints.
+            secret: Secret::new(seed),
+            now: Worker::time(),
+        })
+        .map_err(|source| StartError::Tables { sessions, source })?;
+        made.push(make(id, shard, std::mem::take(&mut rings[id.index()])));
+    }
+    Ok(made)
+}
+
+fn start_port(
+    options: PortOptions,
+    info: PortInfo,
+    workers: u16,
+    steering: &Steering,
+    buffers: &Mempool,
+) -> Result<OpenPort, StartError> {
+    let queues = workers.min(info.max_rx_queues).min(info.max_tx_queues);
+    if queues == 0 {
+        return Err(StartError::NoQueue { interface: options.name });
+    }
+    let (rss, by) = match options.direction {
+        Direction::Outbound => (steering.inside(), "source"),
+        Direction::Inbound => (steering.outside(), "destination"),
+    };
+    let config = PortConfig {
+        rx_queues: queues,
+        tx_queues: queues,
+        rx_descriptors: options.rx_descriptors,
+        tx_descriptors: options.tx_descriptors,
+        mtu: options.mtu,
+        promiscuous: options.promiscuous,
+        rss: rss_config(rss, &info, queues),
+        mac: options.mac.map(|mac| mac.0),
+    };
+    let port = options.port.start(&config, std::slice::from_ref(buffers))?;
+    let steering = match port.rss_report() {
+        dpdk::RssReport::Unneeded if workers == 1 => "not needed: one worker".to_owned(),
+        dpdk::RssReport::Unneeded => "in software: the device offers one queue".to_owned(),
+        dpdk::RssReport::Hardware => format!("RSS by {by} address in hardware"),
+        report @ dpdk::RssReport::Software { .. } => report.to_string(),
+    };
+    let interface = Interface {
+        port: port.id(),
+        direction: options.direction,
+        mac: Mac(port.mac()?),
+        vlan: options.vlan,
+        mtu: options.mtu,
+        address: options.address,
+        own: options.own,
+    };
+    Ok(OpenPort { port, info, interface, name: options.name, queues, steering })
+}
+
+/// What the NICs of a side have in common; the default where one of them has no table of a usable size.
+fn nic<'a>(infos: impl Iterator<Item = &'a PortInfo>) -> Nic {
+    let usable = |info: &PortInfo| {
+        let size = usize::from(info.reta_size);
+        (size.is_power_of_two() && Nic::RETA_SIZES.contains(&size) && info.rss_key_size >= 12)
+            .then_some(Nic { reta_size: size, key_len: usize::from(info.rss_key_size) })
+    };
+    let smaller =
+        |a: Nic, b: Nic| Nic { reta_size: a.reta_size.min(b.reta_size), key_len: a.key_len.max(b.key_len) };
+    infos.filter_map(usable).reduce(smaller).unwrap_or_default()
+}
+
+fn rss_config(rss: &Rss, info: &PortInfo, queues: u16) -> Option<RssConfig> {
+    if queues < 2 || info.reta_size == 0 || info.rss_key_size == 0 {
+        return None;
+    }
+    let mut key = rss.key().octets().to_vec();
+    key.resize(usize::from(info.rss_key_size), 0);
+    let reta = rss.reta(usize::from(info.reta_size)).map(|owner| owner.0 % queues).collect();
+    Some(RssConfig { key, reta })
+}
+
+/// Two rings for every pair of workers, by worker.
+fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring>>, StartError> {
+    let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
+    for a in 0..workers {
+        for b in a + 1..workers {
+            let (to_b, from_a) = dpdk::ring(eal, &format!("w{a}-w{b}"), RING_SIZE)?;
+            let (to_a, from_b) = dpdk::ring(eal, &format!("w{b}-w{a}"), RING_SIZE)?;
+            rings[usize::from(a)].push(Ring { peer: WorkerId(b), to: to_b, from: from_b });
+            rings[usize::from(b)].push(Ring { peer: WorkerId(a), to: to_a, from: from_a });
+        }
+    }
+    Ok(rings)
+}
+
+/// The receive queues that a worker polls: the one with its number, where the port has that many.
+fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<Inlet> {
+    let queue = |(index, open): (usize, &OpenPort)| {
+        let queue = open.port.take_rx_queue(id.0)?;
+        Some(Inlet { interface: index as u8, queue })
+    };
+    ports.iter().enumerate().filter_map(queue).collect()
+}
+
+/// How a worker sends by each port: with the queue of its number, or through the worker that shares its remainder.
+fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<Outlet> {
+    let outlet = |open: &OpenPort| match open.port.take_tx_queue(id.0) {
+        Some(queue) => Outlet::Queue(queue),
+        None => Outlet::Through(WorkerId(id.0 % open.queues)),
+    };
+    ports.iter().map(outlet).collect()
+}
+
+fn lcore(eal: &Eal, index: usize) -> Result<LcoreId, dpdk::Error> {
+    eal.worker(index).ok_or(dpdk::Error::TooManyLcores { wanted: index + 2, limit: eal.workers().len() + 1 })
+}

@@ -1,0 +1,98 @@
+//! From a configuration to a running gateway, and back to nothing.
+//!
+//! ```text
+//! sockets ─► EAL ─► ports ─► steering ─► buffers, rings ─► shards ─► workers ─► control loop ─┐
+//!    ▲                                                                                        │ SIGTERM, SIGINT
+//!    └──────────────── each undone in the reverse order ◄─────────────────────────────────────┘
+//! ```
+//!
+//! Whatever can fail is tried before the first packet moves, and fails with one sentence that says what to do.
+
+mod control;
+mod dataplane;
+mod plan;
+mod running;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::Config;
+use crate::dpdk::{self, Eal};
+use crate::management::{BindError, Server};
+use crate::neighbor::RouteError;
+use crate::steer::SteeringError;
+pub use dataplane::{Dataplane, DataplaneOptions, PortOptions};
+use running::Running;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// DPDK, or what it needs of the machine.
+    #[error(transparent)]
+    Dpdk(#[from] dpdk::Error),
+    /// The management server's sockets.
+    #[error(transparent)]
+    Management(#[from] BindError),
+    /// The workers cannot divide the pools.
+    #[error(transparent)]
+    Steering(#[from] SteeringError),
+    /// The routes contradict each other.
+    #[error(transparent)]
+    Routes(#[from] RouteError),
+    /// Table memory.
+    #[error("no memory for {sessions} sessions: {source}; lower nat.limits.sessions")]
+    Tables {
+        /// Sessions of one worker.
+        sessions: u32,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// A port with no queue to give.
+    #[error("interface {interface}: the device offers no queue")]
+    NoQueue {
+        /// The interface's name.
+        interface: String,
+    },
+    /// A thread or a signal handler could not be had.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it did not start. What was set up until then is torn down again.
+pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
+    let stop = stop_signals()?;
+    let management = &config.management;
+    let server = Server::bind(Some(management.listen), Some(&management.socket))?;
+    let eal = Eal::init(&plan::eal_args(&config))?;
+    let options = plan::dataplane(&config, &eal)?;
+    let dataplane = Dataplane::start(&eal, options)?;
+    let running = Arc::new(Running::new(config, file, &eal, dataplane));
+    running.log_start();
+    let server = server.spawn(running.clone())?;
+    running.control(&stop);
+    tracing::info!("stopping");
+    server.shutdown();
+    running.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends the wait of the control loop when the process is asked to end.
+fn stop_signals() -> std::io::Result<Receiver<()>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (send, receive) = bounded(1);
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            // A second signal while the first is being obeyed changes nothing.
+            let _ = send.try_send(());
+        }
+    })?;
+    Ok(receive)
+}

@@ -1,0 +1,119 @@
+//! What the configuration means for DPDK: lcores, memory, ports, queues.
+
+use std::net::Ipv4Addr;
+
+use super::StartError;
+use super::dataplane::{DataplaneOptions, PortOptions};
+use crate::config::{Config, Device, Idle, Interface, Memory, Role};
+use crate::dpdk::{self, Eal, EalArgs, Port};
+use crate::nat::Direction;
+use crate::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
+use crate::worker;
+
+/// Buffers beyond those that queues and rings can hold, for each worker: caches, bursts in flight, hold queues.
+const BUFFERS_SPARE: u32 = 4096;
+/// Memory for everything in DPDK that is not a packet buffer, MiB.
+const MEMORY_SPARE_MIB: u32 = 64;
+
+/// How DPDK is to be set up.
+pub(super) fn eal_args(config: &Config) -> EalArgs {
+    let pci = config.interfaces.iter().filter_map(|interface| match &interface.device {
+        Device::Pci(address) => Some(address.clone()),
+        Device::Vdev(_) => None,
+    });
+    let buffer = u64::from(data_room(config)) + 256;
+    EalArgs {
+        main_cpu: config.dpdk.main_lcore.into(),
+        worker_cpus: config.dpdk.worker_lcores.iter().map(|&cpu| cpu.into()).collect(),
+        memory: match config.dpdk.memory {
+            Memory::Auto => dpdk::Memory::Auto,
+            Memory::HugePages => dpdk::Memory::Hugepages,
+            Memory::NoHuge => dpdk::Memory::NoHuge,
+        },
+        memory_mib: ((u64::from(buffers(config)) * buffer) >> 20) as u32 + MEMORY_SPARE_MIB,
+        pci: pci.collect(),
+        // Two gateways of one machine may have the same process number in their containers, never the same start.
+        file_prefix: format!("nat-gateway-{}-{:x}", std::process::id(), started_ns()),
+        extra: config.dpdk.eal_args.clone(),
+    }
+}
+
+/// Opens every port and says what the data plane is made of.
+pub(super) fn dataplane(config: &Config, eal: &Eal) -> Result<DataplaneOptions, StartError> {
+    let mut ports = Vec::new();
+    for (index, interface) in config.interfaces.iter().enumerate() {
+        let port = Port::open(eal, &interface.device.to_string())?;
+        ports.push(port_options(config, InterfaceId(index as u8), interface, port));
+    }
+    Ok(DataplaneOptions {
+        ports,
+        workers: config.dpdk.worker_lcores.len() as u16,
+        settings: config.settings.clone(),
+        routes: routes(config)?,
+        buffers: buffers(config),
+        data_room: data_room(config),
+        idle: match config.dpdk.idle {
+            Idle::Poll => worker::Idle::Poll,
+            Idle::Backoff => worker::Idle::Backoff,
+        },
+        seed: rand::random(),
+    })
+}
+
+fn port_options(
+    config: &Config,
+    id: InterfaceId,
+    interface: &Interface,
+    port: Port<dpdk::Stopped>,
+) -> PortOptions {
+    let address = interface.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, |net| net.addr());
+    let proxies = config.proxied_addresses(interface).map(|address| address.to_bits()..=address.to_bits());
+    PortOptions {
+        name: interface.name.clone(),
+        port,
+        direction: match interface.role {
+            Role::Inside => Direction::Outbound,
+            Role::Outside => Direction::Inbound,
+        },
+        mac: interface.mac,
+        vlan: interface.vlan,
+        mtu: interface.mtu,
+        address,
+        own: OwnAddresses::new(id, &interface.addresses, proxies),
+        rx_descriptors: interface.rx_queue_size,
+        tx_descriptors: interface.tx_queue_size,
+        promiscuous: interface.promiscuous,
+    }
+}
+
+fn routes(config: &Config) -> Result<RouteTable, StartError> {
+    let connected = config.interfaces.iter().enumerate().flat_map(|(index, interface)| {
+        let interface_id = InterfaceId(index as u8);
+        interface.addresses.iter().map(move |&address| Connected { interface: interface_id, address })
+    });
+    let statics = config.routes.iter().map(|route| StaticRoute { prefix: route.prefix, via: route.via });
+    Ok(RouteTable::new(&connected.collect::<Vec<_>>(), &statics.collect::<Vec<_>>())?)
+}
+
+fn buffers(config: &Config) -> u32 {
+    let workers = config.dpdk.worker_lcores.len() as u32;
+    let descriptors = |interface: &Interface| {
+        u32::from(interface.rx_queue_size).max(512) + u32::from(interface.tx_queue_size).max(512)
+    };
+    let queued: u32 = config.interfaces.iter().map(descriptors).sum();
+    let rings = workers.saturating_sub(1) * super::dataplane::RING_SIZE;
+    workers * (queued + rings + BUFFERS_SPARE)
+}
+
+fn data_room(config: &Config) -> u16 {
+    let mtu = config.interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(1500);
+    dpdk::Mempool::DATA_ROOM.max(mtu + LINK_OVERHEAD + dpdk::Mempool::HEADROOM)
+}
+
+/// Ethernet header, VLAN tag and frame check sequence, rounded up.
+const LINK_OVERHEAD: u16 = 32;
+
+fn started_ns() -> u128 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos())
+}

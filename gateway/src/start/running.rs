@@ -1,0 +1,381 @@
+//! A running gateway, as management shows it.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::Dataplane;
+use super::control::Control;
+use crate::config::Config;
+use crate::counters::PoolCounters;
+use crate::dpdk::Eal;
+use crate::management::snapshot::{
+    About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
+    Readiness, Reloads, Route, Session, Subscriber, WorkerSnapshot,
+};
+use crate::management::{Gateway, LISTING_TIMEOUT, Unavailable};
+use crate::neighbor::InterfaceId;
+use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
+
+/// See the module.
+pub(super) struct Running {
+    config: Config,
+    file: PathBuf,
+    since: Instant,
+    memory: &'static str,
+    pool_names: Vec<String>,
+    dataplane: Mutex<Option<Dataplane>>,
+    control: Mutex<Control>,
+}
+
+impl Running {
+    pub(super) fn new(config: Config, file: &Path, eal: &Eal, dataplane: Dataplane) -> Running {
+        let control = Control::new(&dataplane);
+        let pool_names = config.settings.pools.iter().map(|pool| pool.name.clone()).collect();
+        Running {
+            pool_names,
+            config,
+            file: file.to_owned(),
+            since: Instant::now(),
+            memory: if eal.uses_hugepages() { "hugepages" } else { "no-huge" },
+            dataplane: Mutex::new(Some(dataplane)),
+            control: Mutex::new(control),
+        }
+    }
+
+    /// Tells the log what was chosen.
+    pub(super) fn log_start(&self) {
+        self.with(|dataplane| {
+            for open in &dataplane.ports {
+                tracing::info!(
+                    interface = open.name,
+                    driver = open.info.driver,
+                    mac = %open.interface.mac,
+                    queues = open.queues,
+                    steering = open.steering,
+                    "port started"
+                );
+            }
+            let workers = dataplane.workers().len();
+            tracing::info!(workers, memory = self.memory, dpdk = Eal::version(), "gateway started");
+        });
+    }
+
+    /// Does management's own work until asked to stop.
+    pub(super) fn control(&self, stop: &Receiver<()>) {
+        let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
+        self.step(|control, dataplane| control.begin(dataplane));
+        loop {
+            crossbeam_channel::select! {
+                recv(stop) -> _ => return,
+                recv(events) -> event => {
+                    let Ok(event) = event else { return };
+                    self.step(|control, dataplane| {
+                        control.take(event, dataplane);
+                        // What came meanwhile belongs to the same moment.
+                        events.try_iter().take(EVENTS_AT_ONCE).for_each(|event| control.take(event, dataplane));
+                    });
+                }
+                default(CONTROL_EVERY) => {}
+            }
+            self.step(|control, dataplane| control.poll(dataplane));
+        }
+    }
+
+    /// Stops workers and ports.
+    pub(super) fn stop(&self) {
+        drop(lock(&self.dataplane).take());
+    }
+
+    fn step(&self, work: impl FnOnce(&mut Control, &Dataplane)) {
+        let mut control = lock(&self.control);
+        self.with(|dataplane| work(&mut control, dataplane));
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
+        lock(&self.dataplane).as_ref().map(look)
+    }
+
+    fn name_of(&self, interface: InterfaceId) -> String {
+        self.config
+            .interfaces
+            .get(usize::from(interface.0))
+            .map_or_else(String::new, |found| found.name.clone())
+    }
+
+    fn owner(&self, internal: Ipv4Addr) -> u16 {
+        self.with(|dataplane| dataplane.steering.outbound_owner(internal.to_bits()).0).unwrap_or(0)
+    }
+
+    /// One page of a table, worker after worker: as many rows as asked for, or the end.
+    fn page<T>(
+        &self,
+        query: &Query,
+        empty: impl Fn(usize) -> Rows,
+        take: impl Fn(WorkerPage, &mut Vec<T>),
+    ) -> Result<Page<T>, Unavailable> {
+        let deadline = Instant::now() + LISTING_TIMEOUT;
+        let mut at = query.cursor.unwrap_or_default();
+        let mut items = Vec::new();
+        loop {
+            let commands = self
+                .with(|dataplane| dataplane.workers().get(usize::from(at.worker)).map(|w| w.commands.clone()))
+                .ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
+            let Some(commands) = commands else { return Ok(Page { items, next_cursor: None }) };
+            let (answer, answered) = bounded(1);
+            let listing = Listing {
+                filter: query.filter,
+                from: at.position,
+                rows: empty(query.limit - items.len()),
+                answer,
+            };
+            commands
+                .send_deadline(Command::List(listing), deadline)
+                .map_err(|_| Unavailable(format!("worker {} does not take commands", at.worker)))?;
+            let page = answered
+                .recv_deadline(deadline)
+                .map_err(|_| Unavailable(format!("worker {} did not answer in time", at.worker)))?;
+            at = match page.next {
+                Some(position) => Cursor { position, ..at },
+                None => Cursor { worker: at.worker + 1, position: 0 },
+            };
+            take(page, &mut items);
+            if items.len() >= query.limit {
+                return Ok(Page { items, next_cursor: Some(at) });
+            }
+        }
+    }
+}
+
+/// How often management looks after its timers when nothing happens.
+const CONTROL_EVERY: Duration = Duration::from_millis(50);
+/// Events taken in one step.
+const EVENTS_AT_ONCE: usize = 256;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gateway for Running {
+    fn about(&self) -> About {
+        About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            dpdk: Eal::version().to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.since.elapsed().as_secs(),
+            config_file: self.file.display().to_string(),
+            config_generation: 1,
+            config_reloads: Reloads::default(),
+            memory: self.memory.to_owned(),
+            idle: self.config.dpdk.idle.name().to_owned(),
+            sessions_limit: self.config.settings.limits.sessions.into(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let mut reasons = Vec::new();
+        let unresolved = lock(&self.control).unresolved();
+        let seen = self.with(|dataplane| {
+            if !dataplane.is_polling() {
+                reasons.push("a worker has ended".to_owned());
+            }
+            for open in &dataplane.ports {
+                if !open.port.link().is_ok_and(|link| link.up) {
+                    reasons.push(format!("the link of {} is down", open.name));
+                }
+            }
+        });
+        if seen.is_none() {
+            reasons.push("the gateway is stopping".to_owned());
+        }
+        for route in unresolved {
+            let next_hop = Ipv4Addr::from_bits(route.next_hop);
+            reasons.push(format!("{next_hop} on {} does not answer ARP", self.name_of(route.interface)));
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "file": self.file, "explained": self.config.explain() })
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let row = |dataplane: &Dataplane| {
+            let rows =
+                dataplane.ports.iter().zip(&self.config.interfaces).map(|(open, configured)| Interface {
+                    name: configured.name.clone(),
+                    device: configured.device.to_string(),
+                    driver: open.info.driver.clone(),
+                    role: configured.role.name().to_owned(),
+                    addresses: configured.addresses.iter().map(ToString::to_string).collect(),
+                    mac: open.interface.mac.to_string(),
+                    mtu: configured.mtu,
+                    vlan: configured.vlan,
+                    rx_queues: open.queues,
+                    tx_queues: open.queues,
+                    steering: open.steering.clone(),
+                });
+            rows.collect()
+        };
+        self.with(row).unwrap_or_default()
+    }
+
+    fn nics(&self) -> Vec<Nic> {
+        let nic = |open: &super::dataplane::OpenPort| {
+            let link = open.port.link().map_or_else(
+                |_| Link::default(),
+                |link| Link { up: link.up, speed_mbps: link.speed_mbps, full_duplex: link.full_duplex },
+            );
+            let stats = open.port.stats().unwrap_or_default();
+            Nic {
+                link,
+                stats: NicStats {
+                    rx_packets: stats.rx_packets,
+                    rx_bytes: stats.rx_bytes,
+                    tx_packets: stats.tx_packets,
+                    tx_bytes: stats.tx_bytes,
+                    rx_missed: stats.rx_missed,
+                    rx_errors: stats.rx_errors,
+                    tx_errors: stats.tx_errors,
+                    rx_no_buffer: stats.rx_no_buffer,
+                },
+                xstats: open.port.xstats().unwrap_or_default().into_iter().collect(),
+            }
+        };
+        self.with(|dataplane| dataplane.ports.iter().map(nic).collect()).unwrap_or_default()
+    }
+
+    fn mempools(&self) -> Vec<Mempool> {
+        let pool = |dataplane: &Dataplane| {
+            vec![Mempool {
+                name: "packets".to_owned(),
+                available: dataplane.buffers.available().into(),
+                in_use: dataplane.buffers.in_use().into(),
+            }]
+        };
+        self.with(pool).unwrap_or_default()
+    }
+
+    fn neighbors(&self) -> Vec<Neighbor> {
+        let rows = lock(&self.control).neighbors();
+        rows.iter().map(|listed| Neighbor::of(listed, &self.name_of(listed.interface))).collect()
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let entries = self.with(|dataplane| dataplane.routes.entries()).unwrap_or_default();
+        entries.iter().map(|entry| Route::of(entry, &self.name_of(entry.interface))).collect()
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        let counters = |index: usize| {
+            self.with(|dataplane| {
+                let read: Vec<PoolCounters> =
+                    dataplane.workers().iter().map(|worker| worker.pools[index].read()).collect();
+                PoolCounters::sum(&read)
+            })
+        };
+        let pools = self.config.settings.pools.iter().enumerate();
+        pools.map(|(index, pool)| Pool::of(pool, &counters(index).unwrap_or_default())).collect()
+    }
+
+    fn forwards(&self) -> Vec<Forward> {
+        let settings = &self.config.settings;
+        let forwards = settings.port_forwards.iter().map(|forward| {
+            let (first, last) = (*forward.external_ports.start(), *forward.external_ports.end());
+            let ports = |first: u16| {
+                let last = first.saturating_add(last - forward.external_ports.start());
+                if first == last { first.to_string() } else { format!("{first}-{last}") }
+            };
+            Forward {
+                kind: "port-forward".into(),
+                protocol: Some(forward.protocol),
+                external: format!("{}:{}", forward.external, ports(first)),
+                internal: format!("{}:{}", forward.internal, ports(forward.internal_port)),
+                worker: self.owner(forward.internal),
+            }
+        });
+        let statics = settings.statics.iter().map(|one| Forward {
+            kind: "static".into(),
+            protocol: None,
+            external: one.external.to_string(),
+            internal: one.internal.to_string(),
+            worker: self.owner(one.internal),
+        });
+        forwards.chain(statics).collect()
+    }
+
+    fn workers(&self) -> Vec<WorkerSnapshot> {
+        let rows = |dataplane: &Dataplane| {
+            let workers = dataplane.workers().iter().zip(&self.config.dpdk.worker_lcores).enumerate();
+            workers
+                .map(|(index, (handle, &cpu))| WorkerSnapshot {
+                    worker: index as u16,
+                    cpu: cpu.into(),
+                    counters: handle.counters.read(),
+                })
+                .collect()
+        };
+        self.with(rows).unwrap_or_default()
+    }
+
+    fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
+        let mut found: std::collections::HashMap<(Ipv4Addr, u16), Subscriber> =
+            std::collections::HashMap::new();
+        let mut query = Query { filter: Default::default(), limit: Query::LIMIT_MAX, cursor: None };
+        loop {
+            let page = self.mappings(&query)?;
+            for mapping in page.items.iter().filter(|mapping| mapping.sessions > 0) {
+                let address = *mapping.inside.ip();
+                let row = found.entry((address, mapping.worker)).or_insert_with(|| Subscriber {
+                    address,
+                    outside: None,
+                    pool: None,
+                    sessions: 0,
+                    ports: 0,
+                    worker: mapping.worker,
+                });
+                row.sessions += mapping.sessions;
+                if mapping.pool.is_some() {
+                    row.ports += 1;
+                    row.outside = Some(*mapping.outside.ip());
+                    row.pool.clone_from(&mapping.pool);
+                }
+            }
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        let mut rows: Vec<Subscriber> = found.into_values().collect();
+        rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.sessions), row.address));
+        rows.truncate(top);
+        Ok(rows)
+    }
+
+    fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {
+        self.page(
+            query,
+            |rows| Rows::Mappings(Vec::with_capacity(rows)),
+            |page, items| {
+                if let Rows::Mappings(rows) = page.rows {
+                    items.extend(rows.iter().map(|row| Mapping::of(row, page.worker.0, &self.pool_names)));
+                }
+            },
+        )
+    }
+
+    fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable> {
+        self.page(
+            query,
+            |rows| Rows::Sessions(Vec::with_capacity(rows)),
+            |page, items| {
+                if let Rows::Sessions(rows) = page.rows {
+                    items.extend(rows.iter().map(|row| Session::of(row, page.worker.0, &self.pool_names)));
+                }
+            },
+        )
+    }
+}
