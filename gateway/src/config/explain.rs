@@ -11,7 +11,7 @@ use crate::nat::{Pool, PortForward, Rule, RuleAction};
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// Sessions with their index entries.
+    /// Sessions with all that belongs to them.
     pub sessions: u64,
     /// Ports of all pools.
     pub ports: u64,
@@ -41,10 +41,14 @@ impl Config {
             |interface: &Interface| u64::from(interface.rx_queue_size) + u64::from(interface.tx_queue_size);
         let queued: u64 = self.interfaces.iter().map(descriptors).sum();
         let packet = self.interfaces.iter().map(|interface| u64::from(interface.mtu)).max().unwrap_or(0);
-        let ports: u64 = self.settings.pools.iter().map(ports_of).sum();
+        let shares = |pool: &Pool| match pool.addresses.len() as u64 {
+            addresses if addresses < workers => addresses * workers,
+            addresses => addresses,
+        };
+        let shares: u64 = self.settings.pools.iter().map(shares).sum();
         MemoryEstimate {
             sessions: u64::from(self.settings.limits.sessions) * BYTES_PER_SESSION,
-            ports: ports * BYTES_PER_PORT,
+            ports: shares * BYTES_PER_SHARE,
             buffers: workers * (queued + BUFFERS_PER_WORKER) * (packet.max(2048) + BUFFER_HEADER_BYTES),
         }
     }
@@ -254,10 +258,10 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// Session line and both index entries.
-const BYTES_PER_SESSION: u64 = 128;
-/// State of one outside port over all protocols.
-const BYTES_PER_PORT: u64 = 8;
+/// Session, mapping, permission and subscriber with their index entries, timers and chains.
+const BYTES_PER_SESSION: u64 = 360;
+/// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
+const BYTES_PER_SHARE: u64 = 3 * 8400;
 /// Bursts in flight, handover rings and hold queues.
 const BUFFERS_PER_WORKER: u64 = 4096;
 /// `rte_mbuf` and headroom.

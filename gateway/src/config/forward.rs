@@ -24,6 +24,7 @@ pub(super) fn read_forwards(
     inside: Option<&Inside<'_>>,
     claims: &mut Vec<Claim>,
 ) -> Option<Vec<PortForward>> {
+    let mut room = FORWARDED_PORTS_MAX;
     nat.tables("port_forwards", PORT_FORWARDS_MAX, |section| {
         let protocols = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol.name(), protocol));
         let protocol = section.required("protocol", value::choice(&protocols));
@@ -35,6 +36,12 @@ pub(super) fn read_forwards(
         let (protocol, external, internal) = (protocol?.value, external?, internal?);
         let (external_line, (external, external_ports)) = (external.line, external.value);
         let (internal_line, (internal, internal_ports)) = (internal.line, internal.value);
+        let Some(left) = room.checked_sub(external_ports.len()) else {
+            let allowed = format!("at most {FORWARDED_PORTS_MAX} in all port forwards together");
+            section.wrong(external_line, "external", format_args!("{} ports", external_ports.len()), allowed);
+            return None;
+        };
+        room = left;
         if internal_ports.len() != external_ports.len() {
             let found = format!("{} for {} outside ports", Ports(&internal_ports), external_ports.len());
             let allowed = "as many as external has";
@@ -96,6 +103,9 @@ fn refuse_unreachable(section: &Section<'_>, line: usize, host: Ipv4Addr, inside
 
 /// Most port forwards.
 pub const PORT_FORWARDS_MAX: usize = 65_536;
+
+/// Most ports of all port forwards together: the engine looks each up by itself.
+pub const FORWARDED_PORTS_MAX: usize = 1 << 20;
 
 /// Most 1:1 mappings.
 pub const STATICS_MAX: usize = 65_536;

@@ -35,7 +35,7 @@ use toml::de::DeTable;
 
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
 pub use explain::MemoryEstimate;
-pub use forward::{PORT_FORWARDS_MAX, STATICS_MAX};
+pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};
 pub use interface::{Device, INTERFACES_MAX, Interface, Role};
 pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
 pub use management::{Log, Management, Token};

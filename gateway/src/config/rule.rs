@@ -55,7 +55,7 @@ fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) ->
         source: source.value,
         destination: destination.value,
         protocol: protocol.map(|protocol| protocol.value),
-        ports: ports.map_or(ALL_PORTS, |ports| ports.value),
+        ports: ports.map(|ports| ports.value).filter(|ports| *ports != (1..=65535)).unwrap_or(ALL_PORTS),
         action: action?,
     })
 }
@@ -120,7 +120,7 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
 
 const ACTIONS: [(&str, RuleAction); 2] = [("exempt", RuleAction::Exempt), ("drop", RuleAction::Drop)];
 
-/// What the engine takes for "not asked for": it matches protocols without ports too.
+/// No restriction, whether it was written as every port or not at all: the engine matches protocols without ports too.
 pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
 
 /// Most rules: the slow path walks them in order.

@@ -2,12 +2,12 @@
 //!
 //! A case replaces one piece of the example's text. The mistake is expected on the line that ends in `#!`.
 
-use super::{EXAMPLE, example_and, example_with};
+use super::{example_and, example_with};
 use crate::config::{Config, Mistake};
 
 const OUTSIDE: &str = "addresses = [\"203.0.113.2/24\"]";
 const POOL: &str = "addresses = [\"203.0.113.10-203.0.113.12\"]   # addresses, ranges, prefixes; or interface = \"outside\" (masquerade)";
-const WORKERS: &str = "worker_lcores = [1]                # CPU numbers";
+pub(super) const WORKERS: &str = "worker_lcores = [1]                # CPU numbers";
 
 /// Text to replace, what with, and what the message says.
 type Case = (&'static str, &'static str, &'static [&'static str]);
@@ -329,7 +329,7 @@ fn mistakes(text: &str) -> Vec<Mistake> {
 }
 
 /// Exactly one mistake, on the marked line if one is marked, with all fragments.
-fn assert_refused(text: &str, fragments: &[&str]) {
+pub(super) fn assert_refused(text: &str, fragments: &[&str]) {
     let found = mistakes(text);
     let [mistake] = found.as_slice() else {
         panic!("one mistake in\n{text}\nbut found\n{found:#?}");
@@ -369,33 +369,6 @@ fn relations_that_cannot_work_are_refused_with_their_line() {
     for (tables, fragments) in ADDITIONS {
         assert_refused(&example_and(tables), fragments);
     }
-}
-
-#[test]
-fn a_pool_with_fewer_ports_than_workers_is_refused() {
-    let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
-    let text = text.replace("ports = \"1024-65535\"", "ports = \"5000-5006\" #!");
-    assert_refused(&text, &["nat.pools.ports, found 5000-5006 (7 ports), allowed 8 ports or more"]);
-}
-
-#[test]
-fn fewer_sessions_than_workers_are_refused() {
-    let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
-    let text = text.replace("sessions = 1_000_000 ", "sessions = 7 #!\n#");
-    assert_refused(&text, &["nat.limits.sessions, found 7, allowed 8 or more"]);
-}
-
-#[test]
-fn more_interfaces_than_the_limit_are_refused() {
-    let mut text = EXAMPLE.to_owned();
-    for nth in 2..9 {
-        let mark = if nth == 8 { " #!" } else { "" };
-        text.push_str(&format!(
-            "[[interfaces]]{mark}\nname = \"i{nth}\"\ndevice = \"net_tap{nth}\"\nrole = \"inside\"\n\
-             addresses = [\"10.{nth}.0.1/24\"]\n"
-        ));
-    }
-    assert_refused(&text, &["interfaces, found 9, allowed at most 8"]);
 }
 
 #[test]

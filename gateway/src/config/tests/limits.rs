@@ -1,0 +1,44 @@
+//! What is right by itself and too much or too little together.
+
+use super::mistakes::{WORKERS, assert_refused};
+use super::{EXAMPLE, example_with};
+
+#[test]
+fn a_pool_with_fewer_ports_than_workers_is_refused() {
+    let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
+    let text = text.replace("ports = \"1024-65535\"", "ports = \"5000-5006\" #!");
+    assert_refused(&text, &["nat.pools.ports, found 5000-5006 (7 ports), allowed 8 ports or more"]);
+}
+
+#[test]
+fn fewer_sessions_than_workers_are_refused() {
+    let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
+    let text = text.replace("sessions = 1_000_000 ", "sessions = 7 #!\n#");
+    assert_refused(&text, &["nat.limits.sessions, found 7, allowed 8 or more"]);
+}
+
+#[test]
+fn more_interfaces_than_the_limit_are_refused() {
+    let mut text = EXAMPLE.to_owned();
+    for nth in 2..9 {
+        let mark = if nth == 8 { " #!" } else { "" };
+        text.push_str(&format!(
+            "[[interfaces]]{mark}\nname = \"i{nth}\"\ndevice = \"net_tap{nth}\"\nrole = \"inside\"\n\
+             addresses = [\"10.{nth}.0.1/24\"]\n"
+        ));
+    }
+    assert_refused(&text, &["interfaces, found 9, allowed at most 8"]);
+}
+
+#[test]
+fn more_forwarded_ports_than_the_limit_are_refused() {
+    let mut text = EXAMPLE.to_owned();
+    for host in 100..117 {
+        let mark = if host == 116 { " #!" } else { "" };
+        text.push_str(&format!(
+            "[[nat.port_forwards]]\nprotocol = \"udp\"\nexternal = \"203.0.113.{host}:1-65535\"{mark}\n\
+             internal = \"10.64.0.{host}:1-65535\"\n"
+        ));
+    }
+    assert_refused(&text, &["nat.port_forwards.external, found 65535 ports, allowed at most 1048576 in all"]);
+}
