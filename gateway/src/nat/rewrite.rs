@@ -38,7 +38,7 @@ impl Rewrite {
     pub(crate) fn apply(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
         let Some((header, l4)) = packet.split_at_mut_checked(header_len) else { return };
         self.apply_header(header);
-        self.apply_l4(l4, protocol);
+        self.apply_l4(header, l4, protocol);
     }
 
     /// As [`Rewrite::apply`], for a packet that passes the gateway as a router: its TTL, above 1, goes down by one.
@@ -46,7 +46,7 @@ impl Rewrite {
     pub(crate) fn route(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
         let Some((header, l4)) = packet.split_at_mut_checked(header_len) else { return };
         self.route_header(header);
-        self.apply_l4(l4, protocol);
+        self.apply_l4(header, l4, protocol);
     }
 
     /// As [`Rewrite::apply_header`], with the TTL going down by one.
@@ -70,7 +70,7 @@ impl Rewrite {
 
     /// Rewrites ports or identifier, and the checksum where it is there (an ICMP error may quote only 8 octets).
     #[inline(always)]
-    fn apply_l4(&self, l4: &mut [u8], protocol: Protocol) {
+    fn apply_l4(&self, header: &[u8], l4: &mut [u8], protocol: Protocol) {
         match protocol {
             Protocol::Tcp => {
                 self.write_ports(l4);
@@ -90,6 +90,9 @@ impl Rewrite {
                 let identifier = self.to.source_port | self.to.destination_port;
                 head[4..6].copy_from_slice(&identifier.to_be_bytes());
                 update(&mut head[2..4], |checksum| self.l4_delta.apply(checksum));
+                if head[2..4] == [0, 0] {
+                    mend_zeros(header, l4);
+                }
             }
         }
     }
@@ -99,6 +102,17 @@ impl Rewrite {
         let Some(ports) = l4.first_chunk_mut::<4>() else { return };
         ports[..2].copy_from_slice(&self.to.source_port.to_be_bytes());
         ports[2..].copy_from_slice(&self.to.destination_port.to_be_bytes());
+    }
+}
+
+/// An echo reply may have become all zeros. Its checksum is 0xffff then, which no sum of changes arrives at, as
+/// RFC 1624 section 3 warns; no pseudo header and no padding is part of it.
+#[cold]
+fn mend_zeros(header: &[u8], l4: &mut [u8]) {
+    let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let Some(message) = l4.get_mut(..total_len.saturating_sub(header.len())) else { return };
+    if message.len() >= 4 && message.iter().all(|&octet| octet == 0) {
+        message[2..4].fill(0xff);
     }
 }
 
