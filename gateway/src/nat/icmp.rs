@@ -112,7 +112,7 @@ impl Shard {
             .or_else(|| self.permanent.external(protocol, internal))
     }
 
-    fn internal_of(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
+    pub(super) fn internal_of(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
         let mapping = self.mappings.by_external(protocol, external).map(|id| &self.mappings.lines[id]);
         mapping
             .filter(|mapping| mapping.sessions > 0)

@@ -2,12 +2,12 @@
 
 use super::endpoint::Tuple;
 use super::mapping::{Kind, Mapping};
+use super::outbound::is_query;
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::settings::Filtering;
 use super::shard::{Arrival, Shard};
-use super::verdict::{DropReason, Protocol, Verdict};
-use crate::wire::icmpv4;
+use super::verdict::{DropReason, Verdict};
 
 impl Shard {
     /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No state is made.
@@ -19,8 +19,7 @@ impl Shard {
             return Verdict::Drop(reason);
         }
         let own = self.addresses.is_own(tuple.destination);
-        let l4 = packet.get(usize::from(parsed.header_len));
-        if own && parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind)) {
+        if own && is_query(parsed, packet) {
             return Verdict::Local;
         }
         let mapping =

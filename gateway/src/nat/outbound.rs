@@ -36,7 +36,7 @@ impl Shard {
             Ok(origin) => origin,
             Err(reason) => return Verdict::Drop(reason),
         };
-        if !self.begins_session(parsed) {
+        if !begins_session(parsed, packet) {
             return self.answer_by_mapping(packet, parsed, origin, at);
         }
         match self.new_session(parsed, origin, now) {
@@ -65,10 +65,9 @@ impl Shard {
     }
 
     /// An own address that mappings use as well (masquerade) is the gateway's own for pings alone.
-    fn is_for_gateway(&self, tuple: &Tuple, parsed: &Parsed, packet: &[u8]) -> bool {
-        let l4 = packet.get(usize::from(parsed.header_len));
-        let ping = parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind));
-        self.addresses.is_own(tuple.destination) && (ping || !self.addresses.is_external(tuple.destination))
+    pub(super) fn is_for_gateway(&self, tuple: &Tuple, parsed: &Parsed, packet: &[u8]) -> bool {
+        let own = self.addresses.is_own(tuple.destination);
+        own && (is_query(parsed, packet) || !self.addresses.is_external(tuple.destination))
     }
 
     /// Drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
@@ -80,15 +79,6 @@ impl Shard {
             (_, Some(permanent)) => Ok(permanent),
             (Some(RuleAction::Pool(pool)), None) => Ok(Origin::Pool(pool as u16)),
             (None, None) => Err(DropReason::NoRule),
-        }
-    }
-
-    /// TCP sessions begin with a SYN, ICMP sessions with a question, UDP sessions with anything.
-    fn begins_session(&self, parsed: &Parsed) -> bool {
-        match parsed.protocol {
-            Protocol::Udp => true,
-            Protocol::Tcp => tcp::opening(parsed.flags).is_some(),
-            Protocol::Icmp => parsed.tuple.destination_port == 0,
         }
     }
 
@@ -373,6 +363,21 @@ impl Shard {
     pub(super) fn is_filtered_by_address(&self, mapping: &super::mapping::Mapping) -> bool {
         mapping.kind() == Kind::Pool
             && self.pools[usize::from(mapping.pool)].filtering == Filtering::AddressDependent
+    }
+}
+
+/// Whether it is an ICMP question. The tuple does not tell: an identifier may be 0.
+pub(super) fn is_query(parsed: &Parsed, packet: &[u8]) -> bool {
+    let l4 = packet.get(usize::from(parsed.header_len));
+    parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind))
+}
+
+/// TCP sessions begin with a SYN, ICMP sessions with a question, UDP sessions with anything.
+fn begins_session(parsed: &Parsed, packet: &[u8]) -> bool {
+    match parsed.protocol {
+        Protocol::Udp => true,
+        Protocol::Tcp => tcp::opening(parsed.flags).is_some(),
+        Protocol::Icmp => is_query(parsed, packet),
     }
 }
 

@@ -17,6 +17,7 @@ use super::filter::Permissions;
 use super::hash::{Random, Secret};
 use super::mapping::Mappings;
 use super::memory::{Chains, Ids, Lines};
+use super::outbound::is_query;
 use super::parse::{Parsed, parse};
 use super::pool::{PoolUsage, ShardPool};
 use super::prefetch::prefetch;
@@ -231,7 +232,7 @@ impl Shard {
         now: Time,
     ) -> Verdict {
         if parsed.ttl <= 1 && at.routed {
-            return self.out_of_life(parsed);
+            return self.out_of_life(parsed, packet, at.direction);
         }
         if let Some(id) = slot.candidate
             && self.sessions[id].matches(&parsed.tuple, parsed.protocol, at.direction)
@@ -306,11 +307,18 @@ impl Shard {
 
     /// The TTL ran out here; ICMP errors die silently, everything else earns its sender a message (RFC 1812 5.3.1).
     #[cold]
-    fn out_of_life(&self, parsed: &Parsed) -> Verdict {
-        let own = self.addresses.is_own(parsed.tuple.destination);
+    fn out_of_life(&self, parsed: &Parsed, packet: &[u8], direction: Direction) -> Verdict {
+        let to = parsed.tuple.to();
+        let is_local = match direction {
+            Direction::Outbound => self.is_for_gateway(&parsed.tuple, parsed, packet),
+            Direction::Inbound => {
+                let is_mapped = || self.internal_of(parsed.protocol, to).is_some();
+                self.addresses.is_own(to.address) && (is_query(parsed, packet) || !is_mapped())
+            }
+        };
         match () {
             // What is addressed to the gateway itself needs no further hop.
-            () if own && !self.addresses.is_external(parsed.tuple.destination) => Verdict::Local,
+            () if is_local => Verdict::Local,
             () if parsed.is_error || self.addresses.is_martian(parsed.tuple.source) => {
                 Verdict::Drop(DropReason::TtlExceeded)
             }
