@@ -141,8 +141,7 @@ impl Chains {
     }
 
     /// The one after `id`, or [`NIL`].
-    #[cfg(test)]
-    fn next(&self, id: u32) -> u32 {
+    pub(crate) fn next(&self, id: u32) -> u32 {
         self.links[id][NEXT]
     }
 }

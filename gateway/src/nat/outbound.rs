@@ -22,6 +22,9 @@ enum Origin {
     Exempt,
 }
 
+/// How many of a subscriber's resting ports are looked at for one of the right pool.
+const TAKE_OVER_STEPS: usize = 16;
+
 impl Shard {
     /// `(a:p -> r:q)` without a session becomes `(X:P -> r:q)`, and a session.
     pub(super) fn begin(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
@@ -230,16 +233,12 @@ impl Shard {
     ) -> Result<(Endpoint, u16), SessionFailure> {
         let over =
             self.subscribers.lines[subscriber].ports[protocol as usize] >= self.limits.ports_per_subscriber;
-        // A port that the subscriber let go of need not rest for its own sake.
-        if over && !self.recycle(subscriber, protocol) {
-            return Err(SessionFailure::SubscriberPorts);
-        }
-        let port = match self.draw_port(subscriber, pool, protocol, wanted) {
-            Err(SessionFailure::PortsExhausted) if self.recycle(subscriber, protocol) => {
-                self.draw_port(subscriber, pool, protocol, wanted)?
-            }
-            other => other?,
+        let drawn = if over {
+            Err(SessionFailure::SubscriberPorts)
+        } else {
+            self.draw_port(subscriber, pool, protocol, wanted)
         };
+        let port = drawn.or_else(|failure| self.take_over(subscriber, pool, protocol).ok_or(failure))?;
         self.subscribers.lines[subscriber].ports[protocol as usize] += 1;
         Ok(port)
     }
@@ -285,15 +284,26 @@ impl Shard {
         self.pools[usize::from(pool)].give(index, protocol, port);
     }
 
-    /// Ends the rest of one of the subscriber's own ports; false where none rests.
-    fn recycle(&mut self, subscriber: u32, protocol: Protocol) -> bool {
-        let id = self.subscribers.lines[subscriber].resting[protocol as usize];
-        if id == NIL {
-            return false;
+    /// One of the subscriber's own resting ports, for another of its endpoints. It need not rest for its own sake,
+    /// but it must for the others' (RFC 6888 REQ-8): so it goes over as it is and is free for nobody in between.
+    fn take_over(&mut self, subscriber: u32, pool: u16, protocol: Protocol) -> Option<(Endpoint, u16)> {
+        let mut id = self.subscribers.lines[subscriber].resting[protocol as usize];
+        for _ in 0..TAKE_OVER_STEPS {
+            if id == NIL {
+                break;
+            }
+            let line = self.mappings.lines[id];
+            if line.pool == pool {
+                self.mappings.rest.stop(id);
+                self.end_rest(id);
+                let (index, external) = (line.address_index, line.external());
+                let port =
+                    self.pools[usize::from(pool)].take(index, protocol, external.port, &mut self.random);
+                return port.map(|port| (Endpoint { port, ..external }, index));
+            }
+            id = self.mappings.chains.next(id);
         }
-        self.mappings.rest.stop(id);
-        self.end_rest(id);
-        true
+        None
     }
 
     /// Makes the session itself. The mapping is in use or new.
