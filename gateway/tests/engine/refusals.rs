@@ -1,0 +1,240 @@
+//! What does not pass: packets that are malformed, that lie about where they are from, or whose time is over, each
+//! under its own reason; and that what is refused is otherwise left alone.
+
+use gateway::nat::{Direction, DropReason, Protocol, Refusal};
+use gateway::wire::ipv4;
+use gateway::wire::tcp::Flags;
+
+use crate::packet::{Packet, at_port, ep};
+use crate::world::{Gateway, Outcome};
+
+const HOST: &str = "10.64.0.5:4000";
+const REMOTE: &str = "198.51.100.7:7000";
+
+/// A packet with some octets changed and its header checksum made right again.
+fn forged(packet: &Packet, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = packet.bytes();
+    change(&mut bytes);
+    if let Ok(mut header) = ipv4::Packet::new_header(&mut bytes[..]) {
+        header.fill_checksum();
+    }
+    bytes
+}
+
+#[test]
+fn malformed_packets_are_dropped_each_for_its_reason() {
+    use DropReason as Why;
+    let udp = Packet::udp(ep(HOST), ep(REMOTE));
+    let tcp = Packet::tcp(ep(HOST), ep(REMOTE), Flags::SYN);
+    let ping = Packet::ping(ep(HOST), ep(REMOTE));
+    let with = |packet: &Packet, at: usize, octet: u8| forged(packet, |bytes| bytes[at] = octet);
+    let cut = |packet: &Packet, len: usize| {
+        forged(packet, |bytes| {
+            bytes.truncate(len);
+            bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        })
+    };
+    let wrong_checksum = {
+        let mut bytes = udp.bytes();
+        bytes[10] ^= 1;
+        bytes
+    };
+    let cases: Vec<(&str, Vec<u8>, DropReason)> = vec![
+        ("nothing", vec![], Why::Truncated),
+        ("19 octets", udp.bytes()[..19].to_vec(), Why::Truncated),
+        ("version 6", with(&udp, 0, 0x65), Why::IpVersion),
+        ("IHL 4", with(&udp, 0, 0x44), Why::IpHeaderLength),
+        ("IHL beyond the packet", with(&udp, 0, 0x4f), Why::IpHeaderLength),
+        ("total length 19", with(&udp, 3, 19), Why::IpTotalLength),
+        ("total length beyond", with(&udp, 3, 0xff), Why::IpTotalLength),
+        ("header checksum", wrong_checksum, Why::IpChecksum),
+        ("first fragment", with(&udp, 6, 0x20), Why::Fragment),
+        ("last fragment", with(&udp, 7, 0x01), Why::Fragment),
+        ("protocol 47", with(&udp, 9, 47), Why::Protocol),
+        ("7 octets of UDP", cut(&udp, 27), Why::Truncated),
+        ("UDP length 7", with(&udp, 25, 7), Why::UdpLength),
+        ("UDP length beyond", with(&udp, 25, 0xff), Why::UdpLength),
+        ("19 octets of TCP", cut(&tcp, 39), Why::Truncated),
+        ("data offset 4", with(&tcp, 32, 0x40), Why::TcpDataOffset),
+        ("data offset beyond", with(&tcp, 32, 0xf0), Why::TcpDataOffset),
+        ("no flags", with(&tcp, 33, 0), Why::TcpFlags),
+        ("SYN and FIN", with(&tcp, 33, 3), Why::TcpFlags),
+        ("SYN and RST", with(&tcp, 33, 6), Why::TcpFlags),
+        ("7 octets of ICMP", cut(&ping, 27), Why::Truncated),
+        ("ICMP type 40", with(&ping, 20, 40), Why::IcmpType),
+    ];
+    let mut gateway = Gateway::changed(|_| {});
+    for direction in Direction::ALL {
+        for (what, bytes, reason) in &cases {
+            let before = gateway.shards[0].counters().dropped[*reason as usize][direction as usize];
+            assert_eq!(gateway.raw(bytes, direction).reason(), *reason, "{what}");
+            let after = gateway.shards[0].counters().dropped[*reason as usize][direction as usize];
+            assert_eq!(after, before + 1, "{what} is counted");
+        }
+    }
+    assert_eq!(gateway.shards[0].counters().fragments, [2, 2]);
+    assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
+}
+
+#[test]
+fn padding_behind_a_packet_does_no_harm() {
+    let mut gateway = Gateway::changed(|_| {});
+    for protocol in Protocol::ALL {
+        let sent = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE)).padding(21)).out();
+        assert!(sent.bytes.ends_with(&[0xee; 21]));
+        gateway.inbound(Packet::answer(protocol, ep(REMOTE), sent.source).padding(3)).delivered();
+        let error = Packet::error("192.0.2.254", 3, 3, &sent.bytes[..sent.bytes.len() - 21]);
+        gateway.inbound(error.padding(7)).delivered();
+    }
+}
+
+#[test]
+fn options_and_datagrams_without_checksum_pass() {
+    let mut gateway = Gateway::changed(|_| {});
+    let mut packet = Packet::udp(ep(HOST), ep(REMOTE)).options(&[0x94, 4, 0, 0, 1, 1, 1, 1]);
+    if let crate::packet::Body::Udp { checksum, .. } = &mut packet.body {
+        *checksum = false;
+    }
+    let seen = gateway.outbound(packet).out();
+    assert_eq!(seen.bytes[34..36], [0, 0], "no checksum stays none");
+}
+
+const MARTIANS: [&str; 8] = [
+    "0.0.0.0:5",
+    "0.1.2.3:5",
+    "127.0.0.1:5",
+    "169.254.3.4:5",
+    "224.0.0.251:5",
+    "255.255.255.255:5",
+    "240.0.0.1:5",
+    "10.64.0.255:5",
+];
+
+#[test]
+fn sources_that_no_host_has_are_dropped_in_both_directions() {
+    let mut gateway = Gateway::changed(|_| {});
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    for source in MARTIANS.into_iter().chain(["10.64.0.1:5", "203.0.113.2:5", "203.0.113.255:5"]) {
+        let outward = Packet::udp(ep(source), ep(REMOTE));
+        assert_eq!(gateway.outbound(outward).reason(), DropReason::SourceAddress, "{source}");
+        let inward = Packet::udp(ep(source), external);
+        assert_eq!(gateway.inbound(inward).reason(), DropReason::SourceAddress, "{source}");
+    }
+}
+
+#[test]
+fn destinations_that_no_host_has_are_dropped_in_both_directions() {
+    let mut gateway = Gateway::changed(|_| {});
+    for destination in MARTIANS.into_iter().chain(["203.0.113.255:5", "203.0.113.0:5"]) {
+        let outward = Packet::udp(ep(HOST), ep(destination));
+        assert_eq!(gateway.outbound(outward).reason(), DropReason::DestinationAddress, "{destination}");
+        let inward = Packet::udp(ep(REMOTE), ep(destination));
+        assert_eq!(gateway.inbound(inward).reason(), DropReason::DestinationAddress, "{destination}");
+    }
+}
+
+#[test]
+fn spoofed_sources_have_a_reason_a_side() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.inside_routed.push("10.99.0.0/16".parse().expect("prefix"));
+        settings.rules[0].source = "0.0.0.0/0".parse().expect("prefix");
+    });
+    let external = gateway.open(Protocol::Udp, ep("10.99.1.1:5"), ep(REMOTE));
+    let foreign = Packet::udp(ep("192.0.2.1:5"), ep(REMOTE));
+    assert_eq!(gateway.outbound(foreign).reason(), DropReason::SpoofedInside);
+    for inside in [HOST, "10.99.200.200:1"] {
+        let spoofed = Packet::udp(ep(inside), external);
+        assert_eq!(gateway.inbound(spoofed).reason(), DropReason::SpoofedOutside);
+    }
+}
+
+#[test]
+fn errors_with_spoofed_or_impossible_addresses_are_dropped() {
+    let mut gateway = Gateway::changed(|_| {});
+    let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
+    for (from, reason) in [
+        ("10.64.0.9", DropReason::SpoofedOutside),
+        ("127.0.0.1", DropReason::SourceAddress),
+        ("224.0.0.1", DropReason::SourceAddress),
+    ] {
+        assert_eq!(gateway.inbound(Packet::error(from, 3, 3, &sent.bytes)).reason(), reason);
+    }
+    let delivered = gateway.inbound(Packet::udp(ep(REMOTE), sent.source)).delivered();
+    let spoofed = Packet::error("192.0.2.1", 3, 3, &delivered.bytes);
+    assert_eq!(gateway.outbound(spoofed).reason(), DropReason::SpoofedInside);
+}
+
+#[test]
+fn inside_addresses_cannot_be_reached_from_outside() {
+    let mut gateway = Gateway::changed(|_| {});
+    gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    for inside in [HOST, "10.64.0.77:1"] {
+        let direct = Packet::udp(ep(REMOTE), ep(inside));
+        assert_eq!(gateway.inbound(direct).reason(), DropReason::InsideFromOutside);
+    }
+}
+
+#[test]
+fn unsolicited_packets_find_no_mapping() {
+    let mut gateway = Gateway::changed(|_| {});
+    gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    for external in ["203.0.113.10:1", "203.0.113.99:4000"] {
+        for protocol in Protocol::ALL {
+            let unsolicited = Packet::first(protocol, ep(REMOTE), ep(external));
+            assert_eq!(gateway.inbound(unsolicited).reason(), DropReason::NoMapping);
+        }
+    }
+}
+
+#[test]
+fn packets_for_the_gateway_itself_are_local() {
+    let mut gateway = Gateway::changed(|_| {});
+    for own in ["10.64.0.1:22", "203.0.113.2:22"] {
+        for protocol in Protocol::ALL {
+            assert_eq!(gateway.outbound(Packet::first(protocol, ep(HOST), ep(own))), Outcome::Local);
+            assert_eq!(gateway.outbound(Packet::first(protocol, ep(HOST), ep(own)).ttl(1)), Outcome::Local);
+        }
+    }
+    assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep("203.0.113.2:0"))), Outcome::Local);
+    assert_eq!(gateway.inbound(Packet::tcp(ep(REMOTE), ep("203.0.113.2:22"), Flags::SYN)), Outcome::Local);
+    assert_eq!(gateway.sessions(), []);
+}
+
+#[test]
+fn ttl_1_is_answered_and_neither_translated_nor_counted_as_a_session() {
+    let mut gateway = Gateway::changed(|_| {});
+    for protocol in Protocol::ALL {
+        for ttl in [0, 1] {
+            let outcome = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE)).ttl(ttl));
+            assert_eq!(outcome, Outcome::Reply(Refusal::TimeExceeded));
+        }
+    }
+    assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    for packet in [Packet::udp(ep(REMOTE), external), Packet::udp(ep(REMOTE), at_port(external, 1))] {
+        assert_eq!(gateway.inbound(packet.ttl(1)), Outcome::Reply(Refusal::TimeExceeded));
+    }
+    let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
+    let error = Packet::error("192.0.2.254", 3, 3, &sent.bytes).ttl(1);
+    assert_eq!(gateway.inbound(error).reason(), DropReason::TtlExceeded);
+}
+
+/// A hairpinned packet passes one router, not two: [`crate::world`] sees that the TTL goes down by one.
+#[test]
+fn ttl_2_suffices_for_a_hairpin() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.pools[0].filtering = gateway::nat::Filtering::EndpointIndependent;
+    });
+    let of_target = gateway.open(Protocol::Udp, ep("10.64.0.8:5000"), ep(REMOTE));
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), of_target).ttl(2)).delivered().ttl, 1);
+    let outcome = gateway.outbound(Packet::udp(ep(HOST), of_target).ttl(1));
+    assert_eq!(outcome, Outcome::Reply(Refusal::TimeExceeded));
+}
+
+#[test]
+fn a_refused_first_packet_leaves_nothing_behind() {
+    let mut gateway = Gateway::changed(|settings| settings.rules.clear());
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).reason(), DropReason::NoRule);
+    assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
+    assert_eq!(gateway.shards[0].counters().subscribers, 0);
+}

@@ -1,0 +1,240 @@
+//! RFC 5382 (and RFC 7857 section 2): TCP.
+
+use gateway::nat::Direction::{Inbound, Outbound};
+use gateway::nat::{DeleteReason, Direction, DropReason, Endpoint, Filtering, Protocol};
+use gateway::wire::tcp::Flags;
+
+use crate::packet::{Packet, at_port, ep};
+use crate::world::{Gateway, settings};
+
+const HOST: &str = "10.64.0.5:4000";
+const REMOTE: &str = "198.51.100.7:443";
+const SYN: Flags = Flags::SYN;
+const ACK: Flags = Flags::ACK;
+const RST: Flags = Flags::RST;
+const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
+const FIN_ACK: Flags = Flags(Flags::FIN.0 | Flags::ACK.0);
+
+/// Segments of one connection that an inside host opens.
+struct Connection {
+    gateway: Gateway,
+    external: Endpoint,
+}
+
+impl Connection {
+    fn open() -> Connection {
+        let mut gateway = Gateway::changed(|_| {});
+        let external = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+        Connection { gateway, external }
+    }
+
+    fn established() -> Connection {
+        let mut connection = Connection::open();
+        connection.run(&[(Inbound, SYN_ACK), (Outbound, ACK)]);
+        connection
+    }
+
+    fn run(&mut self, segments: &[(Direction, Flags)]) {
+        for &(direction, flags) in segments {
+            match direction {
+                Outbound => {
+                    let seen = self.gateway.outbound(Packet::tcp(ep(HOST), ep(REMOTE), flags)).out();
+                    assert_eq!(seen.source, self.external);
+                }
+                Inbound => {
+                    let segment = Packet::tcp(ep(REMOTE), self.external, flags);
+                    assert_eq!(self.gateway.inbound(segment).delivered().destination, ep(HOST));
+                }
+            }
+        }
+    }
+
+    /// The session's state, and that it lives for so many idle seconds, to the second.
+    #[track_caller]
+    fn lives(&mut self, state: &str, seconds: u64) {
+        let sessions = self.gateway.sessions();
+        assert_eq!((sessions.len(), sessions[0].state), (1, state));
+        assert_eq!(sessions[0].expires_in_ms, seconds * 1000);
+        self.gateway.pass_ms(seconds * 1000 - 1);
+        assert_eq!(self.gateway.sessions().len(), 1, "{state} ended early");
+        self.gateway.pass_ms(1 + 128);
+        assert_eq!(self.gateway.sessions().len(), 0, "{state} did not end");
+        let late = self.gateway.inbound(Packet::tcp(ep(REMOTE), self.external, ACK));
+        assert_eq!(late.reason(), DropReason::NoMapping);
+    }
+}
+
+#[test]
+fn rfc5382_req1_maps_whatever_the_destination() {
+    let mut gateway = Gateway::changed(|_| {});
+    let mapped = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+    for remote in ["198.51.100.7:444", "192.0.2.1:443"] {
+        assert_eq!(gateway.open(Protocol::Tcp, ep(HOST), ep(remote)), mapped);
+    }
+}
+
+#[test]
+fn rfc5382_req2_three_way_handshake() {
+    let mut connection = Connection::open();
+    connection.run(&[(Inbound, SYN_ACK), (Outbound, ACK), (Outbound, ACK), (Inbound, ACK)]);
+    connection.lives("established", 7440);
+}
+
+#[test]
+fn rfc5382_req2_simultaneous_open() {
+    let mut connection = Connection::open();
+    connection.run(&[(Inbound, SYN), (Outbound, SYN_ACK), (Inbound, SYN_ACK), (Outbound, ACK)]);
+    connection.lives("established", 7440);
+}
+
+#[test]
+fn rfc5382_req2_half_closed_connections_go_on() {
+    for first in [Outbound, Inbound] {
+        let mut connection = Connection::established();
+        connection.run(&[(first, FIN_ACK), (first.flip(), ACK), (first.flip(), ACK)]);
+        connection.gateway.pass_s(7439);
+        connection.run(&[(first.flip(), ACK), (first, ACK), (first.flip(), FIN_ACK), (first, ACK)]);
+        connection.lives("fin-both", 240);
+        let deleted = connection.gateway.shards[0].counters().sessions_deleted;
+        assert_eq!(deleted[DeleteReason::Closed as usize], 1);
+    }
+}
+
+#[test]
+fn rfc5382_req2_reset_from_either_side_passes() {
+    for from in [Outbound, Inbound] {
+        let mut connection = Connection::established();
+        connection.run(&[(from, RST)]);
+        connection.lives("reset", 240);
+    }
+}
+
+#[test]
+fn rfc5382_req2_a_segment_without_syn_begins_nothing() {
+    let mut gateway = Gateway::changed(|_| {});
+    for flags in [ACK, RST, FIN_ACK] {
+        let stray = Packet::tcp(ep(HOST), ep(REMOTE), flags);
+        assert_eq!(gateway.outbound(stray).reason(), DropReason::TcpNoSession);
+    }
+    assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
+}
+
+#[test]
+fn rfc5382_req3_filters_unsolicited_connections() {
+    let stranger = ep("192.0.2.99:5000");
+    for (filtering, admitted) in
+        [(Filtering::AddressDependent, false), (Filtering::EndpointIndependent, true)]
+    {
+        let mut gateway = Gateway::changed(|settings| settings.pools[0].filtering = filtering);
+        let external = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+        let syn = gateway.inbound(Packet::tcp(stranger, external, SYN));
+        if !admitted {
+            assert_eq!(syn.reason(), DropReason::Filtered);
+            continue;
+        }
+        assert_eq!(syn.delivered().destination, ep(HOST));
+        assert_eq!(gateway.sessions().len(), 1, "a SYN from outside makes no session");
+        // The inside host's answer does, and the connection opens as any other.
+        let answer = gateway.outbound(Packet::tcp(ep(HOST), stranger, SYN_ACK)).out();
+        assert_eq!(answer.source, external);
+        gateway.inbound(Packet::tcp(stranger, external, ACK)).delivered();
+        let session = gateway.sessions().into_iter().find(|session| session.remote == stranger);
+        assert_eq!(session.expect("session").state, "established");
+    }
+}
+
+#[test]
+fn rfc5382_req3_a_refusal_of_an_admitted_connection_passes_and_keeps_nothing() {
+    let mut gateway =
+        Gateway::changed(|settings| settings.pools[0].filtering = Filtering::EndpointIndependent);
+    let external = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+    let stranger = ep("192.0.2.99:5000");
+    gateway.inbound(Packet::tcp(stranger, external, SYN)).delivered();
+    let refusal = gateway.outbound(Packet::tcp(ep(HOST), stranger, RST | ACK)).out();
+    assert_eq!((refusal.source, gateway.sessions().len()), (external, 1));
+}
+
+#[test]
+fn rfc5382_req5_opening_connections_live_240_s() {
+    Connection::open().lives("syn-sent", 240);
+    let mut answered = Connection::open();
+    answered.run(&[(Inbound, SYN_ACK)]);
+    answered.lives("syn-both", 240);
+}
+
+#[test]
+fn rfc5382_req5_either_side_keeps_an_established_connection() {
+    let mut connection = Connection::established();
+    for direction in [Inbound, Outbound, Inbound] {
+        connection.gateway.pass_s(7439);
+        connection.run(&[(direction, ACK)]);
+    }
+    connection.lives("established", 7440);
+}
+
+#[test]
+fn rfc7857_req2_data_after_a_reset_keeps_the_connection() {
+    let mut connection = Connection::established();
+    connection.run(&[(Inbound, RST), (Outbound, ACK), (Inbound, ACK)]);
+    connection.lives("established", 7440);
+}
+
+#[test]
+fn rfc7857_req2_a_syn_takes_a_closed_connections_place() {
+    let mut connection = Connection::established();
+    connection.run(&[(Outbound, FIN_ACK), (Inbound, FIN_ACK), (Outbound, ACK)]);
+    connection.gateway.pass_s(100);
+    connection.run(&[(Outbound, SYN), (Inbound, SYN_ACK), (Outbound, ACK)]);
+    connection.lives("established", 7440);
+}
+
+#[test]
+fn rfc5382_req7_ports_are_not_overloaded() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.pools[0].addresses.truncate(1);
+        settings.pools[0].ports = 2000..=2009;
+    });
+    let hosts = (10..20).map(|host| Endpoint { address: ep("10.64.0.0:0").address + host, port: 4000 });
+    let mut ports: Vec<u16> = hosts
+        .enumerate()
+        .map(|(at, host)| gateway.open(Protocol::Tcp, host, at_port(ep(REMOTE), at as u16)).port)
+        .collect();
+    ports.sort_unstable();
+    assert_eq!(ports, (2000..=2009).collect::<Vec<_>>());
+    let eleventh = Packet::tcp(ep("10.64.0.30:4000"), ep("192.0.2.1:1"), SYN);
+    assert_eq!(gateway.outbound(eleventh).reason(), DropReason::PortsExhausted);
+}
+
+#[test]
+fn rfc5382_req8_connections_hairpin() {
+    for shards in [1, 2] {
+        let mut settings = settings();
+        settings.pools[0].filtering = Filtering::EndpointIndependent;
+        let mut gateway = Gateway::with_shards(settings, shards, 1024);
+        let (client, server) = (ep(HOST), ep("10.64.0.8:80"));
+        let of_server = gateway.open(Protocol::Tcp, server, ep(REMOTE));
+        let seen = gateway.outbound(Packet::tcp(client, of_server, SYN)).delivered();
+        assert_eq!(seen.destination, server);
+        let of_client = seen.source;
+        let answer = gateway.outbound(Packet::tcp(server, of_client, SYN_ACK)).delivered();
+        assert_eq!((answer.source, answer.destination), (of_server, client));
+        let ack = gateway.outbound(Packet::tcp(client, of_server, ACK)).delivered();
+        assert_eq!((ack.source, ack.destination), (of_client, server));
+        let open = gateway.sessions().iter().filter(|session| session.state == "established").count();
+        assert_eq!(open, 2, "both halves are open");
+    }
+}
+
+#[test]
+fn rfc5382_req9_and_10_icmp_errors_are_translated_and_never_end_a_session() {
+    let mut connection = Connection::established();
+    let sent = connection.gateway.outbound(Packet::tcp(ep(HOST), ep(REMOTE), ACK)).out();
+    connection.gateway.pass_s(1000);
+    for (ty, code) in [(3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (11, 0), (12, 0)] {
+        let seen =
+            connection.gateway.inbound(Packet::error("192.0.2.254", ty, code, &sent.bytes)).delivered();
+        assert_eq!((seen.embedded().source, seen.embedded().destination), (ep(HOST), ep(REMOTE)));
+    }
+    let session = connection.gateway.sessions()[0];
+    assert_eq!((session.state, session.expires_in_ms), ("established", 6_440_000));
+}

@@ -1,0 +1,296 @@
+//! RFC 5508: ICMP queries and errors.
+
+use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol};
+use gateway::wire::icmpv4::message;
+use gateway::wire::tcp::Flags;
+
+use crate::packet::{Body, Packet, Seen, at_port, ep};
+use crate::world::{Gateway, settings};
+
+const HOST: &str = "10.64.0.5:4000";
+const REMOTE: &str = "198.51.100.7:7000";
+const ROUTER: &str = "192.0.2.254";
+
+/// A flow that left, and the packet as the outside saw it.
+fn sent(protocol: Protocol) -> (Gateway, Seen) {
+    let mut gateway = Gateway::changed(|_| {});
+    let seen = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE))).out();
+    (gateway, seen)
+}
+
+/// The flow's remote, as packets of this protocol name it.
+fn remote(protocol: Protocol) -> Endpoint {
+    if protocol == Protocol::Icmp { at_port(ep(REMOTE), 0) } else { ep(REMOTE) }
+}
+
+#[test]
+fn rfc5508_req1_queries_pass_by_identifier_whatever_the_remote() {
+    let mut gateway = Gateway::changed(|_| {});
+    let mapped = gateway.open(Protocol::Icmp, ep(HOST), ep(REMOTE));
+    assert_eq!(gateway.open(Protocol::Icmp, ep(HOST), ep("192.0.2.1:0")), mapped);
+    let second = gateway.open(Protocol::Icmp, ep("10.64.0.6:4000"), ep(REMOTE));
+    assert_ne!(second, mapped, "two hosts with one identifier are told apart");
+    for (remote, external, host) in
+        [(REMOTE, mapped, HOST), ("192.0.2.1:0", mapped, HOST), (REMOTE, second, "10.64.0.6:4000")]
+    {
+        let seen = gateway.inbound(Packet::pong(ep(remote), external)).delivered();
+        assert_eq!(seen.destination, ep(host));
+    }
+}
+
+#[test]
+fn rfc5508_req1_every_kind_of_query_and_its_reply_pass() {
+    for ty in [message::ECHO, message::TIMESTAMP, message::INFORMATION, message::MASK] {
+        let reply = if ty == message::ECHO { message::ECHO_REPLY } else { ty + 1 };
+        let mut gateway = Gateway::changed(|_| {});
+        let seen = gateway.outbound(Packet::query(ep(HOST), at_port(ep(REMOTE), 0), ty)).out();
+        let answer = Packet::query(at_port(ep(REMOTE), 0), seen.source, reply);
+        assert_eq!(gateway.inbound(answer).delivered().destination, ep(HOST));
+    }
+}
+
+#[test]
+fn rfc5508_req1_a_reply_that_nobody_asked_for_begins_nothing() {
+    let mut gateway = Gateway::changed(|_| {});
+    for ident in [0, 4000] {
+        let reply = Packet::pong(ep(HOST), at_port(ep(REMOTE), ident));
+        assert_eq!(gateway.outbound(reply).reason(), DropReason::NoMapping, "identifier {ident}");
+    }
+    let unasked = Packet::pong(ep(REMOTE), ep("203.0.113.10:4000"));
+    assert_eq!(gateway.inbound(unasked).reason(), DropReason::NoMapping);
+}
+
+/// An all-zero reply is the one message whose checksum is 0xffff: RFC 1624 alone would make it 0.
+#[test]
+fn rfc5508_req1_a_reply_of_all_zeros_keeps_a_right_checksum() {
+    for padding in [0, 18] {
+        let mut gateway = Gateway::changed(|_| {});
+        let query = |ty| Body::Query { ty, seq: 0, payload: vec![0; 16] };
+        let (host, remote) = (at_port(ep(HOST), 0), at_port(ep(REMOTE), 0));
+        let asked = gateway.outbound(Packet::new(host, remote, query(message::ECHO))).out();
+        let reply = Packet::new(remote, asked.source, query(message::ECHO_REPLY)).padding(padding);
+        assert_eq!(gateway.inbound(reply).delivered().destination, host);
+    }
+}
+
+#[test]
+fn rfc5508_req2_query_mappings_last_60_s() {
+    let (mut gateway, seen) = sent(Protocol::Icmp);
+    let reply = Packet::pong(ep(REMOTE), seen.source);
+    gateway.pass_ms(59_999);
+    gateway.inbound(reply.clone()).delivered();
+    gateway.pass_ms(1);
+    assert_eq!(gateway.inbound(reply).reason(), DropReason::NoMapping);
+}
+
+#[test]
+fn rfc5508_req3a_drops_an_error_with_a_bad_checksum() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let mut bytes = Packet::error(ROUTER, 3, 1, &seen.bytes).bytes();
+    for at in [22, bytes.len() - 1] {
+        bytes[at] ^= 0x01;
+        assert_eq!(gateway.raw(&bytes, Direction::Inbound).reason(), DropReason::IcmpChecksum);
+        bytes[at] ^= 0x01;
+    }
+    gateway.raw(&bytes, Direction::Inbound).delivered();
+}
+
+#[test]
+fn rfc5508_req3a_drops_an_error_whose_embedded_header_checksum_is_bad() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let mut about = seen.bytes;
+    about[10] ^= 0x01;
+    let error = Packet::error(ROUTER, 3, 1, &about);
+    assert_eq!(gateway.inbound(error).reason(), DropReason::IcmpEmbedded);
+}
+
+#[test]
+fn rfc5508_req3b_does_not_look_at_the_embedded_layer_4_checksum() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let mut about = seen.bytes;
+    about[26] ^= 0x01;
+    let error = Packet::error(ROUTER, 3, 1, &about).bytes();
+    // The quoted checksum stays as wrong as it was; that of the whole message is right.
+    let mut burst = [error];
+    let mut verdicts = [gateway::nat::Verdict::Local];
+    gateway.shards[0].translate(&mut burst[..], Direction::Inbound, gateway.now, &mut verdicts);
+    assert_eq!(verdicts, [gateway::nat::Verdict::Forward(None)]);
+    burst[0][28 + 26] ^= 0x01;
+    let whole = Packet::error(ROUTER, 3, 1, &burst[0][28..]).bytes();
+    assert_eq!(burst[0][28..], whole[28..]);
+}
+
+#[test]
+fn rfc5508_req3c_steps_over_embedded_options() {
+    let mut gateway = Gateway::changed(|_| {});
+    // Router alert, then the rest of forty octets of no-operation.
+    let options = [&[0x94, 4, 0, 0][..], &[1; 36]].concat();
+    for protocol in Protocol::ALL {
+        let first = Packet::first(protocol, ep(HOST), ep(REMOTE)).options(&options);
+        let seen = gateway.outbound(first).out();
+        let back = gateway.inbound(Packet::error(ROUTER, 11, 0, &seen.bytes).options(&options)).delivered();
+        assert_eq!(back.embedded().source, ep(HOST));
+    }
+}
+
+/// RFC 4884: the length says where the quoted packet ends; what follows is not the gateway's business.
+#[test]
+fn rfc5508_req3d_leaves_extensions_intact() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let mut quoted = seen.bytes;
+    quoted.resize(128, 0);
+    let extension = *b"\x20\x00\x12\x34\x00\x08\x01\x01\x00\x01\x02\x03";
+    for ty in [3, 11, 12] {
+        let mut error = Packet::error(ROUTER, ty, 0, &[&quoted[..], &extension].concat());
+        if let Body::Error { rest, .. } = &mut error.body {
+            *rest = (128 / 4) << 16;
+        }
+        let back = gateway.inbound(error).delivered();
+        assert_eq!(back.embedded().source, ep(HOST));
+        assert!(back.bytes.ends_with(&extension));
+    }
+}
+
+#[test]
+fn rfc5508_req4_errors_from_outside_are_translated_inside_and_out() {
+    for protocol in Protocol::ALL {
+        for from in ["198.51.100.7", ROUTER] {
+            let (mut gateway, seen) = sent(protocol);
+            let back = gateway.inbound(Packet::error(from, 3, 3, &seen.bytes)).delivered();
+            assert_eq!((back.source, back.destination), (ep(&format!("{from}:0")), at_port(ep(HOST), 0)));
+            assert_eq!((back.embedded().source, back.embedded().destination), (ep(HOST), remote(protocol)));
+            assert_eq!(gateway.shards[0].counters().icmp_errors_translated, [0, 1]);
+        }
+    }
+}
+
+#[test]
+fn rfc5508_req4_eight_octets_of_the_embedded_packet_suffice() {
+    for protocol in Protocol::ALL {
+        for octets in [8, 12, 17, 18] {
+            let (mut gateway, seen) = sent(protocol);
+            let back = gateway.inbound(Packet::error(ROUTER, 3, 3, &seen.bytes[..20 + octets])).delivered();
+            assert_eq!((back.embedded().source, back.embedded().destination), (ep(HOST), remote(protocol)));
+        }
+        let (mut gateway, seen) = sent(protocol);
+        for octets in 0..28 {
+            let cut = Packet::new(
+                ep("192.0.2.254:0"),
+                at_port(seen.source, 0),
+                Body::Error { ty: 3, code: 3, rest: 0, payload: seen.bytes[..octets].to_vec() },
+            );
+            let outcome = gateway.raw(&cut.bytes(), Direction::Inbound);
+            assert_eq!(outcome.reason(), DropReason::IcmpEmbedded, "{octets} octets");
+        }
+    }
+}
+
+#[test]
+fn rfc5508_req4_an_error_about_nothing_known_is_dropped() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let strange = Packet::udp(at_port(seen.source, seen.source.port ^ 1), ep(REMOTE)).bytes();
+    let error = Packet::error(ROUTER, 3, 3, &strange);
+    assert_eq!(gateway.inbound(error).reason(), DropReason::IcmpNoSession);
+    gateway.pass_ms(300_000 + 128);
+    let late = Packet::error(ROUTER, 3, 3, &seen.bytes);
+    assert_eq!(gateway.inbound(late).reason(), DropReason::IcmpNoSession);
+}
+
+#[test]
+fn rfc5508_req5_errors_from_inside_are_translated_inside_and_out() {
+    for protocol in Protocol::ALL {
+        // The host itself, or a router between it and the gateway: outside both are the host's outside address.
+        for from in ["10.64.0.5", "10.64.0.99"] {
+            let (mut gateway, seen) = sent(protocol);
+            let answer = Packet::answer(protocol, ep(REMOTE), seen.source);
+            let delivered = gateway.inbound(answer).delivered();
+            let error = gateway.outbound(Packet::error(from, 3, 3, &delivered.bytes)).out();
+            assert_eq!((error.source, error.destination), (at_port(seen.source, 0), at_port(ep(REMOTE), 0)));
+            assert_eq!(error.embedded().destination, seen.source);
+            assert_eq!(error.embedded().source, remote(protocol));
+        }
+    }
+}
+
+#[test]
+fn rfc5508_req5_an_error_about_an_admitted_packet_is_translated_by_its_mapping() {
+    let mut gateway =
+        Gateway::changed(|settings| settings.pools[0].filtering = Filtering::EndpointIndependent);
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let delivered = gateway.inbound(Packet::udp(ep("192.0.2.1:9"), external)).delivered();
+    let error = gateway.outbound(Packet::error("10.64.0.5", 3, 3, &delivered.bytes)).out();
+    assert_eq!((error.source, error.embedded().destination), (at_port(external, 0), external));
+}
+
+#[test]
+fn rfc5508_req5_an_error_about_nothing_known_is_dropped() {
+    let (mut gateway, _) = sent(Protocol::Udp);
+    let strange = Packet::udp(ep(REMOTE), ep("10.64.0.5:4001")).bytes();
+    let error = Packet::error("10.64.0.5", 3, 3, &strange);
+    assert_eq!(gateway.outbound(error).reason(), DropReason::IcmpNoSession);
+}
+
+#[test]
+fn rfc5508_req6_errors_neither_refresh_nor_end_a_session() {
+    for protocol in Protocol::ALL {
+        let (mut gateway, seen) = sent(protocol);
+        let before = gateway.sessions()[0];
+        gateway.pass_s(20);
+        gateway.inbound(Packet::error(ROUTER, 3, 3, &seen.bytes)).delivered();
+        let delivered = Packet::answer(protocol, remote(protocol), ep(HOST)).bytes();
+        gateway.outbound(Packet::error("10.64.0.5", 3, 3, &delivered)).out();
+        let after = gateway.sessions()[0];
+        assert_eq!((after.state, after.expires_in_ms), (before.state, before.expires_in_ms - 20_000));
+    }
+}
+
+#[test]
+fn rfc5508_req7_errors_hairpin() {
+    for shards in [1, 2] {
+        let mut settings = settings();
+        settings.pools[0].filtering = Filtering::EndpointIndependent;
+        let mut gateway = Gateway::with_shards(settings, shards, 1024);
+        let (caller, target) = (ep(HOST), ep("10.64.0.8:5000"));
+        let of_target = gateway.open(Protocol::Udp, target, ep(REMOTE));
+        let seen = gateway.outbound(Packet::udp(caller, of_target)).delivered();
+        // (T -> X1) about (X1:p1 -> t:p) becomes (X2 -> a) about (a:p1 -> X2:p2).
+        let error = gateway.outbound(Packet::error("10.64.0.8", 3, 3, &seen.bytes)).delivered();
+        assert_eq!((error.source, error.destination), (at_port(of_target, 0), at_port(caller, 0)));
+        assert_eq!((error.embedded().source, error.embedded().destination), (caller, of_target));
+    }
+}
+
+#[test]
+fn rfc5508_req9_other_messages_are_dropped() {
+    let (mut gateway, seen) = sent(Protocol::Icmp);
+    for ty in [1, 2, 5, 6, 7, 9, 10, 19, 30, 40, 255] {
+        let body = Body::Error { ty, code: 0, rest: 0, payload: seen.bytes.clone() };
+        let outward = Packet::new(at_port(ep(HOST), 0), ep(REMOTE), body.clone()).bytes();
+        assert_eq!(gateway.raw(&outward, Direction::Outbound).reason(), DropReason::IcmpType, "type {ty}");
+        let inward = Packet::new(ep(REMOTE), at_port(seen.source, 0), body).bytes();
+        assert_eq!(gateway.raw(&inward, Direction::Inbound).reason(), DropReason::IcmpType, "type {ty}");
+    }
+}
+
+/// An error about an error is never sent (RFC 1122 section 3.2.2), so none is translated.
+#[test]
+fn rfc5508_req4_an_error_about_an_error_is_dropped() {
+    let (mut gateway, seen) = sent(Protocol::Udp);
+    let inner = Packet::error("203.0.113.10", 3, 3, &seen.bytes).bytes();
+    let outer = Packet::new(
+        ep("192.0.2.254:0"),
+        at_port(seen.source, 0),
+        Body::Error { ty: 3, code: 3, rest: 0, payload: inner },
+    );
+    assert_eq!(gateway.inbound(outer).reason(), DropReason::IcmpEmbedded);
+}
+
+#[test]
+fn rfc5382_req9_an_embedded_segment_without_room_for_its_checksum_passes() {
+    let mut gateway = Gateway::changed(|_| {});
+    let seen = gateway.outbound(Packet::tcp(ep(HOST), ep(REMOTE), Flags::SYN)).out();
+    for octets in 28..40 {
+        let back = gateway.inbound(Packet::error(ROUTER, 3, 4, &seen.bytes[..octets])).delivered();
+        assert_eq!(back.embedded().source, ep(HOST));
+    }
+}

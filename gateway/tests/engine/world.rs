@@ -1,0 +1,293 @@
+//! A whole gateway without its NICs: shards, who owns what, a clock, and hairpinned packets going around.
+//!
+//! Every packet that passes is held against what a router and a translator owe it: all checksums right, TTL down by
+//! exactly one, nothing changed but what translation is about; and a packet that is refused stays as it was.
+
+use std::net::Ipv4Addr;
+
+use gateway::nat::{
+    Direction, DropReason, Endpoint, Filter, Filtering, MappingMode, MappingView, Pool, Protocol, Refusal,
+    Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
+};
+
+use crate::packet::{Packet, Seen, unchanging};
+
+/// A gateway with 10.64.0.0/24 inside, and three outside addresses of which all ports from 1024 on are a pool.
+pub(crate) fn settings() -> Settings {
+    let addresses = (10..=12).map(|host| Ipv4Addr::new(203, 0, 113, host)).collect();
+    Settings {
+        inside: vec!["10.64.0.1/24".parse().expect("prefix")],
+        outside: vec!["203.0.113.2/24".parse().expect("prefix")],
+        pools: vec![Pool {
+            name: "main".into(),
+            addresses,
+            ports: 1024..=65535,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::AddressDependent,
+        }],
+        rules: vec![rule("10.64.0.0/24", "0.0.0.0/0", RuleAction::Pool(0))],
+        ..Settings::default()
+    }
+}
+
+/// A rule for all protocols and ports.
+pub(crate) fn rule(source: &str, destination: &str, action: RuleAction) -> Rule {
+    Rule {
+        source: source.parse().expect("prefix"),
+        destination: destination.parse().expect("prefix"),
+        protocol: None,
+        ports: 0..=65535,
+        action,
+    }
+}
+
+/// What became of a packet in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Left on the outside.
+    Out(Seen),
+    /// Left on the inside.
+    In(Seen),
+    Reply(Refusal),
+    Local,
+    Drop(DropReason),
+}
+
+impl Outcome {
+    /// The packet as it left on the outside.
+    #[track_caller]
+    pub(crate) fn out(self) -> Seen {
+        match self {
+            Outcome::Out(seen) => seen,
+            other => panic!("not sent out: {other:?}"),
+        }
+    }
+
+    /// The packet as it left on the inside.
+    #[track_caller]
+    pub(crate) fn delivered(self) -> Seen {
+        match self {
+            Outcome::In(seen) => seen,
+            other => panic!("not delivered inside: {other:?}"),
+        }
+    }
+
+    /// Why it was dropped.
+    #[track_caller]
+    pub(crate) fn reason(self) -> DropReason {
+        match self {
+            Outcome::Drop(reason) => reason,
+            other => panic!("not dropped: {other:?}"),
+        }
+    }
+}
+
+pub(crate) struct Gateway {
+    pub settings: Settings,
+    pub now: Time,
+    pub shards: Vec<Shard>,
+    shares: Vec<Vec<Vec<Share>>>,
+    /// Packets given to each shard, and those that it answered with [`Verdict::Reply`] or [`Verdict::Local`].
+    pub given: Vec<u64>,
+    pub not_forwarded: Vec<u64>,
+}
+
+impl Gateway {
+    /// One shard with room for a thousand sessions.
+    pub(crate) fn new(settings: Settings) -> Gateway {
+        Gateway::with_shards(settings, 1, 1024)
+    }
+
+    /// As [`settings`], with changes.
+    pub(crate) fn changed(change: impl FnOnce(&mut Settings)) -> Gateway {
+        let mut settings = settings();
+        change(&mut settings);
+        Gateway::new(settings)
+    }
+
+    /// `count` shards with room for `sessions` sessions each.
+    pub(crate) fn with_shards(settings: Settings, count: usize, sessions: u32) -> Gateway {
+        let now = Time::from_s(1_000_000);
+        let shares: Vec<Vec<Vec<Share>>> = (0..count)
+            .map(|shard| settings.pools.iter().map(|pool| share(pool, shard, count)).collect())
+            .collect();
+        let shards = shares
+            .iter()
+            .zip(1..)
+            .map(|(shares, seed)| {
+                let secret = Secret::new([seed, 2, 3, 4]);
+                Shard::new(&ShardOptions { settings: &settings, shares, sessions, secret, now })
+            })
+            .collect::<Result<_, _>>()
+            .expect("memory");
+        Gateway { settings, now, shards, shares, given: vec![0; count], not_forwarded: vec![0; count] }
+    }
+
+    /// A packet arrives on the inside.
+    #[track_caller]
+    pub(crate) fn outbound(&mut self, packet: Packet) -> Outcome {
+        let shard = self.owner_of_outbound(&packet);
+        self.carry(packet.bytes(), shard, Direction::Outbound)
+    }
+
+    /// A packet arrives on the outside.
+    #[track_caller]
+    pub(crate) fn inbound(&mut self, packet: Packet) -> Outcome {
+        let shard = self.owner_of_inbound(&packet.bytes());
+        self.carry(packet.bytes(), shard, Direction::Inbound)
+    }
+
+    /// Bytes arrive that are perhaps no packet at all; the first shard gets them.
+    #[track_caller]
+    pub(crate) fn raw(&mut self, bytes: &[u8], direction: Direction) -> Outcome {
+        self.carry(bytes.to_vec(), 0, direction)
+    }
+
+    #[track_caller]
+    fn carry(&mut self, bytes: Vec<u8>, shard: usize, direction: Direction) -> Outcome {
+        let mut burst = [bytes.clone()];
+        let mut verdicts = [Verdict::Local];
+        self.given[shard] += 1;
+        self.shards[shard].translate(&mut burst[..], direction, self.now, &mut verdicts);
+        let [after] = burst;
+        match verdicts[0] {
+            Verdict::Forward(_) => {
+                let seen = passed(&bytes, &after);
+                if direction == Direction::Outbound { Outcome::Out(seen) } else { Outcome::In(seen) }
+            }
+            Verdict::Hairpin => {
+                passed(&bytes, &after);
+                self.carry_hairpinned(&bytes, after)
+            }
+            other => {
+                assert_eq!(bytes, after, "{other:?} left its mark on the packet");
+                self.refused(other, shard)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn carry_hairpinned(&mut self, original: &[u8], bytes: Vec<u8>) -> Outcome {
+        let shard = self.owner_of_inbound(&bytes);
+        let mut burst = [bytes];
+        let mut verdicts = [Verdict::Local];
+        self.given[shard] += 1;
+        self.shards[shard].translate_hairpinned(&mut burst[..], self.now, &mut verdicts);
+        match verdicts[0] {
+            Verdict::Forward(_) => Outcome::In(passed(original, &burst[0])),
+            other => self.refused(other, shard),
+        }
+    }
+
+    #[track_caller]
+    fn refused(&mut self, verdict: Verdict, shard: usize) -> Outcome {
+        self.not_forwarded[shard] += u64::from(matches!(verdict, Verdict::Reply(_) | Verdict::Local));
+        match verdict {
+            Verdict::Reply(refusal) => Outcome::Reply(refusal),
+            Verdict::Local => Outcome::Local,
+            Verdict::Drop(reason) => Outcome::Drop(reason),
+            Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
+        }
+    }
+
+    /// Time passes, and the housekeeping of every shard sees to it.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        for shard in &mut self.shards {
+            assert!(shard.advance(self.now, u32::MAX), "housekeeping without end");
+        }
+    }
+
+    /// As [`Gateway::pass_ms`].
+    pub(crate) fn pass_s(&mut self, seconds: u64) {
+        self.pass_ms(seconds * 1000);
+    }
+
+    /// The first packet of a flow, and the outside endpoint that it got.
+    #[track_caller]
+    pub(crate) fn open(&mut self, protocol: Protocol, from: Endpoint, to: Endpoint) -> Endpoint {
+        self.outbound(Packet::first(protocol, from, to)).out().source
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionView> {
+        let mut all = Vec::with_capacity(1 << 16);
+        for shard in &self.shards {
+            assert_eq!(shard.list_sessions(0, u32::MAX, &Filter::default(), self.now, &mut all), None);
+        }
+        all
+    }
+
+    pub(crate) fn mappings(&self) -> Vec<MappingView> {
+        let mut all = Vec::with_capacity(1 << 16);
+        for shard in &self.shards {
+            assert_eq!(shard.list_mappings(0, u32::MAX, &Filter::default(), self.now, &mut all), None);
+        }
+        all
+    }
+
+    /// Which shard an inside address belongs to.
+    pub(crate) fn owner_of_inside(&self, address: u32) -> usize {
+        address as usize % self.shards.len()
+    }
+
+    /// Which shard an outside endpoint belongs to: for permanent mappings its inside host's, else whose share it is.
+    pub(crate) fn owner_of_outside(&self, protocol: Option<Protocol>, external: Endpoint) -> usize {
+        let address = Ipv4Addr::from_bits(external.address);
+        let forward = self.settings.port_forwards.iter().find(|forward| {
+            Some(forward.protocol) == protocol
+                && forward.external == address
+                && forward.external_ports.contains(&external.port)
+        });
+        let host = forward.map(|forward| forward.internal).or_else(|| {
+            let one = self.settings.statics.iter().find(|one| one.external == address)?;
+            Some(one.internal)
+        });
+        if let Some(host) = host {
+            return self.owner_of_inside(host.to_bits());
+        }
+        let has = |share: &Share| share.address == address && share.ports.contains(&external.port);
+        let owner = self.shares.iter().position(|pools| pools.iter().flatten().any(has));
+        owner.unwrap_or_else(|| self.owner_of_inside(external.address))
+    }
+
+    fn owner_of_outbound(&self, packet: &Packet) -> usize {
+        // An error belongs where the packet does that it is about; a router inside may have sent it.
+        let embedded = Seen::read(&packet.bytes()).ok().and_then(|seen| seen.embedded);
+        let inside = embedded.map_or(packet.source, |embedded| embedded.destination);
+        self.owner_of_inside(inside.address)
+    }
+
+    fn owner_of_inbound(&self, bytes: &[u8]) -> usize {
+        let Ok(seen) = Seen::read(bytes) else { return 0 };
+        let (protocol, external) = match &seen.embedded {
+            Some(embedded) => (embedded.protocol, embedded.source),
+            None => (seen.protocol, seen.destination),
+        };
+        self.owner_of_outside(Protocol::from_number(protocol), external)
+    }
+}
+
+/// The part of a pool that one of `count` shards hands out: whole addresses where there are enough of them.
+fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
+    if pool.addresses.len() >= count {
+        let mine = pool.addresses.iter().skip(shard).step_by(count);
+        return mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect();
+    }
+    let (start, end) = (usize::from(*pool.ports.start()), usize::from(*pool.ports.end()) + 1);
+    let edge = |shard: usize| (start + (end - start) * shard / count) as u16;
+    let last = if shard + 1 == count { *pool.ports.end() } else { edge(shard + 1) - 1 };
+    pool.addresses.iter().map(|&address| Share { address, ports: edge(shard)..=last }).collect()
+}
+
+/// A packet before and after its translation.
+#[track_caller]
+fn passed(before: &[u8], after: &[u8]) -> Seen {
+    assert_eq!(unchanging(before), unchanging(after), "more changed than translation is about");
+    let seen = match (Seen::read(before), Seen::read(after)) {
+        (Ok(_), Ok(seen)) => seen,
+        (Ok(_), Err(wrong)) => panic!("translation spoilt the packet: {wrong}"),
+        (Err(wrong), _) => panic!("passed though it was no good: {wrong}"),
+    };
+    assert_eq!(seen.ttl + 1, before[8], "TTL");
+    seen
+}
