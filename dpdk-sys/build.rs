@@ -161,12 +161,22 @@ fn link_static(flags: &[String]) {
             println!("cargo::rustc-link-search=native={directory}");
         } else if let Some(archive) = flag.strip_prefix("-l:lib").and_then(|name| name.strip_suffix(".a")) {
             println!("cargo::rustc-link-lib=static:+whole-archive,-bundle={archive}");
-        } else if let Some(library) = flag.strip_prefix("-l").filter(|name| !name.starts_with("rte_")) {
+        } else if let Some(library) = flag.strip_prefix("-l").filter(|name| !name.starts_with("rte_"))
+            && can_be_linked(library)
+        {
             println!("cargo::rustc-link-lib=dylib={library}");
         }
     }
     let libdir = pkg_config(&["--variable=libdir"]);
     println!("cargo::rustc-link-search=native={libdir}");
+}
+
+/// `pkg-config --static` also names what the shared libraries below DPDK need themselves, libpcap's libdbus for one.
+/// Those need not be installed for development; a library that DPDK's archives need is, as libdpdk-dev depends on it.
+fn can_be_linked(library: &str) -> bool {
+    let compiler = cc::Build::new().get_compiler();
+    let found = compiler.to_command().arg(format!("-print-file-name=lib{library}.so")).output();
+    found.is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
 fn out_dir() -> PathBuf {
