@@ -180,13 +180,14 @@ fn decide_memory(args: &EalArgs) -> Result<bool, Error> {
 
 fn init_context(args: &EalArgs, huge_pages: bool) -> String {
     let mib = args.memory_mib;
-    if huge_pages {
+    let memory = if huge_pages {
         format!(
             "{mib} MiB of huge pages; in a container they need the capability SYS_NICE and a hugetlb limit"
         )
     } else {
         format!("{mib} MiB of ordinary memory")
-    }
+    };
+    if args.extra.is_empty() { memory } else { format!("{memory}; with {}", args.extra.join(" ")) }
 }
 
 fn allowed_cpus() -> String {
