@@ -53,7 +53,7 @@ fn an_lcore_runs_one_function_and_drop_waits_for_it() {
 fn dpdk_is_initialised_once_a_process() {
     eal();
     assert_eq!(Eal::init(&args(1)).unwrap_err(), Error::AlreadyInitialised);
-    assert!(Eal::version().starts_with("DPDK "));
+    assert!(Eal::version().starts_with(|first: char| first.is_ascii_digit()));
     assert!(!eal().uses_hugepages());
     assert_eq!(eal().workers().len(), 3);
 }

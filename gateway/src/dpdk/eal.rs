@@ -66,10 +66,11 @@ impl Eal {
         Ok(Eal(Arc::new(Inner { workers, huge_pages, lcores: Mutex::default(), ports: Mutex::default() })))
     }
 
-    /// DPDK's version as it calls itself: `DPDK 22.11.11`.
+    /// DPDK's version: `22.11.11`.
     pub fn version() -> &'static str {
         // SAFETY: returns a static string, before `rte_eal_init` too.
-        unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_str().unwrap_or("DPDK")
+        let version = unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_str().unwrap_or("unknown");
+        version.strip_prefix("DPDK ").unwrap_or(version)
     }
 
     /// True if DPDK's memory is in huge pages.

@@ -3,6 +3,7 @@
 
 use core::ffi::c_char;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -23,13 +24,36 @@ pub(super) fn take_warnings() -> Option<String> {
     (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
+/// While this lives, DPDK's warnings are kept for an error to quote and else told to those who debug: drivers complain
+/// about what a device or kernel does not offer even where they do without (net_tap about rte_flow, for one).
+pub(super) struct SettingUp(());
+
+static SETTING_UP: AtomicBool = AtomicBool::new(false);
+
+impl SettingUp {
+    pub(super) fn begin() -> SettingUp {
+        SETTING_UP.store(true, Ordering::Relaxed);
+        SettingUp(())
+    }
+}
+
+impl Drop for SettingUp {
+    fn drop(&mut self) {
+        SETTING_UP.store(false, Ordering::Relaxed);
+    }
+}
+
 extern "C" fn line(level: u32, text: *const c_char, length: usize) {
     // SAFETY: stdio hands over `length` readable bytes for the duration of this call.
     let bytes = unsafe { slice::from_raw_parts(text.cast::<u8>(), length) };
     for text in String::from_utf8_lossy(bytes).lines().map(str::trim).filter(|text| !text.is_empty()) {
         match level {
             ..=dpdk_sys::RTE_LOG_WARNING => {
-                tracing::warn!(target: "dpdk", "{text}");
+                if SETTING_UP.load(Ordering::Relaxed) {
+                    tracing::debug!(target: "dpdk", "{text}");
+                } else {
+                    tracing::warn!(target: "dpdk", "{text}");
+                }
                 let mut warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
                 if warnings.len() < KEPT {
                     warnings.push(text.to_owned());

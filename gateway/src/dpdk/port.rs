@@ -8,6 +8,7 @@ use dpdk_sys::{rte_eth_dev_info, rte_ether_addr};
 
 use super::attach::{self, Attached};
 use super::error::check;
+use super::log;
 use super::stats::{self, Link, PortStats};
 use super::{Consumer, Eal, Error, Mempool, Producer, RssReport, RxQueue, TxQueue};
 
@@ -67,6 +68,7 @@ impl PortInfo {
 impl Port<Stopped> {
     /// Opens a device: a PCI address, `0000:3b:00.0`, or a vdev, `net_tap0,iface=tap-in`; either with arguments.
     pub fn open(eal: &Eal, device: &str) -> Result<Port<Stopped>, Error> {
+        let _setting_up = log::SettingUp::begin();
         let attached = attach::attach(eal, device)?;
         Ok(Port { device: Device::new(eal, attached, None), state: Stopped })
     }

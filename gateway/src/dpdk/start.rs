@@ -51,6 +51,7 @@ impl Port<Stopped> {
     /// Starts the port. Received frames are put into buffers of `pools`: one for each receive queue, or one for all.
     /// On error the port is closed.
     pub fn start(self, config: &PortConfig, pools: &[Mempool]) -> Result<Port<Started>, Error> {
+        let _setting_up = log::SettingUp::begin();
         let device = self.device;
         let info = device.info()?;
         check_config(&device, config, &info, pools)?;

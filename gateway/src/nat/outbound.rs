@@ -357,7 +357,6 @@ impl Shard {
             next_hops: [NO_HOP; 2],
             packets: [0; 2],
             created: now.low(),
-            epoch: 0,
             spare: 0,
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));

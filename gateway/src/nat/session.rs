@@ -10,7 +10,7 @@
 //! 40 next hop of outbound and inbound packets      (8)
 //! 48 packets out and in                            (8)
 //! 56 creation, low 32 bits of the engine's time    (4)
-//! 60 epoch of the next hops                        (2)   spare (2)
+//! 60 spare                                          (4)
 //! ```
 //!
 //! A packet that arrives in direction `d` matches `tuples[d]` and leaves as `tuples[!d]` reversed; so nothing here
@@ -39,8 +39,7 @@ pub(crate) struct Session {
     pub(crate) next_hops: [u32; 2],
     pub(crate) packets: [u32; 2],
     pub(crate) created: u32,
-    pub(crate) epoch: u16,
-    pub(crate) spare: u16,
+    pub(crate) spare: u32,
 }
 const _: () = assert!(size_of::<Session>() == 64 && align_of::<Session>() == 64);
 

@@ -379,22 +379,17 @@ impl Shard {
         self.pools[pool].failures[reason as usize]
     }
 
-    /// The next hop that the session keeps for packets of `direction`, as far as it was learnt in this `epoch`.
+    /// What [`Shard::keep_next_hop`] left with the session.
     #[inline]
-    pub fn next_hop(&self, id: SessionId, direction: Direction, epoch: u16) -> Option<u32> {
-        let session = &self.sessions[id.0];
-        let hop = session.next_hops[direction as usize];
-        (session.epoch == epoch && hop != NO_HOP).then_some(hop)
+    pub fn next_hop(&self, id: SessionId, direction: Direction) -> Option<u32> {
+        let hop = self.sessions[id.0].next_hops[direction as usize];
+        (hop != NO_HOP).then_some(hop)
     }
 
-    /// Keeps a next hop with the session, for the packets after this one.
-    pub fn keep_next_hop(&mut self, id: SessionId, direction: Direction, epoch: u16, hop: u32) {
-        let session = &mut self.sessions[id.0];
-        if session.epoch != epoch {
-            session.epoch = epoch;
-            session.next_hops = [NO_HOP; 2];
-        }
-        session.next_hops[direction as usize] = hop;
+    /// Keeps the caller's name for a next hop with the session, for the packets after this one. Whether the name is
+    /// still good is for the caller to find out.
+    pub fn keep_next_hop(&mut self, id: SessionId, direction: Direction, hop: u32) {
+        self.sessions[id.0].next_hops[direction as usize] = hop;
     }
 }
 

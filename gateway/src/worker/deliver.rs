@@ -9,9 +9,6 @@ use crate::wire::ethernet::{self, Mac};
 use crate::wire::icmpv4::{self, message, time_exceeded, unreachable};
 use crate::wire::ipv4;
 
-/// Next hops carry their own epoch in the handle.
-const EPOCH: u16 = 0;
-
 /// An ICMP error of the gateway's own.
 #[derive(Clone, Copy)]
 struct Answer {
@@ -50,7 +47,7 @@ impl Worker {
 
     #[inline(always)]
     fn forward(&mut self, packet: Mbuf, session: Option<SessionId>, direction: Direction) {
-        let kept = session.and_then(|id| self.shard.next_hop(id, direction, EPOCH));
+        let kept = session.and_then(|id| self.shard.next_hop(id, direction));
         match kept.and_then(|hop| self.hops.link(NextHopId(hop))) {
             Some((interface, mac)) => self.leave(packet, interface, mac, direction),
             None => self.resolve(packet, session, direction),
@@ -71,7 +68,7 @@ impl Worker {
             return self.drop(packet, DropReason::NextHopUnresolved, direction);
         };
         if let Some(session) = session {
-            self.shard.keep_next_hop(session, direction, EPOCH, id.0);
+            self.shard.keep_next_hop(session, direction, id.0);
         }
         if let Some((interface, mac)) = self.hops.link(id) {
             return self.leave(packet, interface, mac, direction);
