@@ -124,7 +124,12 @@ fn configure(device: &Device, config: &PortConfig, info: &PortInfo) -> Result<Op
     let raw_info = device.raw_info()?;
     let mut conf = rte_eth_conf::default();
     conf.rxmode.mtu = u32::from(config.mtu);
-    let spread = config.rx_queues > 1 && info.rss_by_addresses();
+    // By the plain addresses, or else by whatever the device can: a handover is better than one busy queue.
+    let types = match info.rss_offloads & dpdk_sys::ETH_RSS_IPV4 {
+        0 => info.rss_offloads & dpdk_sys::ETH_RSS_IPV4_ANY,
+        plain => plain,
+    };
+    let spread = config.rx_queues > 1 && types != 0;
     let wanted = config.rss.as_ref();
     let mut objection = wanted.and_then(|wanted| rss::objection(wanted, info));
     // Without a key of ours, the device's own still spreads the load.
@@ -132,7 +137,7 @@ fn configure(device: &Device, config: &PortConfig, info: &PortInfo) -> Result<Op
     if spread {
         conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
         conf.rxmode.offloads |= raw_info.rx_offload_capa & dpdk_sys::ETH_RX_OFFLOAD_RSS_HASH;
-        conf.rx_adv_conf.rss_conf.rss_hf = dpdk_sys::ETH_RSS_IPV4;
+        conf.rx_adv_conf.rss_conf.rss_hf = types;
         if let Some(key) = &mut key {
             conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
             conf.rx_adv_conf.rss_conf.rss_key_len = info.rss_key_size;
