@@ -73,6 +73,12 @@ setup_packages() {
     install_packages "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
 }
 
+# Where the toolchains come from, there is the installer too.
+rustup_installer() {
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs ||
+        curl --proto '=https' --tlsv1.2 -sSf https://static.rust-lang.org/rustup/rustup-init.sh
+}
+
 setup_rust() {
     local needed found
     needed=$(rust_version)
@@ -86,7 +92,7 @@ setup_rust() {
         rustup default stable
     else
         say "Rust ${found:-is missing}, $needed is needed: installing it with https://sh.rustup.rs into ${CARGO_HOME:-$HOME/.cargo}"
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
+        rustup_installer | sh -s -- -y --profile minimal || die "could not install Rust: rustup.rs must be reachable, or Rust $needed or newer be there"
         hash -r
     fi
 }
