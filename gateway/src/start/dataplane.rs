@@ -275,7 +275,6 @@ fn start_port(
         report @ dpdk::RssReport::Software { .. } => report.to_string(),
     };
     let interface = Interface {
-        port: port.id(),
         direction: options.direction,
         mac: Mac(port.mac()?),
         vlan: options.vlan,

@@ -1,6 +1,7 @@
 //! What a worker does between bursts, a bounded piece a round.
 
 use super::message::{Command, Listing, Page, Rows};
+use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
 
@@ -60,6 +61,7 @@ impl Worker {
             return;
         }
         packet.data_mut().copy_from_slice(frame);
+        packet.set_tag(Note { arrival: interface as u8, errand: Errand::Arrived }.tag());
         self.counters.generated += 1;
         self.transmit(interface, packet);
         self.send();

@@ -37,7 +37,7 @@ use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable};
 use crate::steer::{Steering, WorkerId};
 use idle::Backoff;
-use outlet::{Exit, Relay};
+use outlet::{Exit, Note, Relay};
 
 /// See the module.
 pub struct Worker {
@@ -45,8 +45,6 @@ pub struct Worker {
     shard: Shard,
     steering: Steering,
     interfaces: Vec<Interface>,
-    /// The interface of each of DPDK's port numbers.
-    by_port: [u8; 256],
     queues: Vec<(u8, RxQueue)>,
     rings: Vec<Consumer>,
     /// By interface.
@@ -139,8 +137,9 @@ impl Worker {
 
     /// The interface that a packet came in by.
     fn arrival(&self, packet: &Mbuf) -> usize {
-        let port = usize::from(packet.port());
-        usize::from(self.by_port.get(port).copied().unwrap_or(0)).min(self.interfaces.len() - 1)
+        let arrival = usize::from(Note::from_tag(packet.tag()).arrival);
+        debug_assert!(arrival < self.interfaces.len());
+        arrival
     }
 
     fn now_ms(&self) -> u32 {

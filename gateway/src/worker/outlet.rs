@@ -6,7 +6,17 @@ use crate::dpdk::{Burst, Mbuf, Producer, TxQueue};
 use crate::nat::DropReason;
 use crate::steer::WorkerId;
 
-/// What a worker is to do with a packet from its rings: the buffer's tag.
+/// What a worker notes in a packet's tag, for itself and for the worker at the other end of a ring.
+///
+/// The interface stands here because not every driver writes its port into what it receives: net_ring does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The interface that the packet came in by.
+    pub(super) arrival: u8,
+    pub(super) errand: Errand,
+}
+
+/// What a worker is to do with a packet from its rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
     /// Translate it as it arrived.
@@ -17,23 +27,29 @@ pub(super) enum Errand {
     Send(u8),
 }
 
-impl Errand {
+impl Note {
+    #[inline]
     pub(super) fn tag(self) -> u32 {
-        match self {
+        let errand = match self.errand {
             Errand::Arrived => 0,
             Errand::Hairpin => 1,
             Errand::Send(interface) => 2 + u32::from(interface),
-        }
+        };
+        u32::from(self.arrival) << ARRIVAL_SHIFT | errand
     }
 
-    pub(super) fn from_tag(tag: u32) -> Errand {
-        match tag {
+    #[inline]
+    pub(super) fn from_tag(tag: u32) -> Note {
+        let errand = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
             0 => Errand::Arrived,
             1 => Errand::Hairpin,
             other => Errand::Send((other - 2) as u8),
-        }
+        };
+        Note { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
     }
 }
+
+const ARRIVAL_SHIFT: u32 = 16;
 
 /// Packets for one interface, until the round's end or the burst is full.
 pub(super) struct Exit {
@@ -82,8 +98,9 @@ impl Worker {
 
     /// A packet goes to another worker.
     pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: Errand) {
-        packet.set_tag(errand.tag());
-        let direction = self.interfaces[self.arrival(&packet)].direction;
+        let arrival = self.arrival(&packet);
+        packet.set_tag(Note { arrival: arrival as u8, errand }.tag());
+        let direction = self.interfaces[arrival].direction;
         let Some(Some(relay)) = self.relays.get_mut(peer.index()) else {
             self.drop(packet, DropReason::HandoffLoop, direction);
             return;
@@ -151,9 +168,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_errand_survives_its_tag() {
-        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Send(0), Errand::Send(7)] {
-            assert_eq!(Errand::from_tag(errand.tag()), errand);
+    fn a_note_survives_its_tag() {
+        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Send(0), Errand::Send(255)] {
+            for arrival in [0, 1, 255] {
+                let note = Note { arrival, errand };
+                assert_eq!(Note::from_tag(note.tag()), note);
+            }
         }
     }
 }

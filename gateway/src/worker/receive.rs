@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::batch::Batch;
-use super::outlet::Errand;
+use super::outlet::{Errand, Note};
 use crate::dpdk::{Burst, Mbuf};
 use crate::nat::{BURST, Direction, DropReason, Packets, Verdict};
 use crate::neighbor::arp;
@@ -20,11 +20,13 @@ impl Worker {
     /// A burst that a queue of `interface` received.
     pub(super) fn arrived(&mut self, interface: u8, burst: &mut Burst) {
         burst.prefetch();
+        let arrived = Note { arrival: interface, errand: Errand::Arrived }.tag();
         let interface = usize::from(interface);
         let direction = self.interfaces[interface].direction;
         let header_len = self.interfaces[interface].header_len();
         let mut batch = Batch::new();
-        for packet in burst.drain() {
+        for mut packet in burst.drain() {
+            packet.set_tag(arrived);
             let counters = &mut self.counters.interfaces[interface];
             counters.rx_packets += 1;
             counters.rx_bytes += packet.frame_len() as u64;
@@ -48,7 +50,7 @@ impl Worker {
         for packet in burst.drain() {
             let interface = &self.interfaces[self.arrival(&packet)];
             let (direction, header_len) = (interface.direction, interface.header_len());
-            match Errand::from_tag(packet.tag()) {
+            match Note::from_tag(packet.tag()).errand {
                 Errand::Send(interface) => self.transmit(usize::from(interface), packet),
                 Errand::Arrived => arrived[direction as usize].push(packet, header_len),
                 Errand::Hairpin => hairpinned.push(packet, header_len),

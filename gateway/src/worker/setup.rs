@@ -20,8 +20,6 @@ use crate::wire::ethernet::{self, Mac};
 /// An interface, as a worker knows it.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// DPDK's number of its port.
-    pub port: u16,
     /// Which way its packets go.
     pub direction: Direction,
     /// Its MAC address.
@@ -117,12 +115,6 @@ const ERRORS_PER_S: u32 = 1000;
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
-        let mut by_port = [0; 256];
-        for (index, interface) in options.interfaces.iter().enumerate() {
-            if let Some(slot) = by_port.get_mut(usize::from(interface.port)) {
-                *slot = index as u8;
-            }
-        }
         let mut relays: Vec<Option<Relay>> = Vec::new();
         let mut rings = Vec::new();
         relays.resize_with(options.rings.len() + 1, || None);
@@ -139,7 +131,6 @@ impl Worker {
             shard: options.shard,
             steering: options.steering,
             interfaces: options.interfaces,
-            by_port,
             queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
             rings,
             exits: options.outlets.into_iter().map(Exit::new).collect(),
