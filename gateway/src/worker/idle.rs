@@ -10,7 +10,7 @@ use crate::dpdk::pause;
 pub enum Idle {
     /// It polls: the CPU is its own.
     Poll,
-    /// It yields, then sleeps for longer and longer, up to [`SLEEP_MAX`]: the CPU is shared.
+    /// It yields, then sleeps for longer and longer, up to 50 us: the CPU is shared.
     Backoff,
 }
 
