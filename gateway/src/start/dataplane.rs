@@ -297,14 +297,12 @@ fn nic<'a>(infos: impl Iterator<Item = &'a PortInfo>) -> Nic {
     infos.filter_map(usable).reduce(smaller).unwrap_or_default()
 }
 
+/// What the device is asked for; one that has no table or takes no key says so in its report.
 fn rss_config(rss: &Rss, info: &PortInfo, queues: u16) -> Option<RssConfig> {
-    if queues < 2 || info.reta_size == 0 || info.rss_key_size == 0 {
-        return None;
-    }
     let mut key = rss.key().octets().to_vec();
     key.resize(usize::from(info.rss_key_size), 0);
     let reta = rss.reta(usize::from(info.reta_size)).map(|owner| owner.0 % queues).collect();
-    Some(RssConfig { key, reta })
+    (queues > 1).then_some(RssConfig { key, reta })
 }
 
 /// Two rings for every pair of workers, by worker.
