@@ -1,11 +1,15 @@
 //! The NAT engine against its requirements (one test each, named after the row) and against a model, on a virtual
 //! clock. No DPDK, no threads, no privileges.
 
+mod library;
+mod model;
 mod packet;
 mod permanent;
+mod properties;
 mod refusals;
 mod rfc4787;
 mod rfc5382;
 mod rfc5508;
 mod rfc6888;
+mod trial;
 mod world;

@@ -1,0 +1,409 @@
+//! What the gateway should do, the obvious way: two lists, searched from end to end, one packet after the other.
+//!
+//! Which outside port a new mapping gets is the gateway's choice; the model looks at the choice, holds it against the
+//! rules, and goes on from it.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use gateway::nat::{
+    DropReason, Endpoint, Filtering, MappingMode, MappingView, Protocol, SessionView, Settings,
+};
+use gateway::wire::tcp::Flags;
+
+use crate::trial::{Fate, Meaning, Sent, Shape, TIMEOUTS};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tcp {
+    SynSent,
+    SynBoth,
+    Established,
+    /// Half closed; by the inside host?
+    Fin(bool),
+    Closed,
+    Reset,
+}
+
+impl Tcp {
+    fn after(self, flags: Flags, outbound: bool) -> Tcp {
+        let has = |flag| flags.contains(flag);
+        let plain = !has(Flags::SYN) && !has(Flags::FIN);
+        match self {
+            _ if has(Flags::RST) => Tcp::Reset,
+            Tcp::SynSent if has(Flags::SYN) && !outbound => Tcp::SynBoth,
+            Tcp::SynBoth | Tcp::Established if has(Flags::FIN) => Tcp::Fin(outbound),
+            Tcp::SynBoth | Tcp::Reset if plain => Tcp::Established,
+            Tcp::Fin(by_inside) if has(Flags::FIN) && by_inside != outbound => Tcp::Closed,
+            Tcp::Closed | Tcp::Reset if has(Flags::SYN) && outbound => Tcp::SynSent,
+            same => same,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    protocol: Protocol,
+    internal: Endpoint,
+    external: Endpoint,
+    remote: Endpoint,
+    tcp: Tcp,
+    expires: u64,
+}
+
+impl Session {
+    fn is_closed(&self) -> bool {
+        self.protocol == Protocol::Tcp && matches!(self.tcp, Tcp::Closed | Tcp::Reset)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pool,
+    Permanent,
+    Exempt,
+}
+
+#[derive(Clone, Debug)]
+struct Mapping {
+    protocol: Protocol,
+    internal: Endpoint,
+    external: Endpoint,
+    kind: Kind,
+    rests_until: Option<u64>,
+}
+
+pub(crate) struct Model {
+    shape: Shape,
+    settings: Settings,
+    now: u64,
+    sessions: Vec<Session>,
+    mappings: Vec<Mapping>,
+    /// The outside address that a subscriber is paired with.
+    paired: HashMap<u32, u32>,
+}
+
+impl Model {
+    pub(crate) fn new(shape: Shape) -> Model {
+        Model {
+            shape,
+            settings: shape.settings(),
+            now: 0,
+            sessions: Vec::new(),
+            mappings: Vec::new(),
+            paired: HashMap::new(),
+        }
+    }
+
+    /// What becomes of a packet from inside; `listed` are the gateway's sessions after it.
+    pub(crate) fn outbound(&mut self, sent: &Sent, listed: &[SessionView]) -> Fate {
+        let protocol = sent.meaning.protocol();
+        let found = self.sessions.iter().position(|session| {
+            (session.protocol, session.internal, session.remote) == (protocol, sent.from, sent.to)
+        });
+        if let Some(at) = found {
+            self.touch(at, sent.meaning, true);
+            return self.leave(self.sessions[at].external, sent);
+        }
+        if self.is_own(sent.to.address) {
+            return Fate::Local;
+        }
+        let permanent = self.permanent_external(protocol, sent.from);
+        let kind = match permanent {
+            _ if self.is_exempt(sent.to.address) => Kind::Exempt,
+            Some(_) => Kind::Permanent,
+            None => Kind::Pool,
+        };
+        let begins = match sent.meaning {
+            Meaning::Datagram | Meaning::Query => true,
+            Meaning::Segment(flags) => flags == Flags::SYN || flags == Flags::SYN | Flags::ACK,
+            Meaning::Reply => false,
+        };
+        if begins {
+            return match self.begin(sent, kind, permanent, listed) {
+                Ok(external) => self.leave(external, sent),
+                Err(reason) => Fate::Drop(reason),
+            };
+        }
+        let external = match kind {
+            Kind::Exempt => Some(sent.from),
+            Kind::Permanent => permanent,
+            Kind::Pool => self
+                .own_mapping(protocol, sent.from)
+                .filter(|mapping| self.is_used(mapping))
+                .map(|m| m.external),
+        };
+        match (external, protocol) {
+            (Some(external), _) => self.leave(external, sent),
+            (None, Protocol::Tcp) => Fate::Drop(DropReason::TcpNoSession),
+            (None, _) => Fate::Drop(DropReason::NoMapping),
+        }
+    }
+
+    /// What becomes of a packet from outside, or of a hairpinned one.
+    pub(crate) fn inbound(&mut self, sent: &Sent) -> Fate {
+        let protocol = sent.meaning.protocol();
+        let found = self.sessions.iter().position(|session| {
+            (session.protocol, session.external, session.remote) == (protocol, sent.to, sent.from)
+        });
+        if let Some(at) = found {
+            self.touch(at, sent.meaning, false);
+            return Fate::In(sent.from, self.sessions[at].internal);
+        }
+        if self.is_own(sent.to.address) && sent.meaning == Meaning::Query {
+            return Fate::Local;
+        }
+        let used = |mapping: &&Mapping| {
+            (mapping.protocol, mapping.external) == (protocol, sent.to) && self.is_used(mapping)
+        };
+        if let Some(mapping) = self.mappings.iter().find(used) {
+            let knows = self.sessions.iter().any(|session| {
+                (session.protocol, session.external, session.remote.address)
+                    == (protocol, sent.to, sent.from.address)
+            });
+            let admitted = match (mapping.kind, self.shape.filtering) {
+                (Kind::Permanent, _) | (Kind::Pool, Filtering::EndpointIndependent) => true,
+                (Kind::Pool, Filtering::AddressDependent) => knows,
+                (Kind::Exempt, _) | (Kind::Pool, Filtering::AddressAndPortDependent) => false,
+            };
+            let admit = Fate::In(sent.from, mapping.internal);
+            return if admitted { admit } else { Fate::Drop(DropReason::Filtered) };
+        }
+        match self.permanent_internal(protocol, sent.to) {
+            Some(internal) => Fate::In(sent.from, internal),
+            None if self.is_own(sent.to.address) => Fate::Local,
+            None if Ipv4Addr::from_bits(sent.to.address).octets()[0] == 10 => {
+                Fate::Drop(DropReason::InsideFromOutside)
+            }
+            None => Fate::Drop(DropReason::NoMapping),
+        }
+    }
+
+    /// Time passes; `listed` are the gateway's mappings after it.
+    pub(crate) fn pass_ms(&mut self, ms: u64, listed: &[MappingView]) {
+        self.now += ms;
+        let now = self.now;
+        self.mappings.retain(|mapping| mapping.rests_until.is_none_or(|until| until > now));
+        let used: Vec<bool> = self.mappings.iter().map(|mapping| self.is_used(mapping)).collect();
+        let over: Vec<Session> = self.sessions.extract_if(.., |session| session.expires <= now).collect();
+        let mut ended = Vec::new();
+        for (mapping, was_used) in self.mappings.iter().zip(used) {
+            let is_over = was_used && !self.is_used(mapping);
+            let mine = |s: &&Session| (s.protocol, s.external) == (mapping.protocol, mapping.external);
+            let ended_now: Vec<&Session> = over.iter().filter(mine).collect();
+            let closings = ended_now.iter().filter(|session| session.is_closed()).count();
+            let rests = mapping.kind == Kind::Pool
+                && match closings {
+                    0 => true,
+                    _ if closings == ended_now.len() => false,
+                    // Idle and closed sessions ended in one step; which came last is the gateway's affair.
+                    _ => listed.iter().any(|l| {
+                        l.resting && (l.protocol, l.external) == (mapping.protocol, mapping.external)
+                    }),
+                };
+            ended.push((is_over, rests));
+        }
+        let hold = u64::from(TIMEOUTS.port_hold_s) * 1000;
+        let mut ended = ended.into_iter();
+        self.mappings.retain_mut(|mapping| {
+            let (is_over, rests) = ended.next().expect("one a mapping");
+            if is_over && rests {
+                mapping.rests_until = Some(now + hold);
+            }
+            !is_over || rests
+        });
+        // Without a mapping nothing binds a subscriber to an address any more.
+        let mappings = &self.mappings;
+        self.paired.retain(|&address, _| mappings.iter().any(|mapping| mapping.internal.address == address));
+    }
+
+    fn begin(
+        &mut self,
+        sent: &Sent,
+        kind: Kind,
+        permanent: Option<Endpoint>,
+        listed: &[SessionView],
+    ) -> Result<Endpoint, DropReason> {
+        let protocol = sent.meaning.protocol();
+        let shard = self.shard(sent.from.address);
+        let room = self.shape.sessions() as usize;
+        if self.sessions.iter().filter(|session| self.shard(session.internal.address) == shard).count()
+            == room
+        {
+            return Err(DropReason::SessionsFull);
+        }
+        let chosen = listed
+            .iter()
+            .find(|s| (s.protocol, s.internal, s.remote) == (protocol, sent.from, sent.to))
+            .map(|session| session.external);
+        let external = match kind {
+            Kind::Exempt => self.enter(protocol, sent.from, sent.from, kind),
+            Kind::Permanent => self.enter(protocol, sent.from, permanent.expect("permanent"), kind),
+            Kind::Pool => match self.own_mapping(protocol, sent.from) {
+                Some(mapping) => {
+                    let external = mapping.external;
+                    self.enter(protocol, sent.from, external, kind)
+                }
+                None => self.draw(sent, shard, chosen)?,
+            },
+        };
+        let tcp = if sent.meaning == Meaning::Segment(Flags::SYN) { Tcp::SynSent } else { Tcp::SynBoth };
+        let (internal, remote) = (sent.from, sent.to);
+        self.sessions.push(Session { protocol, internal, external, remote, tcp, expires: 0 });
+        self.touch(self.sessions.len() - 1, sent.meaning, true);
+        Ok(external)
+    }
+
+    /// A port for a new mapping: none, or the gateway's choice after it was looked at.
+    fn draw(&mut self, sent: &Sent, shard: usize, chosen: Option<Endpoint>) -> Result<Endpoint, DropReason> {
+        let protocol = sent.meaning.protocol();
+        let is_mine = |mapping: &&Mapping| mapping.internal.address == sent.from.address;
+        let mine = self.mappings.iter().filter(is_mine);
+        let in_pool = mine.filter(|mapping| mapping.kind == Kind::Pool && mapping.protocol == protocol);
+        let over = in_pool.clone().count() >= self.settings.limits.ports_per_subscriber as usize;
+        let resting: Vec<Endpoint> =
+            in_pool.filter(|m| m.rests_until.is_some()).map(|m| m.external).collect();
+        let paired = self.paired.get(&sent.from.address).copied();
+        let free: Vec<Endpoint> = self
+            .free(protocol, shard)
+            .filter(|e| paired.is_none_or(|address| e.address == address))
+            .collect();
+
+        if over || free.is_empty() {
+            if resting.is_empty() {
+                let why = if over { DropReason::SubscriberPorts } else { DropReason::PortsExhausted };
+                return Err(why);
+            }
+            let chosen = chosen.expect("a resting port goes over");
+            assert!(resting.contains(&chosen), "{chosen} is none of the subscriber's resting ports");
+            self.mappings.retain(|m| (m.protocol, m.external) != (protocol, chosen));
+            self.enter(protocol, sent.from, chosen, Kind::Pool);
+            return Ok(chosen);
+        }
+        let mappings = self.mappings.iter().filter(|m| self.shard(m.internal.address) == shard).count();
+        if mappings == self.shape.sessions() as usize {
+            return Err(DropReason::MappingsFull);
+        }
+        let chosen = chosen.expect("a port is free");
+        assert!(free.contains(&chosen), "{chosen} is not free for {}", sent.from);
+        let same_address = || free.iter().filter(|endpoint| endpoint.address == chosen.address);
+        if same_address().any(|endpoint| endpoint.port == sent.from.port) {
+            assert_eq!(chosen.port, sent.from.port, "a free port is kept");
+        } else if protocol == Protocol::Udp && same_address().any(|e| e.port % 2 == sent.from.port % 2) {
+            assert_eq!(chosen.port % 2, sent.from.port % 2, "parity is kept");
+        }
+        self.paired.insert(sent.from.address, chosen.address);
+        self.enter(protocol, sent.from, chosen, Kind::Pool);
+        Ok(chosen)
+    }
+
+    /// The pool's endpoints that a shard may hand out now.
+    fn free(&self, protocol: Protocol, shard: usize) -> impl Iterator<Item = Endpoint> + '_ {
+        let pool = &self.settings.pools[0];
+        let (count, ports) = (self.shape.shards, pool.ports.clone());
+        let by_address = pool.addresses.len() >= count;
+        let (start, len) = (usize::from(*ports.start()), ports.len());
+        let range = start + len * shard / count..start + len * (shard + 1) / count;
+        let addresses = pool.addresses.iter().enumerate();
+        let mine = addresses.filter(move |(at, _)| !by_address || at % count == shard);
+        mine.flat_map(move |(_, &address)| ports.clone().map(move |port| Endpoint::new(address, port)))
+            .filter(move |endpoint| by_address || range.contains(&usize::from(endpoint.port)))
+            .filter(move |endpoint| {
+                let taken = |m: &Mapping| (m.protocol, m.external) == (protocol, *endpoint);
+                self.permanent_internal(protocol, *endpoint).is_none() && !self.mappings.iter().any(taken)
+            })
+    }
+
+    fn enter(&mut self, protocol: Protocol, internal: Endpoint, external: Endpoint, kind: Kind) -> Endpoint {
+        let same = |m: &&mut Mapping| (m.protocol, m.external) == (protocol, external);
+        match self.mappings.iter_mut().find(same) {
+            Some(mapping) => mapping.rests_until = None,
+            None => self.mappings.push(Mapping { protocol, internal, external, kind, rests_until: None }),
+        }
+        external
+    }
+
+    fn touch(&mut self, at: usize, meaning: Meaning, outbound: bool) {
+        let now = self.now;
+        let session = &mut self.sessions[at];
+        let seconds = match meaning {
+            Meaning::Segment(flags) => {
+                session.tcp = session.tcp.after(flags, outbound);
+                match session.tcp {
+                    Tcp::Established | Tcp::Fin(_) => TIMEOUTS.tcp_established_s,
+                    _ => TIMEOUTS.tcp_transitory_s,
+                }
+            }
+            _ if !outbound => return,
+            Meaning::Datagram if session.remote.port == 53 => TIMEOUTS.udp_dns_s,
+            Meaning::Datagram => TIMEOUTS.udp_s,
+            Meaning::Query | Meaning::Reply => TIMEOUTS.icmp_s,
+        };
+        session.expires = now + u64::from(seconds) * 1000;
+    }
+
+    /// Out, or around and in again.
+    fn leave(&mut self, external: Endpoint, sent: &Sent) -> Fate {
+        if self.is_external(sent.to.address) {
+            return self.inbound(&Sent { from: external, ..*sent });
+        }
+        Fate::Out(external, sent.to)
+    }
+
+    /// The mapping that an inside endpoint has whatever the destination.
+    fn own_mapping(&self, protocol: Protocol, internal: Endpoint) -> Option<&Mapping> {
+        if self.shape.mapping == MappingMode::AddressAndPortDependent {
+            return None;
+        }
+        let is_own = |m: &&Mapping| (m.protocol, m.internal, m.kind) == (protocol, internal, Kind::Pool);
+        self.mappings.iter().find(is_own)
+    }
+
+    fn is_used(&self, mapping: &Mapping) -> bool {
+        let of =
+            |session: &Session| (session.protocol, session.external) == (mapping.protocol, mapping.external);
+        self.sessions.iter().any(of)
+    }
+
+    fn permanent_internal(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
+        let address = Ipv4Addr::from_bits(external.address);
+        let forward = self.settings.port_forwards.iter().find(|forward| {
+            (forward.protocol, forward.external) == (protocol, address)
+                && forward.external_ports.contains(&external.port)
+        });
+        let one = self.settings.statics.iter().find(|one| one.external == address);
+        forward
+            .map(|forward| {
+                let offset = external.port - forward.external_ports.start();
+                Endpoint::new(forward.internal, forward.internal_port + offset)
+            })
+            .or_else(|| one.map(|one| Endpoint::new(one.internal, external.port)))
+    }
+
+    fn permanent_external(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
+        let candidates = self.settings.port_forwards.iter().flat_map(|forward| {
+            forward.external_ports.clone().map(|port| Endpoint::new(forward.external, port))
+        });
+        let statics = self.settings.statics.iter().map(|one| Endpoint::new(one.external, internal.port));
+        candidates
+            .chain(statics)
+            .find(|&external| self.permanent_internal(protocol, external) == Some(internal))
+    }
+
+    fn is_own(&self, address: u32) -> bool {
+        let mut nets = self.settings.inside.iter().chain(&self.settings.outside);
+        nets.any(|net| net.addr().to_bits() == address)
+    }
+
+    fn is_exempt(&self, address: u32) -> bool {
+        self.settings.rules[0].destination.contains(&Ipv4Addr::from_bits(address))
+    }
+
+    fn is_external(&self, address: u32) -> bool {
+        let address = Ipv4Addr::from_bits(address);
+        self.settings.pools[0].addresses.contains(&address) || self.settings.statics[0].external == address
+    }
+
+    fn shard(&self, address: u32) -> usize {
+        address as usize % self.shape.shards
+    }
+}
