@@ -23,7 +23,7 @@ pub struct EalArgs {
     pub worker_cpus: Vec<u32>,
     /// Where memory comes from.
     pub memory: Memory,
-    /// How much memory, in MiB, is reserved at start.
+    /// How much memory, in MiB, is reserved at start; twice as much where it is not in huge pages.
     pub memory_mib: u32,
     /// The PCI devices to probe, `0000:3b:00.0`, with or without arguments; the PCI bus is left alone if empty.
     pub pci: Vec<String>,
@@ -56,7 +56,9 @@ impl EalArgs {
         let mut argv: Vec<String> = vec!["nat-gateway".into(), "--lcores".into(), self.lcores()];
         argv.extend(["--file-prefix".into(), self.file_prefix.clone(), "--no-telemetry".into()]);
         if self.memory_mib > 0 {
-            argv.extend(["-m".into(), self.memory_mib.to_string()]);
+            // An ordinary page holds no part of a second buffer: one of 2.4 KiB takes 4 KiB.
+            let mib = if huge_pages { self.memory_mib } else { self.memory_mib.saturating_mul(2) };
+            argv.extend(["-m".into(), mib.to_string()]);
         }
         if huge_pages {
             argv.push("--in-memory".into());
@@ -121,7 +123,7 @@ mod tests {
         );
         assert_eq!(
             args.to_argv(false).join(" "),
-            "nat-gateway --lcores 0@0 --file-prefix gw --no-telemetry -m 64 --no-huge --no-shconf --iova-mode va --no-pci"
+            "nat-gateway --lcores 0@0 --file-prefix gw --no-telemetry -m 128 --no-huge --no-shconf --iova-mode va --no-pci"
         );
     }
 

@@ -11,7 +11,7 @@ use crate::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRo
 use crate::worker;
 
 /// Buffers beyond those that queues and rings can hold, for each worker: caches, bursts in flight, hold queues.
-const BUFFERS_SPARE: u32 = 4096;
+const BUFFERS_SPARE: u32 = 2048;
 /// Memory for everything in DPDK that is not a packet buffer, MiB.
 const MEMORY_SPARE_MIB: u32 = 64;
 
