@@ -9,6 +9,7 @@
 //!
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
+use super::SessionId;
 use super::endpoint::{Endpoint, Tuple};
 use super::parse::{Parsed, channel};
 use super::rewrite::Rewrite;
@@ -73,6 +74,18 @@ impl Shard {
             return Ok(Verdict::Hairpin);
         }
         Ok(Verdict::Forward(None))
+    }
+
+    /// Makes a packet that session `id` has just translated in `direction` what its sender sent, TTL included: an error
+    /// of the gateway's own is to quote it so.
+    ///
+    /// `(X:P -> r:q) becomes (a:p -> r:q)`, inbound `(r:q -> a:p) becomes (r:q -> X:P)`.
+    pub fn restore(&self, id: SessionId, direction: Direction, packet: &mut [u8]) {
+        let session = &self.sessions[id.0];
+        let Ok(header) = ipv4::Packet::new_header(&*packet) else { return };
+        let header_len = header.header_len();
+        let back = session.rewrite(direction.flip());
+        Rewrite { to: back.to.reversed(), ..back }.unroute(packet, header_len, session.protocol());
     }
 
     fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {

@@ -58,6 +58,15 @@ impl Rewrite {
         Rewrite { ip_delta: self.ip_delta.and(TTL_STEP), ..*self }.apply_header(header);
     }
 
+    /// Undoes [`Rewrite::route`], when given the inverse rewrite.
+    pub(crate) fn unroute(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
+        if let Some(ttl) = packet.get_mut(8) {
+            *ttl = ttl.wrapping_add(1);
+        }
+        Rewrite { ip_delta: self.ip_delta.and(TTL_STEP.inverse()), ..*self }
+            .apply(packet, header_len, protocol);
+    }
+
     /// Rewrites addresses and header checksum.
     #[inline(always)]
     pub(crate) fn apply_header(&self, header: &mut [u8]) {

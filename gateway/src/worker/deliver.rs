@@ -62,7 +62,7 @@ impl Worker {
             return self.drop(packet, DropReason::Truncated, direction);
         };
         let Some(route) = self.routes.lookup(header.dst_bits()) else {
-            return self.answer(packet, NO_ROUTE, direction);
+            return self.lost(packet, session, direction);
         };
         let Ok(id) = self.hops.resolve(route.interface, route.next_hop, self.now_ms()) else {
             return self.drop(packet, DropReason::NextHopUnresolved, direction);
@@ -78,6 +78,18 @@ impl Worker {
             Ok(Held::Wait) => {}
             Err(packet) => self.drop(packet, DropReason::NextHopUnresolved, direction),
         }
+    }
+
+    /// Tells the sender of a translated packet that there is no route: about the packet that it sent.
+    ///
+    /// What no session translated, or was translated twice (hairpinned), cannot be taken back and is dropped.
+    fn lost(&mut self, mut packet: Mbuf, session: Option<SessionId>, direction: Direction) {
+        let interface = &self.interfaces[self.arrival(&packet)];
+        let session = session.filter(|_| interface.direction == direction);
+        let Some(session) = session else { return self.drop(packet, DropReason::NoRoute, direction) };
+        let header_len = interface.header_len();
+        self.shard.restore(session, direction, &mut packet.data_mut()[header_len..]);
+        self.answer(packet, NO_ROUTE, direction);
     }
 
     /// A translated packet leaves by `interface` for the station `mac`.
