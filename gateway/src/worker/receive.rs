@@ -7,11 +7,12 @@ use crate::dpdk::{Burst, Mbuf};
 use crate::nat::{BURST, Direction, DropReason, Packets, Verdict};
 use crate::neighbor::arp;
 use crate::steer::WorkerId;
-use crate::wire::ethernet;
+use crate::wire::{ethernet, vlan};
 
 /// What a frame is, by its link layer.
 enum Class {
-    Packet,
+    /// IPv4 behind that many octets.
+    Packet(usize),
     Arp,
     Drop(DropReason),
 }
@@ -31,10 +32,15 @@ impl Worker {
             counters.rx_packets += 1;
             counters.rx_bytes += packet.frame_len() as u64;
             match self.classify(interface, &packet) {
-                Class::Packet => match self.owner(&packet, header_len, direction) {
-                    owner if owner == self.id => batch.push(packet, header_len),
-                    owner => self.hand_over(owner, packet, Errand::Arrived),
-                },
+                Class::Packet(found_len) => {
+                    if found_len != header_len {
+                        untag(&mut packet);
+                    }
+                    match self.owner(&packet, header_len, direction) {
+                        owner if owner == self.id => batch.push(packet, header_len),
+                        owner => self.hand_over(owner, packet, Errand::Arrived),
+                    }
+                }
                 Class::Arp => self.answer_arp(interface, packet),
                 Class::Drop(reason) => self.drop(packet, reason, direction),
             }
@@ -76,7 +82,7 @@ impl Worker {
             _ if layer2.vlan != interface.vlan => Class::Drop(DropReason::Vlan),
             ethernet::ARP => Class::Arp,
             _ if layer2.dst != interface.mac => Class::Drop(DropReason::NotForUs),
-            ethernet::IPV4 => Class::Packet,
+            ethernet::IPV4 => Class::Packet(layer2.header_len),
             _ => Class::Drop(DropReason::EtherType),
         }
     }
@@ -154,3 +160,14 @@ impl Worker {
         }
     }
 }
+
+/// Takes off a tag that carries a priority and no VLAN (IEEE 802.1Q clause 6.9): such a frame is as good as untagged, and
+/// from here on every frame of an interface has a header of the same length.
+#[cold]
+fn untag(packet: &mut Mbuf) {
+    packet.data_mut().copy_within(..ADDRESSES_LEN, vlan::HEADER_LEN);
+    packet.trim_front(vlan::HEADER_LEN);
+}
+
+/// Both MAC addresses, in front of tag and type.
+const ADDRESSES_LEN: usize = 12;
