@@ -94,6 +94,8 @@ impl Worker {
             }
         }
         self.drop_held();
+        // The last commands may have released packets.
+        self.send();
         self.publish();
         self
     }
