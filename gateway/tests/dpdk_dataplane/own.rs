@@ -1,0 +1,191 @@
+//! What the gateway says itself: ARP, echo replies, ICMP errors.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use gateway::dpdk::Mbuf;
+use gateway::nat::DropReason;
+use gateway::neighbor::arp::{self, Sender};
+use gateway::wire::arp::{Operation, Repr};
+use gateway::wire::ethernet::{self, Mac};
+use gateway::worker::{Command, Event};
+
+use crate::lab::{Lab, POOL, ROUTER, Seen, Sent, Setup, Side};
+use crate::packet::{Kind, Link, Packet, SYN};
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 2);
+const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(address, port)
+}
+
+fn arp_of(seen: &Seen) -> Repr {
+    let (_, ethertype, payload) = Link::read(&seen.frame);
+    assert_eq!(ethertype, ethernet::ARP);
+    Repr::parse(payload).unwrap()
+}
+
+/// A station's question, to every queue of its side in turn.
+fn ask(lab: &mut Lab, side: Side, vlan: Option<u16>, station: Ipv4Addr, target: Ipv4Addr) {
+    let sender = Sender { mac: Lab::mac_of(station), vlan, ip: station.to_bits() };
+    let frame = arp::request(sender, target.to_bits(), Mac::BROADCAST).to_vec();
+    for queue in 0..lab.queues(side) {
+        lab.send(&Sent { side, queue, frame: frame.clone() });
+    }
+}
+
+#[test]
+fn every_queue_answers_arp_for_own_and_pool_addresses() {
+    for (queues, vlan) in [([3, 3], None), ([1, 1], None), ([3, 2], Some(42))] {
+        Setup { queues, vlans: [None, vlan], ..Setup::new(3) }.run(move |lab| {
+            let queues = lab.queues(Side::Outside);
+            for target in [Side::Outside.own(), POOL] {
+                ask(lab, Side::Outside, vlan, ROUTER, target);
+                let answers = lab.exchange(Vec::new(), queues);
+                for answer in &answers {
+                    let mac = lab.mac(Side::Outside);
+                    let link = Link { dst: Lab::mac_of(ROUTER), src: mac, vlan };
+                    assert_eq!((answer.side, answer.link()), (Side::Outside, link));
+                    let expected = Repr {
+                        op: Operation::Reply,
+                        sha: mac,
+                        spa: target,
+                        tha: Lab::mac_of(ROUTER),
+                        tpa: ROUTER,
+                    };
+                    assert_eq!(arp_of(answer), expected);
+                }
+            }
+            let learned = lab.dataplane().events.try_iter().filter(
+                |event| matches!(event, Event::Learned(binding, _) if binding.mac == Lab::mac_of(ROUTER)),
+            );
+            assert_eq!(learned.count(), 2 * queues);
+        });
+    }
+}
+
+#[test]
+fn arp_that_does_not_concern_the_gateway_is_consumed() {
+    Setup::new(2).run(|lab| {
+        ask(lab, Side::Outside, None, ROUTER, Ipv4Addr::new(203, 0, 113, 77));
+        ask(lab, Side::Inside, None, HOST, POOL);
+        let consumed: u64 = lab.rest().iter().map(|counters| counters.consumed).sum();
+        assert_eq!((consumed, lab.look().len()), (4, 0));
+        // A claim to an own address is told.
+        ask(lab, Side::Outside, None, POOL, POOL);
+        lab.rest();
+        assert!(lab.dataplane().events.try_iter().any(|event| matches!(event, Event::Conflict(_))));
+    });
+}
+
+#[test]
+fn managements_frames_leave_as_they_are() {
+    Setup { queues: [1, 3], ..Setup::new(3) }.run(|lab| {
+        let sender = Sender { mac: Mac([2; 6]), vlan: None, ip: Side::Outside.own().to_bits() };
+        let frame = arp::gratuitous(sender);
+        for (worker, side) in [(0, Side::Outside), (2, Side::Outside), (1, Side::Inside)] {
+            let commands = &lab.dataplane().workers()[worker].commands;
+            commands.send(Command::Transmit(side.interface(), frame)).unwrap();
+            let seen = lab.exchange(Vec::new(), 1).remove(0);
+            assert_eq!((seen.side, &seen.frame[..]), (side, &frame[..]));
+            assert_eq!(lab.rest()[worker].generated, 1);
+        }
+    });
+}
+
+#[test]
+fn a_ping_of_an_own_address_is_answered() {
+    Setup::new(3).run(|lab| {
+        lab.learn_all([HOST]);
+        for (side, station) in [(Side::Inside, HOST), (Side::Outside, ROUTER)] {
+            for len in [0, 56, 1472] {
+                let ping = Packet::new(Kind::EchoRequest, at(station, 9), at(side.own(), 0), &vec![7; len]);
+                for queue in 0..3 {
+                    let frame = lab.frame(side, &ping);
+                    let reply = lab.exchange(vec![Sent { side, queue, frame }], 1).remove(0);
+                    assert_eq!((reply.side, reply.link().dst), (side, Lab::mac_of(station)));
+                    assert_eq!(reply.packet(), ping.answer());
+                }
+            }
+        }
+        // From inside, the outside address is the gateway's own too.
+        let ping = Packet::new(Kind::EchoRequest, at(HOST, 9), at(Side::Outside.own(), 0), b"far");
+        assert_eq!(lab.one(Side::Inside, &ping).packet(), ping.answer());
+    });
+}
+
+#[test]
+fn a_packet_at_the_end_of_its_life_earns_a_time_exceeded() {
+    Setup::new(3).run(|lab| {
+        lab.learn_all([HOST]);
+        for kind in [Kind::Udp, Kind::Tcp(SYN), Kind::EchoRequest] {
+            for len in [0, 100, 1400] {
+                let to = if kind == Kind::EchoRequest { 0 } else { 33_434 };
+                let probe =
+                    Packet { ttl: 1, ..Packet::new(kind, at(HOST, 5000), at(REMOTE, to), &vec![1; len]) };
+                let error = lab.one(Side::Inside, &probe);
+                assert_eq!((error.side, error.link().dst), (Side::Inside, Lab::mac_of(HOST)));
+                assert_error(&error.packet(), (11, 0), Side::Inside.own(), &probe);
+            }
+        }
+        let probe = Packet { ttl: 1, ..Packet::new(Kind::Udp, at(REMOTE, 5000), at(POOL, 2000), b"in") };
+        let error = lab.one(Side::Outside, &probe);
+        assert_eq!((error.side, error.link().dst), (Side::Outside, Lab::mac_of(ROUTER)));
+        assert_error(&error.packet(), (11, 0), Side::Outside.own(), &probe);
+    });
+}
+
+/// An error of the gateway's that quotes as much of the packet as 576 octets allow.
+fn assert_error(error: &Packet, (ty, code): (u8, u8), from: Ipv4Addr, about: &Packet) {
+    assert_eq!(error.kind, Kind::Error(ty, code));
+    assert_eq!((*error.from.ip(), error.to.ip()), (from, about.from.ip()));
+    let about = about.octets();
+    assert_eq!(error.payload, about[..about.len().min(576 - 28)]);
+}
+
+#[test]
+fn a_packet_without_a_route_earns_an_unreachable() {
+    Setup { default_route: false, ..Setup::new(3) }.run(|lab| {
+        lab.learn_all([HOST]);
+        for kind in [Kind::Udp, Kind::Tcp(SYN), Kind::EchoRequest] {
+            let to = if kind == Kind::EchoRequest { 0 } else { 443 };
+            let lost = Packet::new(kind, at(HOST, 5000), at(REMOTE, to), b"lost");
+            // The second packet has a session already.
+            for _ in 0..2 {
+                let error = lab.one(Side::Inside, &lost);
+                assert_eq!((error.side, error.link().dst), (Side::Inside, Lab::mac_of(HOST)));
+                // Quoted as the host sent it: it knows no other flow.
+                assert_error(&error.packet(), (3, 0), Side::Inside.own(), &lost);
+            }
+        }
+    });
+}
+
+#[test]
+fn errors_are_limited() {
+    Setup::new(1).run(|lab| {
+        let probe = Packet { ttl: 1, ..Packet::new(Kind::Udp, at(HOST, 5000), at(REMOTE, 33_434), b"") };
+        for _ in 0..4000 {
+            lab.send_packet(Side::Inside, &probe);
+        }
+        let limited = lab.dropped(DropReason::ReplyLimited);
+        let answered = lab.look().len() as u64;
+        assert_eq!(limited + answered, 4000);
+        assert!(limited > 0 && answered >= 1000, "{answered} answers");
+    });
+}
+
+#[test]
+fn an_answer_without_room_in_its_buffer_quotes_less() {
+    Setup::new(1).run(|lab| {
+        let probe = Packet { ttl: 1, ..Packet::new(Kind::Udp, at(HOST, 5000), at(REMOTE, 33_434), &[1; 60]) };
+        let mut packet: Mbuf = lab.buffer();
+        // The frame fills what the buffer has behind its headroom: it can grow no further.
+        assert!(packet.set_len(packet.tailroom()));
+        let frame = lab.frame(Side::Inside, &probe);
+        packet.data_mut()[..frame.len()].copy_from_slice(&frame);
+        lab.send_mbuf(Side::Inside, 0, packet);
+        let error = lab.exchange(Vec::new(), 1).remove(0).packet();
+        assert_error(&error, (11, 0), Side::Inside.own(), &probe);
+    });
+}
