@@ -184,8 +184,8 @@ start_servers() {
 # ---- the steps ----------------------------------------------------------------------------------------------------
 
 failed=0
-# Runs a step: a function that prints its finding on one line and fails where it must.
-step() {
+# Runs a function that prints its finding on one line and fails where it must.
+report() {
     local title=$1 verdict=ok
     shift
     "$@" >"$work/finding" 2>"$work/step.log" || verdict=FAILED
@@ -194,6 +194,18 @@ step() {
         failed=$((failed + 1))
         sed 's/^/            /' "$work/step.log"
     fi
+}
+
+# A step runs in the background: bash forgets a Ctrl-C when the program in front handles it and ends well, as dig does.
+in_background() {
+    "$@" &
+    wait "$!"
+}
+
+step() {
+    local title=$1
+    shift
+    report "$title" in_background "$@"
 }
 
 ping_server() {
@@ -271,5 +283,5 @@ if $hold; then
     echo "    $bin_dir/natctl --socket $work/control.sock sessions"
     sleep infinity & wait $!
 fi
-step "SIGTERM" stop_gateway
+report "SIGTERM" stop_gateway
 ((failed == 0)) || die "$failed step(s) failed"
