@@ -1,6 +1,6 @@
 //! The process's log: one line an event on stderr, for people or for programs.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -70,7 +70,10 @@ impl From<Level> for LevelFilter {
 
 /// Sends every event from here on to stderr. Fails if the process has a log already.
 pub fn init(format: Format, level: Level) -> Result<(), TryInitError> {
-    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::from(level));
+    let lines = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_max_level(LevelFilter::from(level));
     match format {
         Format::Text => lines.with_target(false).finish().try_init(),
         Format::Json => lines.json().flatten_event(true).finish().try_init(),

@@ -56,3 +56,15 @@ fn a_pool_too_small_for_the_queue_is_named() {
     assert!(text.starts_with("rte_eth_rx_queue_setup: Cannot allocate memory"), "{text}");
     assert!(text.contains("net_tap9, queue 0 of 1024 descriptors; its pool has 255 free buffers"), "{text}");
 }
+
+#[test]
+fn a_tap_starts_with_as_many_queues_as_it_says() {
+    let device = format!("net_tap10,iface=gz{}", std::process::id());
+    let Ok(port) = Port::open(eal(), &device) else { return };
+    let queues = port.info().unwrap().max_rx_queues;
+    assert!(queues >= 4, "{queues}");
+    let config =
+        PortConfig { rx_queues: queues, tx_queues: queues, rx_descriptors: 16, ..PortConfig::default() };
+    let port = port.start(&config, &[pool("tap-most")]).unwrap();
+    assert!(port.take_rx_queue(queues - 1).is_some());
+}

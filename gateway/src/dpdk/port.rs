@@ -242,10 +242,11 @@ impl Device {
         let driver = unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned();
         // SAFETY: the port is open.
         let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(self.id()) };
+        let queues_max = if driver == "net_tap" { TAP_QUEUES_MAX } else { u16::MAX };
         Ok(PortInfo {
             driver,
-            max_rx_queues: info.max_rx_queues,
-            max_tx_queues: info.max_tx_queues,
+            max_rx_queues: info.max_rx_queues.min(queues_max),
+            max_tx_queues: info.max_tx_queues.min(queues_max),
             reta_size: info.reta_size,
             rss_key_size: info.hash_key_size,
             rss_offloads: info.flow_type_rss_offloads,
@@ -257,6 +258,10 @@ impl Device {
         })
     }
 }
+
+/// net_tap offers 16 queues, but when it starts it puts a file descriptor of each, of both kinds, into a message for
+/// secondary processes without looking how many that holds: five queues break its stack where the message holds 8.
+const TAP_QUEUES_MAX: u16 = dpdk_sys::RTE_MP_MAX_FD_NUM as u16 / 2;
 
 impl Drop for Device {
     fn drop(&mut self) {
