@@ -57,6 +57,8 @@ fn main() {
             OLDEST.0, OLDEST.1
         ));
     }
+    // A DPDK that is removed is missed at the next build already.
+    println!("cargo::rerun-if-changed={}/libdpdk.pc", pkg_config(&["--variable=pcfiledir"]));
     let cflags = words(&pkg_config(&["--cflags"]));
     generate_bindings(&cflags);
     compile_shim(&cflags);
