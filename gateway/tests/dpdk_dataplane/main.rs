@@ -15,4 +15,5 @@ mod across;
 mod drops;
 mod own;
 mod unresolved;
+mod whole;
 mod wrong_queue;
