@@ -259,7 +259,7 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// Session, mapping, permission and subscriber with their index entries, timers and chains.
-const BYTES_PER_SESSION: u64 = 360;
+const BYTES_PER_SESSION: u64 = 460;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;
 /// Bursts in flight, handover rings and hold queues.

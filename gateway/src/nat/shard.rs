@@ -98,6 +98,8 @@ pub struct Shard {
     pub(super) random: Random,
 }
 
+/// Mappings that a shard has room for, by session: each session may have one of its own while as many rest.
+const MAPPINGS_PER_SESSION: u32 = 2;
 /// The most subscribers that a shard has room for.
 const SUBSCRIBERS_MAX: u32 = 1 << 20;
 
@@ -117,7 +119,7 @@ impl Shard {
             session_ids: Ids::new(sessions),
             idle: Wheel::new(sessions, now)?,
             siblings: Chains::new(sessions)?,
-            mappings: Mappings::new(sessions, secret, now)?,
+            mappings: Mappings::new(sessions.saturating_mul(MAPPINGS_PER_SESSION), secret, now)?,
             subscribers: Subscribers::new(sessions.min(SUBSCRIBERS_MAX), secret)?,
             permissions: Permissions::new(sessions, secret)?,
             pools: settings

@@ -280,7 +280,7 @@ impl Model {
             return Ok(chosen);
         }
         let mappings = self.mappings.iter().filter(|m| self.shard(m.internal.address) == shard).count();
-        if mappings == self.shape.sessions() as usize {
+        if mappings == 2 * self.shape.sessions() as usize {
             return Err(DropReason::MappingsFull);
         }
         let chosen = chosen.expect("a port is free");
