@@ -352,8 +352,10 @@ fn longest_ms(protocol: Protocol) -> u64 {
     })
 }
 
+type Tables = (Vec<[Endpoint; 3]>, Vec<(Endpoint, u32, bool)>);
+
 /// All that packets from outside must leave as it is.
-fn tables(gateway: &Gateway) -> (Vec<[Endpoint; 3]>, Vec<(Endpoint, u32, bool)>) {
+fn tables(gateway: &Gateway) -> Tables {
     let sessions = gateway.sessions().iter().map(|s| [s.internal, s.external, s.remote]).collect();
     let mappings = gateway.mappings().iter().map(|m| (m.external, m.sessions, m.resting)).collect();
     (sessions, mappings)
