@@ -1,0 +1,45 @@
+#!/bin/sh
+# Plugs the gateway's taps into the networks of its container, then becomes the gateway.
+#
+#   entrypoint.sh TAP=ADDRESS... -- nat-gateway [ARGUMENT...]
+#
+# ADDRESS is the container's own in the network that TAP belongs to, and tells which interface that is: their order is
+# not certain. A bridge joins the two. The interface loses the address, for in that network the gateway speaks, not
+# the kernel. Needs NET_ADMIN.
+set -eu
+
+fail() {
+    echo "entrypoint.sh: $*" >&2
+    exit 2
+}
+
+# Puts interface $2 onto a bridge of its own, and tap $1 beside it once the gateway has started it.
+plug_in() {
+    ip link add "br-$1" up type bridge
+    ip address flush dev "$2"
+    ip link set "$2" master "br-$1"
+    wait_for_tap "$1" "$2" &
+}
+
+# The kernel's end of a tap carries the port's own MAC address, which the bridge would take for itself.
+wait_for_tap() {
+    tries=0
+    until [ -n "$(ip -o link show dev "$1" up 2>/dev/null)" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 600 ] || fail "the gateway has started no $1"
+        sleep 0.05
+    done
+    ip link set "$1" address "$(cat "/sys/class/net/$2/address")"
+    ip link set "$1" master "br-$1"
+}
+
+while [ "${1:---}" != -- ]; do
+    # "3: eth1    inet 10.64.0.253/24 ..."
+    interface=$(ip -o -4 address show to "${1#*=}" | (read -r _ name _ && echo "$name")) ||
+        fail "no interface has the address of $1"
+    plug_in "${1%%=*}" "$interface"
+    shift
+done
+[ "$#" -gt 1 ] || fail "usage: entrypoint.sh TAP=ADDRESS... -- nat-gateway [ARGUMENT...]"
+shift
+exec "$@"
