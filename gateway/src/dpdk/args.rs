@@ -27,7 +27,7 @@ pub struct EalArgs {
     pub memory_mib: u32,
     /// The PCI devices to probe, `0000:3b:00.0`, with or without arguments; the PCI bus is left alone if empty.
     pub pci: Vec<String>,
-    /// Tells this process from other DPDK processes of the machine.
+    /// Tells this process from other DPDK processes of the machine; EAL's own where it is empty.
     pub file_prefix: String,
     /// Further arguments for EAL, last.
     pub extra: Vec<String>,
@@ -54,7 +54,10 @@ impl EalArgs {
     /// of them failed, [`Port::open`](super::Port::open) which and why.
     pub(super) fn to_argv(&self, huge_pages: bool) -> Vec<String> {
         let mut argv: Vec<String> = vec!["nat-gateway".into(), "--lcores".into(), self.lcores()];
-        argv.extend(["--file-prefix".into(), self.file_prefix.clone(), "--no-telemetry".into()]);
+        if !self.file_prefix.is_empty() {
+            argv.extend(["--file-prefix".into(), self.file_prefix.clone()]);
+        }
+        argv.push("--no-telemetry".into());
         if self.memory_mib > 0 {
             // An ordinary page holds no part of a second buffer: one of 2.4 KiB takes 4 KiB.
             let mib = if huge_pages { self.memory_mib } else { self.memory_mib.saturating_mul(2) };

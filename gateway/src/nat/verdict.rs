@@ -219,8 +219,6 @@ reasons! {
         ReplyLimited = "reply-limited",
         /// The packet spans several buffers.
         Segmented = "segmented",
-        /// The gateway is shutting down.
-        Shutdown = "shutdown",
     }
 }
 
@@ -231,10 +229,6 @@ reasons! {
         Idle = "idle",
         /// TCP closed by both sides or reset, and its waiting time over.
         Closed = "closed",
-        /// Ended by an operator.
-        Operator = "operator",
-        /// Forbidden by a new configuration.
-        Reload = "reload",
     }
 }
 

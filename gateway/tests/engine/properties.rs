@@ -248,7 +248,7 @@ proptest! {
                 for (packet, verdict) in alone.iter_mut().zip(expected.chunks_mut(1)) {
                     single.shards[0].translate(std::slice::from_mut(packet), direction, single.now, verdict);
                 }
-                let mut verdicts = vec![Verdict::Drop(DropReason::Shutdown); together.len()];
+                let mut verdicts = vec![Verdict::Drop(DropReason::NoBuffer); together.len()];
                 burst.shards[0].translate(together, direction, burst.now, &mut verdicts);
                 prop_assert_eq!(verdicts, expected);
                 prop_assert_eq!(together, alone);
