@@ -66,6 +66,8 @@ spawn() {
 add_namespace() {
     ip netns add "$id-$1"
     in_ns "$1" sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+    # Where the kernel has br_netfilter, bridged packets would go through its filters.
+    in_ns "$1" sysctl -e -q -w net.bridge.bridge-nf-call-iptables=0
     ip -n "$id-$1" link set lo up
 }
 
@@ -142,7 +144,8 @@ natctl() { "$bin_dir/natctl" --socket "$work/control.sock" "$@"; }
 
 gateway_is_ready() {
     kill -0 "$gateway_pid" || exit 1
-    attach_taps && curl -fsS --unix-socket "$work/control.sock" http://gateway/readyz
+    # Again once it is ready: starting a port gives the tap the port's own MAC address back.
+    attach_taps && curl -fsS --unix-socket "$work/control.sock" http://gateway/readyz && attach_taps
 }
 
 # The demo's configuration with this run's socket and as many workers as asked for, spread over the CPUs there are.

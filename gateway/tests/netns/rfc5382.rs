@@ -1,0 +1,103 @@
+//! RFC 5382: NAT behaviour for TCP.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::lab::{Lab, POOL, SERVER, SERVER_2, in_a_lab};
+use crate::namespace::PATIENCE;
+use crate::reflector::{TcpReflector, seen};
+
+in_a_lab!(rfc5382_req1_mapping_is_endpoint_independent);
+fn rfc5382_req1_mapping_is_endpoint_independent(lab: &mut Lab) {
+    let _servers = [7, 8].map(|port| TcpReflector::new(&lab.server, port));
+    let remotes = [(SERVER, 7), (SERVER_2, 7), (SERVER_2, 8)].map(|(ip, port)| SocketAddrV4::new(ip, port));
+    let mut outside = HashSet::new();
+    for remote in remotes {
+        let stream = lab.a.tcp_from(5000, remote).expect("a connection");
+        outside.insert(seen(&stream));
+        // A reset frees the port for the next connection at once.
+        setsockopt(&stream, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })
+            .expect("an option");
+    }
+    assert_eq!(outside.len(), 1, "one inside endpoint has several outside endpoints: {outside:?}");
+    assert!(outside.iter().all(|endpoint| POOL.contains(endpoint.ip())), "{outside:?} is not in the pool");
+}
+
+in_a_lab!(rfc5382_req2_a_half_closed_connection_still_carries_the_answer);
+fn rfc5382_req2_a_half_closed_connection_still_carries_the_answer(lab: &mut Lab) {
+    let listener = lab.server.tcp_listener(80);
+    let mut client = lab.a.tcp(SocketAddrV4::new(SERVER, 80)).expect("a connection");
+    let (mut server, _) = listener.accept().expect("a connection");
+    client.write_all(b"all I have to say").expect("sent");
+    client.shutdown(Shutdown::Write).expect("half closed");
+    let mut question = String::new();
+    server.read_to_string(&mut question).expect("the question and its end");
+    assert_eq!(question, "all I have to say");
+    for part in [&b"first "[..], b"second"] {
+        std::thread::sleep(Duration::from_millis(100));
+        server.write_all(part).expect("sent");
+    }
+    drop(server);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("the answer and its end");
+    assert_eq!(answer, "first second");
+}
+
+in_a_lab!(rfc5382_req2_a_reset_passes_either_way);
+fn rfc5382_req2_a_reset_passes_either_way(lab: &mut Lab) {
+    let listener = lab.server.tcp_listener(80);
+    for resets in ["server", "client"] {
+        let client = lab.a.tcp(SocketAddrV4::new(SERVER, 80)).expect("a connection");
+        let (server, _) = listener.accept().expect("a connection");
+        server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let (reset, mut other) = if resets == "server" { (server, client) } else { (client, server) };
+        setsockopt(&reset, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })
+            .expect("an option");
+        drop(reset);
+        let end = other.read(&mut [0; 1]).expect_err("a reset").kind();
+        assert_eq!(end, ErrorKind::ConnectionReset, "reset by the {resets}");
+    }
+}
+
+in_a_lab!(rfc5382_req7_two_hosts_with_the_same_source_port);
+fn rfc5382_req7_two_hosts_with_the_same_source_port(lab: &mut Lab) {
+    let _server = TcpReflector::new(&lab.server, 7);
+    let remote = SocketAddrV4::new(SERVER, 7);
+    let mut streams = [&lab.a, &lab.b].map(|host| host.tcp_from(5000, remote).expect("a connection"));
+    let outside = streams.each_ref().map(seen);
+    assert_ne!(outside[0], outside[1], "two inside endpoints share an outside endpoint");
+    for (stream, message) in streams.iter_mut().zip([b"from host a", b"from host b"]) {
+        stream.write_all(message).expect("sent");
+    }
+    for (stream, message) in streams.iter_mut().zip([b"from host a", b"from host b"]) {
+        let mut echo = [0; 11];
+        stream.read_exact(&mut echo).expect("the echo");
+        assert_eq!(&echo, message);
+    }
+}
+
+in_a_lab!(rfc5382_req3_unsolicited_connections_are_not_let_in);
+fn rfc5382_req3_unsolicited_connections_are_not_let_in(lab: &mut Lab) {
+    let _inside = TcpReflector::new(&lab.a, 5000);
+    let unasked = SocketAddrV4::new(*POOL.start(), 5000);
+    assert!(lab.server.tcp_timeout(unasked, Duration::from_millis(500)).is_err(), "a stranger got in");
+    assert!(lab.gateway.settled().dropped("no-mapping") > 0, "{:?}", lab.gateway.settled().drops());
+}
+
+in_a_lab!(rfc5382_req9_a_closed_port_refuses_the_connection);
+fn rfc5382_req9_a_closed_port_refuses_the_connection(lab: &mut Lab) {
+    let refused = lab.a.tcp(SocketAddrV4::new(SERVER, 4444)).expect_err("nobody listens there");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
+in_a_lab!(rfc5382_req9_an_icmp_error_about_a_connection_attempt_arrives);
+fn rfc5382_req9_an_icmp_error_about_a_connection_attempt_arrives(lab: &mut Lab) {
+    lab.router.ip("route add unreachable 198.51.100.99/32");
+    let remote = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 99), 80);
+    let error = lab.a.tcp(remote).expect_err("the router has no way there");
+    assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{error}");
+}
