@@ -216,6 +216,12 @@ impl Model {
         self.paired.retain(|&address, _| mappings.iter().any(|mapping| mapping.internal.address == address));
     }
 
+    /// How many sessions are live, mappings in use, and mappings resting.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        let resting = self.mappings.iter().filter(|mapping| mapping.rests_until.is_some()).count();
+        (self.sessions.len(), self.mappings.len() - resting, resting)
+    }
+
     fn begin(
         &mut self,
         sent: &Sent,

@@ -38,6 +38,9 @@ proptest! {
                     model.pass_ms(ticks * TICK_MS, &gateway.mappings());
                 }
             }
+            let resting = gateway.mappings().iter().filter(|mapping| mapping.resting).count();
+            let counts = (gateway.sessions().len(), gateway.mappings().len() - resting, resting);
+            prop_assert_eq!(counts, model.counts());
         }
     }
 }
@@ -122,9 +125,9 @@ proptest! {
     fn no_state_from_outside(shape in shape(), steps in steps(120)) {
         let mut gateway = shape.gateway();
         for step in steps {
-            let before = tables(&gateway);
+            let before = tables(&mut gateway);
             if let Event::Received(sent, _) = run(&mut gateway, &shape, step) {
-                prop_assert_eq!(before, tables(&gateway), "{:?}", sent);
+                prop_assert_eq!(before, tables(&mut gateway), "{:?}", sent);
             }
         }
     }
@@ -352,13 +355,14 @@ fn longest_ms(protocol: Protocol) -> u64 {
     })
 }
 
-type Tables = (Vec<[Endpoint; 3]>, Vec<(Endpoint, u32, bool)>);
+type Tables = (Vec<[Endpoint; 3]>, Vec<(Endpoint, u32, bool)>, u64);
 
-/// All that packets from outside must leave as it is.
-fn tables(gateway: &Gateway) -> Tables {
+/// All that packets from outside must leave as it is: sessions, mappings, subscribers.
+fn tables(gateway: &mut Gateway) -> Tables {
     let sessions = gateway.sessions().iter().map(|s| [s.internal, s.external, s.remote]).collect();
     let mappings = gateway.mappings().iter().map(|m| (m.external, m.sessions, m.resting)).collect();
-    (sessions, mappings)
+    let subscribers = gateway.shards.iter_mut().map(|shard| shard.counters().subscribers).sum();
+    (sessions, mappings, subscribers)
 }
 
 /// Used, held and all ports of the pool by protocol, over all shards.

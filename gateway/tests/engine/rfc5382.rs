@@ -162,6 +162,18 @@ fn rfc5382_req5_opening_connections_live_240_s() {
     answered.lives("syn-both", 240);
 }
 
+/// Its timer was set for hours when the connection closes.
+#[test]
+fn rfc5382_req5_a_closing_connection_does_not_wait_for_the_timer_of_an_open_one() {
+    for end in [&[(Outbound, RST)][..], &[(Outbound, FIN_ACK), (Inbound, FIN_ACK)]] {
+        let mut connection = Connection::established();
+        connection.gateway.pass_s(1000);
+        connection.run(end);
+        connection.gateway.pass_ms(240_128);
+        assert_eq!(connection.gateway.sessions(), []);
+    }
+}
+
 #[test]
 fn rfc5382_req5_either_side_keeps_an_established_connection() {
     let mut connection = Connection::established();

@@ -151,6 +151,18 @@ fn rfc5508_req3d_leaves_extensions_intact() {
     }
 }
 
+/// Where the quoted part ends before the segment's checksum would come, the extension's octets are not taken for it.
+#[test]
+fn rfc5508_req3d_takes_no_extension_for_a_part_of_the_embedded_packet() {
+    let (mut gateway, seen) = sent(Protocol::Tcp);
+    let extension = *b"\x20\x00\x12\x34\x00\x08\x01\x01\x00\x01\x02\x03";
+    let mut error = Packet::error(ROUTER, 3, 0, &[&seen.bytes[..28], &extension].concat());
+    if let Body::Error { rest, .. } = &mut error.body {
+        *rest = (28 / 4) << 16;
+    }
+    assert!(gateway.inbound(error).delivered().bytes.ends_with(&extension));
+}
+
 #[test]
 fn rfc5508_req4_errors_from_outside_are_translated_inside_and_out() {
     for protocol in Protocol::ALL {
