@@ -169,11 +169,20 @@ start_gateway() {
     }
 }
 
+# Serves $work/www on port 80 of address $2 in namespace $1. Python's own HTTPServer would ask the DNS for its name.
+serve_http() {
+    spawn "$1" "$work/http.log" python3 -c '
+import functools, http.server, socketserver, sys
+address, directory = sys.argv[1:]
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
+socketserver.ThreadingTCPServer((address, 80), handler).serve_forever()' "$2" "$work/www"
+}
+
 start_servers() {
     mkdir "$work/www"
     head -c 20000000 /dev/urandom >"$work/www/20MB"
-    spawn server "$work/http.log" python3 -m http.server --directory "$work/www" --bind 198.51.100.10 80
-    spawn inside2 "$work/http.log" python3 -m http.server --directory "$work/www" --bind 10.64.0.12 80
+    serve_http server 198.51.100.10
+    serve_http inside2 10.64.0.12
     spawn server "$work/iperf3.log" iperf3 --server
     spawn server "$work/dns.log" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root \
         --pid-file= --listen-address=198.51.100.10 --bind-interfaces --address=/www.example.test/198.51.100.10
@@ -277,7 +286,7 @@ for command in status interfaces "sessions --limit 8" drops; do
     echo
     echo "natctl $command"
     # shellcheck disable=SC2086 # a command and its options
-    natctl $command | sed 's/^/    /' || failed=$((failed + 1))
+    natctl $command 2>&1 | sed 's/^/    /' || failed=$((failed + 1))
 done
 echo
 if $hold; then

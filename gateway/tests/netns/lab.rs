@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,9 @@ pub(crate) const FORWARD_TCP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203
 pub(crate) const FORWARD_UDP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 13), 5353);
 /// Host C from outside, as a whole.
 pub(crate) const STATIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
+
+/// The names of all namespaces begin so, and go on with the process that made them.
+const PREFIX: &str = "natgw-test-";
 
 /// What differs between labs.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +103,7 @@ impl Lab {
     /// Builds the network, starts the gateway and waits until it is ready.
     pub(crate) fn new(options: Options) -> Lab {
         let turn = turn();
-        let work = tempfile::Builder::new().prefix("natgw-test-").tempdir().expect("a directory");
+        let work = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a directory");
         let [a, b, c, server, router, middle] = ["a", "b", "c", "server", "router", "gateway"].map(namespace);
         middle.ip("link add br-in up type bridge");
         middle.ip("link add br-out up type bridge");
@@ -165,7 +168,8 @@ impl Drop for Lab {
     }
 }
 
-/// Labs take turns. The first one raises the limit of open files for the tests with thousands of sockets.
+/// Labs take turns. The first one takes away what a killed run has left, and raises the limit of open files for the
+/// tests with thousands of sockets.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     assert!(
@@ -174,13 +178,16 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     );
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("a limit up to the hard one");
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| Namespace::sweep(PREFIX));
+    turn
 }
 
 /// A namespace with a name of its own.
 pub(crate) fn namespace(role: &str) -> Namespace {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    Namespace::new(format!("natgw-test-{}-{}-{role}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    Namespace::new(format!("{PREFIX}{}-{}-{role}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Puts the kernel's ends of the taps onto the bridges. They carry the ports' own MAC addresses, which a bridge would

@@ -1,10 +1,11 @@
 //! Network namespaces, made and joined by iproute2. A thread that enters one opens sockets there, and they stay there
 //! whoever uses them afterwards.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -30,6 +31,17 @@ impl Namespace {
         namespace.try_exec("sysctl -e -q -w net.bridge.bridge-nf-call-iptables=0");
         namespace.ip("link set lo up");
         namespace
+    }
+
+    /// Deletes the namespaces `PREFIX` + process id + `-...` whose process is no more.
+    pub(crate) fn sweep(prefix: &str) {
+        let Ok(entries) = fs::read_dir("/run/netns") else { return };
+        for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+            let process = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next());
+            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+                drop(Namespace { name });
+            }
+        }
     }
 
     /// Joins an interface of this namespace to a bridge of another by a veth pair.
