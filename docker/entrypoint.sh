@@ -13,12 +13,13 @@ fail() {
     exit 2
 }
 
-# Puts interface $2 onto a bridge of its own, and tap $1 beside it once the gateway has started it.
+# Puts interface $2 onto a bridge of its own, and tap $1 beside it once the gateway has started it. Who waits for that
+# is left to the container's init (docker run --init): the gateway knows nothing of children.
 plug_in() {
     ip link add "br-$1" up type bridge
     ip address flush dev "$2"
     ip link set "$2" master "br-$1"
-    wait_for_tap "$1" "$2" &
+    (wait_for_tap "$1" "$2" &)
 }
 
 # The kernel's end of a tap carries the port's own MAC address, which the bridge would take for itself.
