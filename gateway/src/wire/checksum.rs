@@ -10,11 +10,9 @@ use std::net::Ipv4Addr;
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
     // Summed in the machine's byte order four bytes at a time: RFC 1071 section 2 (B) shows that the swap may wait.
-    let mut words = bytes.chunks_exact(4);
-    let mut total: u64 =
-        words.by_ref().map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))).sum();
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     let mut last = [0; 4];
-    let rest = words.remainder();
     last[..rest.len()].copy_from_slice(rest);
     total += u64::from(u32::from_ne_bytes(last));
     fold(total).to_be()
