@@ -49,7 +49,7 @@ other_tests() {
 
 check_configurations() {
     local file status=0
-    for file in config/*.toml; do
+    for file in config/*.toml docker/*.toml; do
         cargo run --quiet --bin nat-gateway -- check --config "$file" || status=1
     done
     return "$status"
@@ -58,7 +58,7 @@ check_configurations() {
 documentation() { RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps; }
 
 scripts/setup.sh
-stage "scripts" shellcheck --external-sources scripts/*.sh .ci/run
+stage "scripts" shellcheck --external-sources scripts/*.sh docker/*.sh .ci/run
 stage "format" cargo fmt --all --check
 stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
 stage "lints, engine alone" cargo clippy --quiet --package gateway --no-default-features --lib --bins -- --deny warnings
