@@ -1,7 +1,9 @@
 //! `[[nat.port_forwards]]` and `[[nat.static]]`: permanent mappings towards inside hosts.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
+use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
 use super::claim::{Claim, Use};
@@ -18,11 +20,41 @@ pub(super) struct Inside<'a> {
     pub(super) prefixes: &'a [Ipv4Net],
 }
 
+/// Which inside ports have a forward, with its line. An inside endpoint answers from one outside endpoint (RFC 4787
+/// REQ-1), so it can have only one.
+#[derive(Default)]
+pub(super) struct Forwarded(HashMap<Ipv4Addr, Vec<(Protocol, RangeInclusive<u16>, usize)>>);
+
+impl Forwarded {
+    /// Adds inside ports; the line of an earlier forward to one of them, if there is one.
+    fn add(
+        &mut self,
+        host: Ipv4Addr,
+        protocol: Protocol,
+        ports: RangeInclusive<u16>,
+        line: usize,
+    ) -> Option<usize> {
+        let known = self.0.entry(host).or_default();
+        let overlaps =
+            |other: &RangeInclusive<u16>| ports.start() <= other.end() && other.start() <= ports.end();
+        let earlier = known.iter().find(|(of, other, _)| *of == protocol && overlaps(other));
+        let earlier = earlier.map(|(_, _, line)| *line);
+        known.push((protocol, ports, line));
+        earlier
+    }
+
+    /// The line of a forward to this host.
+    fn to_host(&self, host: Ipv4Addr) -> Option<usize> {
+        self.0.get(&host).and_then(|known| known.first()).map(|(_, _, line)| *line)
+    }
+}
+
 /// Reads every `[[nat.port_forwards]]`; `None` unless all of them are whole.
 pub(super) fn read_forwards(
     nat: &mut Section<'_>,
     inside: Option<&Inside<'_>>,
     claims: &mut Vec<Claim>,
+    forwarded: &mut Forwarded,
 ) -> Option<Vec<PortForward>> {
     let mut room = FORWARDED_PORTS_MAX;
     nat.tables("port_forwards", PORT_FORWARDS_MAX, |section| {
@@ -47,6 +79,11 @@ pub(super) fn read_forwards(
             let allowed = "as many as external has";
             section.wrong(internal_line, "internal", found, allowed);
         }
+        if let Some(line) = forwarded.add(internal, protocol, internal_ports.clone(), internal_line) {
+            let found =
+                format!("{internal}:{}, which line {line} forwards to already", Ports(&internal_ports));
+            section.wrong(internal_line, "internal", found, "an inside endpoint with no other forward");
+        }
         claims.push(Claim {
             range: external.into(),
             line: external_line,
@@ -69,6 +106,7 @@ pub(super) fn read_statics(
     nat: &mut Section<'_>,
     inside: Option<&Inside<'_>>,
     claims: &mut Vec<Claim>,
+    forwarded: &Forwarded,
 ) -> Option<Vec<Static>> {
     let mut internals = Unique::default();
     nat.tables("static", STATICS_MAX, |section| {
@@ -77,6 +115,10 @@ pub(super) fn read_statics(
         if let Some(At { line, value }) = &internal {
             internals.claim(section, "internal", *line, value.to_string());
             refuse_unreachable(section, *line, *value, inside);
+            if let Some(earlier) = forwarded.to_host(*value) {
+                let found = format!("{value}, which the port forward of line {earlier} leads to");
+                section.wrong(*line, "internal", found, "an inside host without port forwards");
+            }
         }
         let external = external?;
         claims.push(Claim {

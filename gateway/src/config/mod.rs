@@ -166,8 +166,9 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let mut claims = Vec::new();
         let pools = pool::read_all(nat, interfaces.as_deref(), workers, &mut claims);
         let rules = rule::read_all(nat, &pools, prefixes.as_deref());
-        let port_forwards = forward::read_forwards(nat, inside.as_ref(), &mut claims);
-        let statics = forward::read_statics(nat, inside.as_ref(), &mut claims);
+        let mut forwarded = forward::Forwarded::default();
+        let port_forwards = forward::read_forwards(nat, inside.as_ref(), &mut claims, &mut forwarded);
+        let statics = forward::read_statics(nat, inside.as_ref(), &mut claims, &forwarded);
         let limits = nat.table("limits", |limits| limits::read_limits(limits, workers));
         let timeouts = nat.table("timeouts", limits::read_timeouts);
         if let Some((interfaces, routes)) = known {

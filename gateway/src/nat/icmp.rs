@@ -92,6 +92,9 @@ impl Shard {
         let addresses = &self.addresses;
         match at.direction {
             _ if addresses.is_martian(tuple.source) => Err(DropReason::SourceAddress),
+            _ if at.routed && (addresses.is_own(tuple.source) || addresses.is_external(tuple.source)) => {
+                Err(DropReason::SourceAddress)
+            }
             Direction::Outbound if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
             Direction::Inbound if at.routed && addresses.is_inside(tuple.source) => {
                 Err(DropReason::SpoofedOutside)

@@ -45,12 +45,14 @@ impl Shard {
     }
 
     /// Refuses what no neighbour outside may send.
-    fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+    pub(super) fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
         let addresses = &self.addresses;
         match () {
             () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {
                 Err(DropReason::SourceAddress)
             }
+            // Our outside endpoints speak through hairpinning alone.
+            () if addresses.is_external(tuple.source) => Err(DropReason::SourceAddress),
             () if addresses.is_inside(tuple.source) => Err(DropReason::SpoofedOutside),
             () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
             () => Ok(()),

@@ -55,7 +55,7 @@ impl Shard {
     }
 
     /// Refuses sources and destinations that no forwarded packet may have.
-    fn check_outbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+    pub(super) fn check_outbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
         let addresses = &self.addresses;
         match () {
             () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {

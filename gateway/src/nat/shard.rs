@@ -311,20 +311,24 @@ impl Shard {
     #[cold]
     fn out_of_life(&self, parsed: &Parsed, packet: &[u8], direction: Direction) -> Verdict {
         let to = parsed.tuple.to();
-        let is_local = match direction {
-            Direction::Outbound => self.is_for_gateway(&parsed.tuple, parsed, packet),
+        let (is_local, check) = match direction {
+            Direction::Outbound => {
+                (self.is_for_gateway(&parsed.tuple, parsed, packet), self.check_outbound(&parsed.tuple))
+            }
             Direction::Inbound => {
                 let is_mapped = || self.internal_of(parsed.protocol, to).is_some();
-                self.addresses.is_own(to.address) && (is_query(parsed, packet) || !is_mapped())
+                let own = self.addresses.is_own(to.address);
+                (own && (is_query(parsed, packet) || !is_mapped()), self.check_inbound(&parsed.tuple))
             }
         };
         match () {
             // What is addressed to the gateway itself needs no further hop.
             () if is_local => Verdict::Local,
-            () if parsed.is_error || self.addresses.is_martian(parsed.tuple.source) => {
-                Verdict::Drop(DropReason::TtlExceeded)
-            }
-            () => Verdict::Reply(Refusal::TimeExceeded),
+            () if parsed.is_error => Verdict::Drop(DropReason::TtlExceeded),
+            () => match check {
+                Ok(()) => Verdict::Reply(Refusal::TimeExceeded),
+                Err(reason) => Verdict::Drop(reason),
+            },
         }
     }
 

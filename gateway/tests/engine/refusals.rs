@@ -123,6 +123,31 @@ fn sources_that_no_host_has_are_dropped_in_both_directions() {
 }
 
 #[test]
+fn our_outside_endpoints_do_not_speak_from_outside() {
+    let mut gateway = Gateway::changed(|_| {});
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
+    assert_eq!(
+        gateway.inbound(Packet::udp(at_port(external, 9), external)).reason(),
+        DropReason::SourceAddress
+    );
+    for own in ["203.0.113.10", "203.0.113.2"] {
+        let error = Packet::error(own, 3, 3, &sent.bytes);
+        assert_eq!(gateway.inbound(error).reason(), DropReason::SourceAddress, "{own}");
+    }
+}
+
+#[test]
+fn a_spoofed_source_is_not_answered_when_its_ttl_runs_out() {
+    let mut gateway = Gateway::changed(|_| {});
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let outward = Packet::udp(ep("192.0.2.1:5"), ep(REMOTE)).ttl(1);
+    assert_eq!(gateway.outbound(outward).reason(), DropReason::SpoofedInside);
+    let inward = Packet::udp(ep(HOST), external).ttl(1);
+    assert_eq!(gateway.inbound(inward).reason(), DropReason::SpoofedOutside);
+}
+
+#[test]
 fn destinations_that_no_host_has_are_dropped_in_both_directions() {
     let mut gateway = Gateway::changed(|_| {});
     for destination in MARTIANS.into_iter().chain(["203.0.113.255:5", "203.0.113.0:5"]) {

@@ -315,6 +315,17 @@ const ADDITIONS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.14:80\"\ninternal = \"10.64.0.12:80\" #!",
+        &["internal, found 10.64.0.12:80, which line", "an inside endpoint with no other forward"],
+    ),
+    (
+        "[[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.12\" #!",
+        &[
+            "internal, found 10.64.0.12, which the port forward of line",
+            "an inside host without port forwards",
+        ],
+    ),
+    (
         "[[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.20\" #!",
         &["nat.static.internal, found \"10.64.0.20\", allowed each once"],
     ),
