@@ -45,6 +45,10 @@ impl Shard {
         let message = icmpv4::Packet::new_verified(&packet[header_len..total])?;
         let embedded = embedded(message.embedded())?;
         self.check_error_addresses(&parsed.tuple, at)?;
+        // An error goes to whoever sent what it is about; to anybody else it is no way around the rules.
+        if parsed.tuple.destination != embedded.tuple.source {
+            return Err(DropReason::IcmpEmbedded);
+        }
         // The flow of a packet going the way that the error goes.
         let flow = embedded.tuple.reversed();
         let answered = self.rewrite_of(&flow, embedded.protocol, at.direction).ok_or_else(|| {
@@ -115,25 +119,19 @@ impl Shard {
         }
         let to = match direction {
             Direction::Outbound => Tuple::new(self.external_of(protocol, flow.from())?, flow.to()),
-            Direction::Inbound => Tuple::new(flow.from(), self.internal_of(protocol, flow.to())?),
+            Direction::Inbound => {
+                Tuple::new(flow.from(), self.admitted(protocol, flow.to(), flow.source).ok()??)
+            }
         };
         Some(Rewrite::new(protocol, flow, &to))
     }
 
     fn external_of(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
-        let mapping = self.mappings.by_internal(protocol, internal).map(|id| &self.mappings.lines[id]);
-        mapping
-            .filter(|mapping| mapping.sessions > 0)
-            .map(|mapping| mapping.external())
-            .or_else(|| self.permanent.external(protocol, internal))
-    }
-
-    pub(super) fn internal_of(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
-        let mapping = self.mappings.by_external(protocol, external).map(|id| &self.mappings.lines[id]);
-        mapping
-            .filter(|mapping| mapping.sessions > 0)
-            .map(|mapping| mapping.internal())
-            .or_else(|| self.permanent.internal(protocol, external))
+        let mapping = self
+            .mappings
+            .by_internal(protocol, internal, |mapping| mapping.sessions > 0)
+            .map(|id| &self.mappings.lines[id]);
+        mapping.map(|mapping| mapping.external()).or_else(|| self.permanent.external(protocol, internal))
     }
 }
 

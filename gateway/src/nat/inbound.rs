@@ -1,13 +1,13 @@
 //! The slow path of inbound packets: no session, but perhaps a mapping whose filtering lets them in.
 
-use super::endpoint::Tuple;
+use super::endpoint::{Endpoint, Tuple};
 use super::mapping::{Kind, Mapping};
 use super::outbound::is_query;
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::settings::Filtering;
 use super::shard::{Arrival, Shard};
-use super::verdict::{DropReason, Verdict};
+use super::verdict::{DropReason, Protocol, Verdict};
 
 impl Shard {
     /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No state is made.
@@ -22,23 +22,14 @@ impl Shard {
         if own && is_query(parsed, packet) {
             return Verdict::Local;
         }
-        let mapping =
-            self.mappings.by_external(parsed.protocol, tuple.to()).map(|id| (id, self.mappings.lines[id]));
-        let internal = match mapping.filter(|(_, mapping)| mapping.sessions > 0) {
-            Some((id, mapping)) => {
-                if !self.admits(id, &mapping, tuple.source) {
-                    return Verdict::Drop(DropReason::Filtered);
-                }
-                mapping.internal()
+        let internal = match self.admitted(parsed.protocol, tuple.to(), tuple.source) {
+            Ok(Some(internal)) => internal,
+            Ok(None) if own => return Verdict::Local,
+            Ok(None) if self.addresses.is_inside(tuple.destination) => {
+                return Verdict::Drop(DropReason::InsideFromOutside);
             }
-            None => match self.permanent.internal(parsed.protocol, tuple.to()) {
-                Some(internal) => internal,
-                None if own => return Verdict::Local,
-                None if self.addresses.is_inside(tuple.destination) => {
-                    return Verdict::Drop(DropReason::InsideFromOutside);
-                }
-                None => return Verdict::Drop(DropReason::NoMapping),
-            },
+            Ok(None) => return Verdict::Drop(DropReason::NoMapping),
+            Err(reason) => return Verdict::Drop(reason),
         };
         let rewrite = Rewrite::new(parsed.protocol, &tuple, &Tuple::new(tuple.from(), internal));
         self.forward_without_session(packet, parsed, &rewrite, at, false)
@@ -54,8 +45,28 @@ impl Shard {
             // Our outside endpoints speak through hairpinning alone.
             () if addresses.is_external(tuple.source) => Err(DropReason::SourceAddress),
             () if addresses.is_inside(tuple.source) => Err(DropReason::SpoofedOutside),
+            // Outside nobody learns the gateway's inside addresses.
+            () if addresses.is_own(tuple.destination) && addresses.is_inside(tuple.destination) => {
+                Err(DropReason::InsideFromOutside)
+            }
             () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
             () => Ok(()),
+        }
+    }
+
+    /// The inside endpoint that an outside one leads to, as far as this remote may use it without a session; `None` where
+    /// nothing is mapped.
+    pub(super) fn admitted(
+        &self,
+        protocol: Protocol,
+        external: Endpoint,
+        remote: u32,
+    ) -> Result<Option<Endpoint>, DropReason> {
+        let mapping = self.mappings.by_external(protocol, external).map(|id| (id, &self.mappings.lines[id]));
+        match mapping.filter(|(_, mapping)| mapping.sessions > 0) {
+            Some((id, mapping)) if self.admits(id, mapping, remote) => Ok(Some(mapping.internal())),
+            Some(_) => Err(DropReason::Filtered),
+            None => Ok(self.permanent.internal(protocol, external)),
         }
     }
 

@@ -53,6 +53,7 @@ impl Shard {
         }
         self.session_ids.give(id);
         let closed = is_closed(&session);
+        self.mappings.lines[mapping].unclosed |= u32::from(!closed);
         let reason = if closed { DeleteReason::Closed } else { DeleteReason::Idle };
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;
@@ -70,7 +71,7 @@ impl Shard {
         let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         self.mappings.chains.remove(&mut subscriber.active, id);
-        if mapping.kind() == Kind::Pool && !closed && self.port_hold_ms > 0 {
+        if mapping.kind() == Kind::Pool && (mapping.unclosed != 0 || !closed) && self.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.pools[usize::from(mapping.pool)].held[protocol as usize] += 1;
             let until = now.plus_ms(u64::from(self.port_hold_ms));

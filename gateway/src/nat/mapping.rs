@@ -64,7 +64,9 @@ pub(crate) struct Mapping {
     /// Pool and address in it; meaningful for pool mappings.
     pub(crate) pool: u16,
     pub(crate) address_index: u16,
-    spare: [u32; 6],
+    /// 1 where a session under it ended without its end being seen.
+    pub(crate) unclosed: u32,
+    spare: [u32; 5],
 }
 const _: () = assert!(size_of::<Mapping>() == 64);
 
@@ -75,6 +77,11 @@ impl Mapping {
 
     pub(crate) fn external(&self) -> Endpoint {
         Endpoint { address: self.external_address, port: self.external_port }
+    }
+
+    /// Whether this pool gave its outside endpoint.
+    pub(crate) fn is_of_pool(&self, pool: u16) -> bool {
+        self.kind() == Kind::Pool && self.pool == pool
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
@@ -126,12 +133,18 @@ impl Mappings {
         })
     }
 
-    /// The mapping of an inside endpoint, in use or resting.
-    pub(crate) fn by_internal(&self, protocol: Protocol, internal: Endpoint) -> Option<u32> {
+    /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool
+    /// that the rules send it to.
+    pub(crate) fn by_internal(
+        &self,
+        protocol: Protocol,
+        internal: Endpoint,
+        accept: impl Fn(&Mapping) -> bool,
+    ) -> Option<u32> {
         let lines = self.lines.as_slice();
         self.index.find(self.secret.endpoint(internal, protocol, INSIDE), |id| {
             let line = &lines[id as usize];
-            line.internal() == internal && line.protocol() == protocol && line.single == 0
+            line.internal() == internal && line.protocol() == protocol && line.single == 0 && accept(line)
         })
     }
 
@@ -174,7 +187,8 @@ impl Mappings {
             created: new.now.low(),
             pool: new.pool,
             address_index: new.address_index,
-            spare: [0; 6],
+            unclosed: 0,
+            spare: [0; 5],
         };
         Some(id)
     }

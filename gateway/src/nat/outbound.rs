@@ -1,7 +1,7 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
 use super::endpoint::{Endpoint, Tuple};
-use super::mapping::{Kind, New};
+use super::mapping::{Kind, Mapping, New};
 use super::memory::NIL;
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
@@ -39,7 +39,7 @@ impl Shard {
             Ok(origin) => origin,
             Err(reason) => return Verdict::Drop(reason),
         };
-        if !begins_session(parsed, packet) {
+        if !self.begins_session(parsed, packet, origin) {
             return self.answer_by_mapping(packet, parsed, origin, at);
         }
         match self.new_session(parsed, origin, now) {
@@ -85,6 +85,24 @@ impl Shard {
         }
     }
 
+    /// UDP sessions begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
+    /// a mapping let in begins none: anybody could make it come. The handshake's end shows that the remote is there, and
+    /// what the inside host sends then begins the session.
+    fn begins_session(&self, parsed: &Parsed, packet: &[u8], origin: Origin) -> bool {
+        match parsed.protocol {
+            Protocol::Udp => true,
+            Protocol::Icmp => is_query(parsed, packet),
+            Protocol::Tcp => match (tcp::opening(parsed.flags), origin) {
+                (None, _) => false,
+                (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
+                (Some(_), Origin::Pool(pool)) => {
+                    let in_use = |mapping: &Mapping| mapping.sessions > 0 && mapping.is_of_pool(pool);
+                    self.mappings.by_internal(parsed.protocol, parsed.tuple.from(), in_use).is_some()
+                }
+            },
+        }
+    }
+
     /// A packet that begins no session may still answer what a mapping let in: a RST, or the reply to a ping of a 1:1
     /// address. `(a:p -> r:q) becomes (X:P -> r:q)`.
     fn answer_by_mapping(
@@ -101,12 +119,12 @@ impl Shard {
         let external = match origin {
             Origin::Permanent(external) => Some(external),
             Origin::Exempt => Some(parsed.tuple.from()),
-            Origin::Pool(_) => self
+            Origin::Pool(pool) => self
                 .mappings
-                .by_internal(parsed.protocol, parsed.tuple.from())
-                .map(|id| self.mappings.lines[id])
-                .filter(|mapping| mapping.sessions > 0)
-                .map(|mapping| mapping.external()),
+                .by_internal(parsed.protocol, parsed.tuple.from(), |mapping| {
+                    mapping.sessions > 0 && mapping.is_of_pool(pool)
+                })
+                .map(|id| self.mappings.lines[id].external()),
         };
         let Some(external) = external else { return Verdict::Drop(refused) };
         let to = Tuple::new(external, parsed.tuple.to());
@@ -186,7 +204,12 @@ impl Shard {
             Origin::Exempt => true,
             Origin::Permanent(_) => false,
         };
-        let found = (!single).then(|| self.mappings.by_internal(protocol, internal)).flatten();
+        let fits = |mapping: &Mapping| match origin {
+            Origin::Pool(pool) => mapping.is_of_pool(pool),
+            Origin::Permanent(external) => mapping.external() == external,
+            Origin::Exempt => false,
+        };
+        let found = (!single).then(|| self.mappings.by_internal(protocol, internal, fits)).flatten();
         if let Some(id) = found {
             self.wake(id);
             return Ok(id);
@@ -260,10 +283,8 @@ impl Shard {
             Some(index) => index,
             None => {
                 let index = from.choose(protocol, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
-                if !line.pair(pool, index) {
-                    return Err(SessionFailure::PortsExhausted);
-                }
-                index
+                // One with more pools than it can keep pairs in mind has its hash's address in the others.
+                if line.pair(pool, index) { index } else { from.index_of(self.secret.pair(line.address, 1)) }
             }
         };
         let port =
@@ -369,7 +390,7 @@ impl Shard {
     }
 
     /// Whether the mapping keeps a list of the remote addresses that may answer it.
-    pub(super) fn is_filtered_by_address(&self, mapping: &super::mapping::Mapping) -> bool {
+    pub(super) fn is_filtered_by_address(&self, mapping: &Mapping) -> bool {
         mapping.kind() == Kind::Pool
             && self.pools[usize::from(mapping.pool)].filtering == Filtering::AddressDependent
     }
@@ -379,15 +400,6 @@ impl Shard {
 pub(super) fn is_query(parsed: &Parsed, packet: &[u8]) -> bool {
     let l4 = packet.get(usize::from(parsed.header_len));
     parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind))
-}
-
-/// TCP sessions begin with a SYN, ICMP sessions with a question, UDP sessions with anything.
-fn begins_session(parsed: &Parsed, packet: &[u8]) -> bool {
-    match parsed.protocol {
-        Protocol::Udp => true,
-        Protocol::Tcp => tcp::opening(parsed.flags).is_some(),
-        Protocol::Icmp => is_query(parsed, packet),
-    }
 }
 
 impl From<SessionFailure> for DropReason {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::hash::Random;
 use super::ports::Ports;
 use super::settings::{Filtering, MappingMode, Pool, Share};
+use super::table::Hash;
 use super::verdict::{Protocol, SessionFailure};
 
 /// One outside address of a [`ShardPool`].
@@ -95,6 +96,11 @@ impl ShardPool {
             .map(|step| (start / 64 + step) % words)
             .find(|&word| open[word] != 0)
             .map(|word| at(word) as u16)
+    }
+
+    /// The index that a hash names: always the same one.
+    pub(crate) fn index_of(&self, hash: Hash) -> u16 {
+        (hash.0 % self.addresses.len() as u64) as u16
     }
 
     /// Takes a port of address `index` for the inside port `wanted`.

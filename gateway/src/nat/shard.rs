@@ -6,8 +6,8 @@
 //! its turn, so that order within a flow is kept.
 //!
 //! Sessions are made by outbound packets only. An inbound packet that a mapping lets in without a session is
-//! translated by the mapping alone; the inside host's answer makes the session. So nothing that arrives from outside
-//! takes memory here.
+//! translated by the mapping alone; what the inside host then sends makes the session (for TCP not its SYN-ACK, which a
+//! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here.
 
 use std::io;
 
@@ -316,19 +316,17 @@ impl Shard {
                 (self.is_for_gateway(&parsed.tuple, parsed, packet), self.check_outbound(&parsed.tuple))
             }
             Direction::Inbound => {
-                let is_mapped = || self.internal_of(parsed.protocol, to).is_some();
+                let is_mapped = || self.admitted(parsed.protocol, to, parsed.tuple.source) != Ok(None);
                 let own = self.addresses.is_own(to.address);
                 (own && (is_query(parsed, packet) || !is_mapped()), self.check_inbound(&parsed.tuple))
             }
         };
-        match () {
+        match check {
+            Err(reason) => Verdict::Drop(reason),
             // What is addressed to the gateway itself needs no further hop.
-            () if is_local => Verdict::Local,
-            () if parsed.is_error => Verdict::Drop(DropReason::TtlExceeded),
-            () => match check {
-                Ok(()) => Verdict::Reply(Refusal::TimeExceeded),
-                Err(reason) => Verdict::Drop(reason),
-            },
+            Ok(()) if is_local => Verdict::Local,
+            Ok(()) if parsed.is_error => Verdict::Drop(DropReason::TtlExceeded),
+            Ok(()) => Verdict::Reply(Refusal::TimeExceeded),
         }
     }
 

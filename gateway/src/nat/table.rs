@@ -147,7 +147,7 @@ impl Index {
                 if bucket.tags[slot] == hash.tag() && bucket.ids[slot] == id {
                     bucket.tags[slot] = 0;
                     if step != 0 {
-                        buckets[home].displaced -= 1;
+                        buckets[home].displaced = buckets[home].displaced.saturating_sub(1);
                     }
                     return;
                 }

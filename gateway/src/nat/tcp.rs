@@ -134,12 +134,12 @@ pub(crate) fn step(state: u8, flags: u8, direction: Direction) -> State {
     NEXT[direction as usize][usize::from(state).min(STATES - 1)][usize::from(event) & (EVENTS - 1)]
 }
 
-/// The state of a session that this outbound segment begins: its own SYN, or its answer to a remote's SYN, which
-/// passed through the mapping. `None` where the segment begins nothing.
+/// The state of a session that this outbound segment begins: with a SYN of the inside host's own, or in the middle of a
+/// connection whose handshake passed through a mapping without one. `None` where the segment begins nothing.
 pub(crate) fn opening(flags: u8) -> Option<State> {
     match flags & (SYN | ACK | FIN | RST) {
         SYN => Some(State::SynSent),
-        f if f == SYN | ACK => Some(State::SynBoth),
+        ACK => Some(State::Established),
         _ => None,
     }
 }
@@ -174,8 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_forwarded_syn_establishes_on_the_remotes_ack() {
-        assert_eq!(run(opening(SYN | ACK).unwrap(), &[(Inbound, ACK)]), State::Established);
+    fn an_answer_to_a_forwarded_syn_begins_nothing_and_what_follows_is_established() {
+        assert_eq!((opening(SYN | ACK), opening(ACK)), (None, Some(State::Established)));
+        assert_eq!((opening(RST | ACK), opening(FIN | ACK)), (None, None));
     }
 
     #[test]

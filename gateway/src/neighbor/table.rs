@@ -171,22 +171,34 @@ impl<P> NextHops<P> {
     /// # Errors
     /// The packet itself, when too many wait already, or the next hop is not unresolved (any more).
     pub fn hold(&mut self, id: NextHopId, packet: P, now_ms: u32) -> Result<Held, P> {
-        let at = usize::from(id.slot());
-        if id.slot() >= self.capacity() || self.id(id.slot()) != id || self.links[at].mac.is_some() {
+        if !self.is_unresolved(id) {
             return Err(packet);
         }
-        let slot = &mut self.slots[at];
+        let slot = &mut self.slots[usize::from(id.slot())];
         if slot.queue.len() >= self.held_each {
             return Err(packet);
         }
         self.slab.push(&mut slot.queue, packet)?;
-        Ok(match slot.asked_ms {
-            Some(asked_ms) if now_ms.wrapping_sub(asked_ms) < ASK_AGAIN_MS => Held::Wait,
-            _ => {
-                slot.asked_ms = Some(now_ms);
-                Held::Ask
-            }
-        })
+        Ok(if self.ask(id, now_ms) { Held::Ask } else { Held::Wait })
+    }
+
+    /// Whether management is to be asked now for this next hop, also when no packet finds room to wait for it: not where
+    /// it was asked within the last second.
+    pub fn ask(&mut self, id: NextHopId, now_ms: u32) -> bool {
+        if !self.is_unresolved(id) {
+            return false;
+        }
+        let slot = &mut self.slots[usize::from(id.slot())];
+        let due = slot.asked_ms.is_none_or(|asked_ms| now_ms.wrapping_sub(asked_ms) >= ASK_AGAIN_MS);
+        if due {
+            slot.asked_ms = Some(now_ms);
+        }
+        due
+    }
+
+    fn is_unresolved(&self, id: NextHopId) -> bool {
+        let slot = id.slot();
+        slot < self.capacity() && self.id(slot) == id && self.links[usize::from(slot)].mac.is_none()
     }
 
     /// Takes a neighbour's MAC address, and hands out the packets that waited for it, oldest first. A new neighbour is

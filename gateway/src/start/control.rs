@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Dataplane;
 use crate::neighbor::arp::{self, Sender};
-use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route};
+use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route, TokenBucket};
 use crate::wire::ethernet::Mac;
 use crate::worker::{Command, Event, Interface};
 
@@ -17,12 +17,20 @@ pub(super) struct Control {
     neighbors: Neighbors,
     interfaces: Vec<Interface>,
     actions: Vec<Action>,
+    /// Log lines about a full table.
+    complaints: TokenBucket,
 }
 
 impl Control {
     pub(super) fn new(dataplane: &Dataplane) -> Control {
         let interfaces = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
-        Control { since: Instant::now(), neighbors: Neighbors::new(), interfaces, actions: Vec::new() }
+        Control {
+            since: Instant::now(),
+            neighbors: Neighbors::new(),
+            interfaces,
+            actions: Vec::new(),
+            complaints: TokenBucket::new(1, 1, 0),
+        }
     }
 
     /// At start: says who has which address, and asks for the gateways of the routes.
@@ -56,7 +64,7 @@ impl Control {
                 Ok(())
             }
         };
-        if taken.is_err() {
+        if taken.is_err() && self.complaints.take(now_ms as u32) {
             tracing::warn!("the neighbour table is full");
         }
         self.act(dataplane);

@@ -65,8 +65,8 @@ pub struct DataplaneOptions {
     pub data_room: u16,
     /// What workers do without packets.
     pub idle: Idle,
-    /// Keys hashes, ports and RSS keys.
-    pub seed: [u64; 4],
+    /// Draws the RSS keys.
+    pub seed: u64,
 }
 
 /// A started port with what was found out about it.
@@ -128,14 +128,14 @@ impl Dataplane {
                 .map(|(_, info)| info))
         };
         let (inside, outside) = (side(Direction::Outbound), side(Direction::Inbound));
-        let steering = Steering::new(&settings, workers, seed[0], inside, outside)?;
+        let steering = Steering::new(&settings, workers, seed, inside, outside)?;
         let buffers = Mempool::new(eal, "packets", buffers, BUFFER_CACHE, data_room)?;
         let mut open = Vec::new();
         for (port, info) in ports.into_iter().zip(infos) {
             open.push(start_port(port, info, workers, &steering, &buffers)?);
         }
         let (events_in, events) = bounded(EVENTS);
-        let made = make_workers(eal, &settings, &steering, seed, |id, shard, rings| {
+        let made = make_workers(eal, &settings, &steering, |id, shard, rings| {
             let interfaces: Vec<Interface> = open.iter().map(|port| port.interface.clone()).collect();
             let (commands_in, commands) = bounded(COMMANDS);
             let published = Arc::new(Published::new());
@@ -220,7 +220,6 @@ fn make_workers(
     eal: &Eal,
     settings: &Settings,
     steering: &Steering,
-    seed: [u64; 4],
     make: impl Fn(WorkerId, Shard, Vec<Ring>) -> Made,
 ) -> Result<Vec<Made>, StartError> {
     let workers = steering.workers();
@@ -232,8 +231,8 @@ fn make_workers(
             settings,
             shares: steering.shares(id),
             sessions,
-            // Workers draw ports from the same secret, but never for the same endpoints.
-            secret: Secret::new(seed),
+            // Of its own: whoever sees one worker's ports learns nothing of another's.
+            secret: Secret::new(rand::random()),
             now: Worker::time(),
         })
         .map_err(|source| StartError::Tables { sessions, source })?;

@@ -76,7 +76,12 @@ impl Worker {
         match self.hops.hold(id, packet, self.now_ms()) {
             Ok(Held::Ask) => self.tell(Event::Needed(route.interface, route.next_hop)),
             Ok(Held::Wait) => {}
-            Err(packet) => self.drop(packet, DropReason::NextHopUnresolved, direction),
+            Err(packet) => {
+                if self.hops.ask(id, self.now_ms()) {
+                    self.tell(Event::Needed(route.interface, route.next_hop));
+                }
+                self.drop(packet, DropReason::NextHopUnresolved, direction);
+            }
         }
     }
 
@@ -122,12 +127,13 @@ impl Worker {
         let room = packet.len() - header_len;
         grow(&mut packet, header_len);
         let bytes = &mut packet.data_mut()[header_len..];
-        let (len, counted) = match self.responder.answer(bytes, side, &self.routes, self.now.0 as u32) {
-            Outcome::EchoReply(len) => (len, IcmpGenerated::EchoReply),
-            Outcome::PortUnreachable(len) => (len, IcmpGenerated::Unreachable),
-            Outcome::NoService => return self.drop(packet, DropReason::LocalNoService, direction),
-            Outcome::Limited => return self.drop(packet, DropReason::ReplyLimited, direction),
-        };
+        let (len, counted) =
+            match self.responders[side as usize].answer(bytes, side, &self.routes, self.now.0 as u32) {
+                Outcome::EchoReply(len) => (len, IcmpGenerated::EchoReply),
+                Outcome::PortUnreachable(len) => (len, IcmpGenerated::Unreachable),
+                Outcome::NoService => return self.drop(packet, DropReason::LocalNoService, direction),
+                Outcome::Limited => return self.drop(packet, DropReason::ReplyLimited, direction),
+            };
         debug_assert!(len <= room.max(icmpv4::ERROR_LEN_MAX));
         self.reply(packet, header_len + len, counted);
     }
@@ -135,10 +141,10 @@ impl Worker {
     /// Answers a packet that goes no further, unless no answer may be sent.
     #[cold]
     fn answer(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) {
-        if !self.responder.may_send_error(self.now.0 as u32) {
+        let interface = &self.interfaces[self.arrival(&packet)];
+        if !self.responders[interface.side() as usize].may_send_error(self.now.0 as u32) {
             return self.drop(packet, DropReason::ReplyLimited, direction);
         }
-        let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, source) = (interface.header_len(), interface.address);
         grow(&mut packet, header_len);
         match icmpv4::error(&mut packet.data_mut()[header_len..], answer.ty, answer.code, 0, source) {
@@ -162,9 +168,17 @@ impl Worker {
         self.transmit(arrival, packet);
     }
 
-    /// Tells management something. When it does not listen fast enough, the occasion will come again.
-    pub(super) fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
+    /// Tells management something. When it does not listen fast enough, the occasion will come again. What any station on
+    /// a link can cause at will has a limit, so that it cannot crowd out the questions for next hops.
+    pub(super) fn tell(&mut self, event: Event) {
+        let told = match event {
+            Event::Needed(..) => true,
+            Event::Learned(..) => self.learned.take(self.now.0 as u32),
+            Event::Conflict(_) => self.conflicts.take(self.now.0 as u32),
+        };
+        if told {
+            let _ = self.events.try_send(event);
+        }
     }
 
     /// Packets that waited for a neighbour go to it.

@@ -34,7 +34,7 @@ use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
-use crate::neighbor::{NextHops, RouteTable};
+use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
 use idle::Backoff;
 use outlet::{Exit, Note, Relay};
@@ -53,7 +53,11 @@ pub struct Worker {
     relays: Vec<Option<Relay>>,
     routes: RouteTable,
     hops: NextHops<Mbuf>,
-    responder: Responder,
+    /// By side: neither can silence the other's answers.
+    responders: [Responder; 2],
+    /// How often management hears of neighbours, and of stations that claim our addresses.
+    learned: TokenBucket,
+    conflicts: TokenBucket,
     commands: Receiver<Command>,
     events: Sender<Event>,
     counters: WorkerCounters,

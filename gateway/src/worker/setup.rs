@@ -107,9 +107,13 @@ pub struct WorkerOptions {
     pub idle: Idle,
 }
 
-/// Answers to pings a second, for one worker, and at once.
+/// Neighbours heard of that are told to management a second, by one worker, and at once.
+const LEARNED_PER_S: u32 = 1000;
+/// Claims of our addresses that are told to management, and so logged, a second, by one worker.
+const CONFLICTS_PER_S: u32 = 1;
+/// Answers to pings a second, for one worker and side, and at once.
 const ECHO_REPLIES_PER_S: u32 = 1000;
-/// ICMP errors a second, for one worker, and at once (RFC 1812 section 4.3.2.8).
+/// ICMP errors a second, for one worker and side, and at once (RFC 1812 section 4.3.2.8).
 const ERRORS_PER_S: u32 = 1000;
 
 impl Worker {
@@ -137,10 +141,14 @@ impl Worker {
             relays,
             routes: options.routes,
             hops: NextHops::new(sizes),
-            responder: Responder::new(
-                TokenBucket::new(ECHO_REPLIES_PER_S, ECHO_REPLIES_PER_S, now_ms),
-                TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
-            ),
+            responders: std::array::from_fn(|_| {
+                Responder::new(
+                    TokenBucket::new(ECHO_REPLIES_PER_S, ECHO_REPLIES_PER_S, now_ms),
+                    TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
+                )
+            }),
+            learned: TokenBucket::new(LEARNED_PER_S, LEARNED_PER_S, now_ms),
+            conflicts: TokenBucket::new(CONFLICTS_PER_S, CONFLICTS_PER_S, now_ms),
             commands: options.commands,
             events: options.events,
             counters: WorkerCounters::default(),

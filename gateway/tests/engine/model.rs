@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use gateway::nat::{
-    DropReason, Endpoint, Filtering, MappingMode, MappingView, Protocol, SessionView, Settings,
-};
+use gateway::nat::{DropReason, Endpoint, Filtering, MappingMode, Protocol, SessionView, Settings};
 use gateway::wire::tcp::Flags;
 
 use crate::trial::{Fate, Meaning, Sent, Shape, TIMEOUTS};
@@ -70,6 +68,8 @@ struct Mapping {
     external: Endpoint,
     kind: Kind,
     rests_until: Option<u64>,
+    /// A session under it ended without its end being seen.
+    unclosed: bool,
 }
 
 pub(crate) struct Model {
@@ -115,7 +115,13 @@ impl Model {
         };
         let begins = match sent.meaning {
             Meaning::Datagram | Meaning::Query => true,
-            Meaning::Segment(flags) => flags == Flags::SYN || flags == Flags::SYN | Flags::ACK,
+            Meaning::Segment(flags) if flags == Flags::SYN => true,
+            // In the middle of a connection whose opening a mapping let through.
+            Meaning::Segment(flags) => {
+                let used = |mapping: &Mapping| self.is_used(mapping);
+                !flags.intersects(Flags(Flags::SYN.0 | Flags::FIN.0 | Flags::RST.0))
+                    && (kind != Kind::Pool || self.own_mapping(protocol, sent.from).is_some_and(used))
+            }
             Meaning::Reply => false,
         };
         if begins {
@@ -178,34 +184,22 @@ impl Model {
         }
     }
 
-    /// Time passes; `listed` are the gateway's mappings after it.
-    pub(crate) fn pass_ms(&mut self, ms: u64, listed: &[MappingView]) {
+    /// Time passes.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now += ms;
         let now = self.now;
         self.mappings.retain(|mapping| mapping.rests_until.is_none_or(|until| until > now));
         let used: Vec<bool> = self.mappings.iter().map(|mapping| self.is_used(mapping)).collect();
         let over: Vec<Session> = self.sessions.extract_if(.., |session| session.expires <= now).collect();
-        let mut ended = Vec::new();
-        for (mapping, was_used) in self.mappings.iter().zip(used) {
-            let is_over = was_used && !self.is_used(mapping);
-            let mine = |s: &&Session| (s.protocol, s.external) == (mapping.protocol, mapping.external);
-            let ended_now: Vec<&Session> = over.iter().filter(mine).collect();
-            let closings = ended_now.iter().filter(|session| session.is_closed()).count();
-            let rests = mapping.kind == Kind::Pool
-                && match closings {
-                    0 => true,
-                    _ if closings == ended_now.len() => false,
-                    // Idle and closed sessions ended in one step; which came last is the gateway's affair.
-                    _ => listed.iter().any(|l| {
-                        l.resting && (l.protocol, l.external) == (mapping.protocol, mapping.external)
-                    }),
-                };
-            ended.push((is_over, rests));
-        }
+        let over_now: Vec<bool> =
+            self.mappings.iter().zip(used).map(|(mapping, used)| used && !self.is_used(mapping)).collect();
+        let mut over_now = over_now.into_iter();
         let hold = u64::from(TIMEOUTS.port_hold_s) * 1000;
-        let mut ended = ended.into_iter();
         self.mappings.retain_mut(|mapping| {
-            let (is_over, rests) = ended.next().expect("one a mapping");
+            let mine = |s: &&Session| (s.protocol, s.external) == (mapping.protocol, mapping.external);
+            mapping.unclosed |= over.iter().filter(mine).any(|session| !session.is_closed());
+            let is_over = over_now.next().expect("one a mapping");
+            let rests = mapping.kind == Kind::Pool && mapping.unclosed;
             if is_over && rests {
                 mapping.rests_until = Some(now + hold);
             }
@@ -252,7 +246,7 @@ impl Model {
                 None => self.draw(sent, shard, chosen)?,
             },
         };
-        let tcp = if sent.meaning == Meaning::Segment(Flags::SYN) { Tcp::SynSent } else { Tcp::SynBoth };
+        let tcp = if sent.meaning == Meaning::Segment(Flags::SYN) { Tcp::SynSent } else { Tcp::Established };
         let (internal, remote) = (sent.from, sent.to);
         self.sessions.push(Session { protocol, internal, external, remote, tcp, expires: 0 });
         self.touch(self.sessions.len() - 1, sent.meaning, true);
@@ -323,7 +317,14 @@ impl Model {
         let same = |m: &&mut Mapping| (m.protocol, m.external) == (protocol, external);
         match self.mappings.iter_mut().find(same) {
             Some(mapping) => mapping.rests_until = None,
-            None => self.mappings.push(Mapping { protocol, internal, external, kind, rests_until: None }),
+            None => self.mappings.push(Mapping {
+                protocol,
+                internal,
+                external,
+                kind,
+                rests_until: None,
+                unclosed: false,
+            }),
         }
         external
     }

@@ -242,3 +242,41 @@ fn rules_bind_hosts_with_permanent_mappings_too() {
     assert_eq!(gateway.outbound(refused).reason(), DropReason::RuleDrop);
     gateway.open(Protocol::Udp, ep("10.64.0.20:1"), ep(REMOTE));
 }
+
+#[test]
+fn a_flood_of_forged_syns_through_a_forward_makes_no_session() {
+    let mut gateway = Gateway::changed(|settings| {
+        forward(settings, Protocol::Tcp, "203.0.113.13:8080", 8080, "10.64.0.12:80");
+    });
+    for forged in 0..500 {
+        let remote = ep(&format!("198.51.{}.{}:1024", forged / 250, forged % 250 + 1));
+        gateway.inbound(Packet::tcp(remote, ep("203.0.113.13:8080"), Flags::SYN)).delivered();
+        gateway.outbound(Packet::tcp(ep("10.64.0.12:80"), remote, Flags::SYN | Flags::ACK)).out();
+    }
+    assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
+}
+
+#[test]
+fn an_endpoint_has_a_mapping_in_each_pool_that_rules_send_it_to() {
+    let mut gateway = Gateway::changed(|settings| {
+        let mut partner = settings.pools[0].clone();
+        partner.name = "partner".into();
+        partner.addresses = vec![Ipv4Addr::new(192, 0, 2, 200)];
+        settings.pools.push(partner);
+        settings.rules.insert(0, rule("10.64.0.0/24", "198.18.0.0/16", RuleAction::Pool(1)));
+    });
+    let elsewhere = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let partner = gateway.open(Protocol::Udp, ep(HOST), ep("198.18.0.1:9"));
+    assert_eq!(Ipv4Addr::from_bits(partner.address), Ipv4Addr::new(192, 0, 2, 200));
+    assert_eq!(gateway.open(Protocol::Udp, ep(HOST), ep("198.51.100.8:9")), elsewhere);
+    assert_eq!(gateway.open(Protocol::Udp, ep(HOST), ep("198.18.0.2:9")), partner);
+}
+
+#[test]
+fn the_gateways_inside_address_is_not_to_be_seen_from_outside() {
+    let mut gateway = Gateway::changed(|_| {});
+    for ttl in [1, 64] {
+        let ping = Packet::ping(ep("198.51.100.7:5"), ep("10.64.0.1:0")).ttl(ttl);
+        assert_eq!(gateway.inbound(ping).reason(), DropReason::InsideFromOutside);
+    }
+}

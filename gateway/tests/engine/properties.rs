@@ -35,7 +35,7 @@ proptest! {
                 Event::Received(sent, fate) => prop_assert_eq!(fate, model.inbound(&sent), "{:?}", sent),
                 Event::Passed => {
                     let Step::Pass(ticks) = step else { unreachable!() };
-                    model.pass_ms(ticks * TICK_MS, &gateway.mappings());
+                    model.pass_ms(ticks * TICK_MS);
                 }
             }
             let resting = gateway.mappings().iter().filter(|mapping| mapping.resting).count();

@@ -306,3 +306,21 @@ fn rfc5382_req9_an_embedded_segment_without_room_for_its_checksum_passes() {
         assert_eq!(back.embedded().source, ep(HOST));
     }
 }
+
+/// Else an inside host could send anything to anybody by calling it an error, past rules and limits.
+#[test]
+fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_what_it_is_about_alone() {
+    let mut gateway = Gateway::changed(|_| {});
+    let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
+    let back = gateway.inbound(Packet::udp(ep(REMOTE), sent.source)).delivered();
+    for (about, outbound) in [(&back.bytes, true), (&sent.bytes, false)] {
+        let mut bytes =
+            Packet::error(if outbound { "10.64.0.5" } else { "192.0.2.254" }, 3, 3, about).bytes();
+        let mut header = gateway::wire::ipv4::Packet::new_unchecked(&mut bytes[..]);
+        header.set_dst("203.0.113.12".parse().expect("address"));
+        header.fill_checksum();
+        let direction =
+            if outbound { gateway::nat::Direction::Outbound } else { gateway::nat::Direction::Inbound };
+        assert_eq!(gateway.raw(&bytes, direction).reason(), DropReason::IcmpEmbedded);
+    }
+}

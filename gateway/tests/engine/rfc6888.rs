@@ -121,6 +121,19 @@ fn rfc6888_req8_a_freed_port_rests_120_s() {
 }
 
 #[test]
+fn rfc6888_req8_one_end_that_was_not_seen_is_enough_for_a_rest() {
+    let mut gateway = scarce(2);
+    gateway.open(Protocol::Tcp, ep(HOST), ep("192.0.2.1:80"));
+    gateway.pass_s(200);
+    gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+    // The first connection is given up at 240 s, the second one reset and forgotten 240 s later.
+    gateway.outbound(Packet::tcp(ep(HOST), ep(REMOTE), Flags::RST)).out();
+    gateway.pass_s(241);
+    assert_eq!(gateway.sessions(), []);
+    assert_eq!(gateway.shards[0].pool_usage(0, Protocol::Tcp), PoolUsage { used: 0, held: 1, total: 2 });
+}
+
+#[test]
 fn rfc6888_req8_a_resting_port_lets_nobody_in() {
     let mut gateway = scarce(1);
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));

@@ -38,6 +38,7 @@ fn packets_wait_and_leave_in_order() {
     assert_eq!(hops.hold(id, 101, 1), Ok(Held::Wait));
     assert_eq!(hops.hold(id, 102, 2), Ok(Held::Wait));
     assert_eq!(hops.hold(id, 103, 3), Err(103));
+    assert_eq!((hops.ask(id, 4), hops.ask(id, 1000), hops.ask(id, 1001)), (false, true, false));
     assert_eq!(learn(&mut hops, 9, 1), [100, 101, 102]);
     assert_eq!((hops.mac(id), hops.held()), (Some(mac(1)), 0));
     assert_eq!(hops.hold(id, 104, 4), Err(104));

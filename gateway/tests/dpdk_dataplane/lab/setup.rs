@@ -126,7 +126,7 @@ impl Setup {
             buffers: 2047,
             data_room: Mempool::DATA_ROOM,
             idle: Idle::Backoff,
-            seed: [11, 22, 33, 44],
+            seed: 11,
         };
         let dataplane = Dataplane::start(eal, options).unwrap();
         let wires = <[Wire; 2]>::try_from(wires).ok().unwrap();
