@@ -7,7 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::namespace::Namespace;
+
+/// Octets: thousands of datagrams may come while the reflector waits for a CPU.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Answers every datagram with the sender's endpoint, a blank and the datagram.
 pub(crate) struct UdpReflector {
@@ -21,6 +26,7 @@ impl UdpReflector {
     pub(crate) fn new(namespace: &Namespace, address: Ipv4Addr, port: u16) -> UdpReflector {
         let socket = namespace.udp_on(address, port);
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).expect("root may");
         let ended = Arc::new(AtomicBool::new(false));
         let thread = thread::spawn({
             let (socket, ended) = (socket.try_clone().expect("a descriptor"), Arc::clone(&ended));
