@@ -11,7 +11,8 @@ const OLDEST: (u32, u32) = (22, 11);
 
 /// The functions that `gateway::dpdk` calls. Those of the shim come on top.
 const FUNCTIONS: &[&str] = &[
-    "rte_eal_(init|cleanup|has_hugepages|remote_launch|wait_lcore|get_lcore_state|hotplug_add|hotplug_remove)",
+    "rte_eal_(init|cleanup|has_hugepages|get_runtime_dir|remote_launch|wait_lcore|get_lcore_state)",
+    "rte_eal_(hotplug_add|hotplug_remove)",
     "rte_(version|strerror|get_tsc_hz|socket_id)",
     "rte_(pktmbuf_pool_create|pktmbuf_free_bulk|pktmbuf_copy|mempool_free|mempool_avail_count|mempool_in_use_count)",
     "rte_ring_(create|free)",

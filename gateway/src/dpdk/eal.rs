@@ -59,7 +59,9 @@ impl Eal {
         // above makes this the only call in the process.
         let result = unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) };
         if result < 0 {
-            return Err(Error::last("rte_eal_init", init_context(args, huge_pages)));
+            let error = Error::last("rte_eal_init", init_context(args, huge_pages));
+            remove_runtime_directory();
+            return Err(error);
         }
         log::redirect();
         let workers = u32::try_from(args.worker_cpus.len()).unwrap_or(0);
@@ -160,6 +162,16 @@ impl Drop for Inner {
         if result != 0 {
             tracing::warn!(errno = -result, "rte_eal_cleanup failed");
         }
+        remove_runtime_directory();
+    }
+}
+
+/// DPDK makes a directory for every file prefix and leaves it. One that is not empty stays.
+fn remove_runtime_directory() {
+    // SAFETY: returns DPDK's own static buffer, empty before `rte_eal_init` has filled it; nothing else uses EAL now.
+    let directory = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
+    if let Ok(directory) = directory.to_str() {
+        let _ = fs::remove_dir(directory);
     }
 }
 
