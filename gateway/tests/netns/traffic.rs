@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::http::{HttpServer, contents};
-use crate::lab::{Lab, POOL, SERVER, in_a_lab};
+use crate::lab::{self, Lab, Options, POOL, SERVER, in_a_lab};
 use crate::reflector::{TcpReflector, UdpReflector, receive, seen};
 
 in_a_lab!(ping_of_56_and_of_1472_bytes);
@@ -77,6 +77,13 @@ fn udp_2000_flows_at_once(lab: &mut Lab) {
     assert!(outside.iter().all(|endpoint| POOL.contains(endpoint.ip())));
     assert_eq!(echo_all(&flows, &reflector), first, "a mapping has changed");
     assert_eq!(lab.gateway.settled().sum("sessions", &[("protocol", "udp")]), 2000);
+}
+
+#[test]
+fn udp_2000_flows_at_once_with_three_and_with_four_workers() {
+    for workers in [3, 4] {
+        lab::run(Options { workers, ..Options::DEFAULT }, udp_2000_flows_at_once);
+    }
 }
 
 /// Sends one datagram in every flow before the first answer is read; the outside endpoint of each flow.
