@@ -32,6 +32,9 @@ wait_for_tap() {
     done
     ip link set "$1" address "$(cat "/sys/class/net/$2/address")"
     ip link set "$1" master "br-$1"
+    # The end of the port's start gives the tap the port's address once more, just after the link is up.
+    sleep 1
+    ip link set "$1" address "$(cat "/sys/class/net/$2/address")"
 }
 
 while [ "${1:---}" != -- ]; do
