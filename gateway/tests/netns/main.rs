@@ -13,6 +13,7 @@
 //!
 //! `NAT_GATEWAY_BIN` names another build of the program to test.
 
+mod announce;
 mod environment;
 mod forwards;
 mod frame;
