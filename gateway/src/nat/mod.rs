@@ -65,10 +65,12 @@ pub use endpoint::{Endpoint, Tuple};
 pub use hash::Secret;
 pub use listing::{Filter, MappingView, SessionView};
 pub use pool::PoolUsage;
+pub use prefetch::prefetch;
 pub use settings::{
     Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static, Timeouts,
 };
 pub use shard::{BURST, Packets, Shard, ShardOptions};
+pub use table::{Full, Hash, Index};
 pub use time::Time;
 pub use verdict::{DeleteReason, Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
 

@@ -50,7 +50,7 @@ impl Bucket {
 
 /// A keyed hash as the index takes it: which bucket is home, and which tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hash(pub(crate) u64);
+pub struct Hash(pub u64);
 
 impl Hash {
     #[inline(always)]
@@ -61,17 +61,20 @@ impl Hash {
 
 /// The index could not take another entry: every bucket in reach of its home is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
+pub struct Full;
 
 /// See the module.
-pub(crate) struct Index {
+pub struct Index {
     buckets: Lines<Bucket>,
     mask: usize,
 }
 
 impl Index {
     /// An index for `entries` entries at no more than half load.
-    pub(crate) fn new(entries: usize) -> io::Result<Index> {
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn new(entries: usize) -> io::Result<Index> {
         let buckets = (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE);
         Ok(Index { buckets: Lines::new(buckets)?, mask: buckets - 1 })
     }
@@ -83,13 +86,13 @@ impl Index {
 
     /// Asks for the home bucket's line.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, hash: Hash) {
+    pub fn prefetch(&self, hash: Hash) {
         prefetch(&self.buckets.as_slice()[self.home(hash)]);
     }
 
     /// The first id in the home bucket whose tag fits: nearly always the right one, where there is one.
     #[inline(always)]
-    pub(crate) fn candidate(&self, hash: Hash) -> Option<u32> {
+    pub fn candidate(&self, hash: Hash) -> Option<u32> {
         let bucket = &self.buckets.as_slice()[self.home(hash)];
         let mask = bucket.matches(hash.tag());
         (mask != 0).then(|| bucket.ids[mask.trailing_zeros() as usize & (SLOTS - 1)])
@@ -97,7 +100,7 @@ impl Index {
 
     /// The id that `is_it` accepts, among those that may carry the key.
     #[inline]
-    pub(crate) fn find(&self, hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let buckets = self.buckets.as_slice();
         let home = self.home(hash);
         let reach = if buckets[home].displaced == 0 { 1 } else { PROBE };
@@ -116,7 +119,10 @@ impl Index {
     }
 
     /// Enters `id` under `hash`. The caller knows that the key is not there yet.
-    pub(crate) fn insert(&mut self, hash: Hash, id: u32) -> Result<(), Full> {
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn insert(&mut self, hash: Hash, id: u32) -> Result<(), Full> {
         let home = self.home(hash);
         let mask = self.mask;
         let buckets = self.buckets.as_mut_slice();
@@ -137,7 +143,7 @@ impl Index {
     }
 
     /// Takes out the entry that [`Index::insert`] made for `hash` and `id`.
-    pub(crate) fn remove(&mut self, hash: Hash, id: u32) {
+    pub fn remove(&mut self, hash: Hash, id: u32) {
         let home = self.home(hash);
         let mask = self.mask;
         let buckets = self.buckets.as_mut_slice();

@@ -1,0 +1,43 @@
+//! Packets of sessions that exist.
+
+use gateway::nat::{BURST, Endpoint, Shard, Time};
+
+use crate::cycles::Random;
+use crate::load::{self, CHUNK, Chunk, REMOTE};
+use crate::report::{Report, Samples};
+
+const PACKETS: usize = 1 << 20;
+
+pub(crate) fn run(flows: u32, rounds: u32, report: &mut Report) {
+    let mut shard = load::shard(flows);
+    let mut chunk = Chunk::new();
+    let external = establish(&mut shard, &mut chunk, flows);
+    let mut random = Random::new();
+    let mut together = Samples::new();
+    let mut alone = Samples::new();
+    for _ in 0..rounds {
+        for (size, samples) in [(BURST, &mut together), (1, &mut alone)] {
+            let mut spent = 0;
+            for _ in 0..PACKETS / CHUNK {
+                chunk.fill(&mut random, &external);
+                spent += chunk.measure(&mut shard, CHUNK, size, Time(2));
+                chunk.translated(CHUNK).for_each(|(flow, from)| assert_eq!(from, external[flow as usize]));
+            }
+            samples.add(spent, PACKETS);
+        }
+    }
+    report.add("established, bursts of 32", flows, together);
+    report.add("established, one at a time", flows, alone);
+}
+
+/// Makes all sessions; their outside endpoints, by flow.
+fn establish(shard: &mut Shard, chunk: &mut Chunk, flows: u32) -> Vec<Endpoint> {
+    let mut external = vec![REMOTE; flows as usize];
+    let all: Vec<u32> = (0..flows).collect();
+    for part in all.chunks(CHUNK) {
+        chunk.fill_new(part);
+        chunk.measure(shard, part.len(), BURST, Time(1));
+        chunk.translated(part.len()).for_each(|(flow, from)| external[flow as usize] = from);
+    }
+    external
+}

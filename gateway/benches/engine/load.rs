@@ -1,0 +1,177 @@
+//! A shard, the flows through it, and the packets of those flows.
+
+use std::net::Ipv4Addr;
+
+use gateway::nat::{
+    BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pool, Rule, RuleAction, Secret, Settings,
+    Shard, ShardOptions, Share, Time, Verdict,
+};
+use gateway::wire::{ipv4, udp};
+
+use crate::cycles::{self, Random};
+
+/// IPv4, UDP and 18 octets: the shortest frame that Ethernet carries.
+pub(crate) const LEN: usize = 46;
+/// Packets that are made, and then measured, together: with their verdicts they stay in the first-level cache.
+pub(crate) const CHUNK: usize = 8 * BURST;
+
+/// A packet at the start of cache lines of its own, as in a driver's buffer.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Buffer(pub(crate) [u8; LEN]);
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Flows of one subscriber.
+const PORTS: u32 = 64;
+/// Flows of one outside address, of its 64,512 ports: port 1024 and above are drawn, and the table is never quite full.
+const FLOWS_PER_ADDRESS: u32 = 40_000;
+pub(crate) const REMOTE: Endpoint = Endpoint { address: 0xc633_640a, port: 9 };
+
+/// The inside endpoint of a flow.
+pub(crate) fn internal(flow: u32) -> Endpoint {
+    Endpoint { address: 0x0a00_0100 + flow / PORTS, port: 10_000 + (flow % PORTS) as u16 }
+}
+
+/// A shard with room for that many sessions.
+pub(crate) fn shard(sessions: u32) -> Shard {
+    let addresses: Vec<Ipv4Addr> = (0..sessions.div_ceil(FLOWS_PER_ADDRESS))
+        .map(|index| Ipv4Addr::from_bits(0xcb00_7100 + index))
+        .collect();
+    let shares = [addresses.iter().map(|&address| Share { address, ports: 1024..=65535 }).collect()];
+    let settings = Settings {
+        inside: vec!["10.0.0.1/8".parse().expect("a prefix")],
+        pools: vec![Pool {
+            name: "bench".into(),
+            addresses,
+            ports: 1024..=65535,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::EndpointIndependent,
+        }],
+        rules: vec![Rule {
+            source: "10.0.0.0/8".parse().expect("a prefix"),
+            destination: "0.0.0.0/0".parse().expect("a prefix"),
+            protocol: None,
+            ports: 0..=65535,
+            action: RuleAction::Pool(0),
+        }],
+        limits: Limits { sessions, new_sessions_per_subscriber_per_s: u32::MAX, ..Limits::default() },
+        ..Settings::default()
+    };
+    let options = ShardOptions {
+        settings: &settings,
+        shares: &shares,
+        sessions,
+        secret: Secret::new([7, 11, 13, 17]),
+        now: Time(0),
+    };
+    Shard::new(&options).expect("memory")
+}
+
+/// A UDP packet without payload worth the name.
+pub(crate) fn packet(from: Endpoint, to: Endpoint) -> Buffer {
+    let mut bytes = [0; LEN];
+    let mut packet = ipv4::Packet::new_unchecked(&mut bytes[..]);
+    packet.set_header_len(ipv4::HEADER_LEN);
+    packet.set_total_len(LEN as u16);
+    packet.set_ttl(64);
+    packet.set_protocol(ipv4::UDP);
+    packet.set_src_bits(from.address);
+    packet.set_dst_bits(to.address);
+    packet.fill_checksum();
+    let mut datagram = udp::Packet::new_unchecked(packet.payload_mut());
+    datagram.set_src_port(from.port);
+    datagram.set_dst_port(to.port);
+    datagram.set_len((LEN - ipv4::HEADER_LEN) as u16);
+    datagram.fill_checksum(from.address.into(), to.address.into());
+    Buffer(bytes)
+}
+
+/// Who sent a packet, by itself.
+pub(crate) fn sender(packet: &Buffer) -> Endpoint {
+    let header = ipv4::Packet::new_unchecked(&packet.0);
+    Endpoint { address: header.src_bits(), port: udp::Packet::new_unchecked(header.payload()).src_port() }
+}
+
+/// Who it is for.
+pub(crate) fn receiver(packet: &Buffer) -> Endpoint {
+    let header = ipv4::Packet::new_unchecked(&packet.0);
+    Endpoint { address: header.dst_bits(), port: udp::Packet::new_unchecked(header.payload()).dst_port() }
+}
+
+/// A chunk of packets with what became of them.
+pub(crate) struct Chunk {
+    pub(crate) packets: [Buffer; CHUNK],
+    verdicts: [Verdict; CHUNK],
+    directions: [Direction; CHUNK / BURST],
+    flows: [u32; CHUNK],
+}
+
+impl Chunk {
+    pub(crate) fn new() -> Chunk {
+        Chunk {
+            packets: [Buffer([0; LEN]); CHUNK],
+            verdicts: [Verdict::Local; CHUNK],
+            directions: [Direction::Outbound; CHUNK / BURST],
+            flows: [0; CHUNK],
+        }
+    }
+
+    /// Bursts of random directions; `external` has the outside endpoints of all flows.
+    pub(crate) fn fill(&mut self, random: &mut Random, external: &[Endpoint]) {
+        for slot in 0..CHUNK {
+            if slot % BURST == 0 {
+                self.directions[slot / BURST] = Direction::ALL[random.below(2) as usize];
+            }
+            let flow = random.below(external.len() as u32);
+            self.flows[slot] = flow;
+            self.packets[slot] = match self.directions[slot / BURST] {
+                Direction::Outbound => packet(internal(flow), REMOTE),
+                Direction::Inbound => packet(REMOTE, external[flow as usize]),
+            };
+        }
+    }
+
+    /// First packets of these flows, at most [`CHUNK`] of them.
+    pub(crate) fn fill_new(&mut self, flows: &[u32]) {
+        self.directions.fill(Direction::Outbound);
+        for (slot, &flow) in flows.iter().enumerate() {
+            self.flows[slot] = flow;
+            self.packets[slot] = packet(internal(flow), REMOTE);
+        }
+    }
+
+    /// Cycles that the shard takes for the first `count` packets, `size` at a time.
+    #[inline(never)]
+    pub(crate) fn measure(&mut self, shard: &mut Shard, count: usize, size: usize, now: Time) -> u64 {
+        let packets = self.packets[..count].chunks_mut(size);
+        let verdicts = self.verdicts[..count].chunks_mut(size);
+        let start = cycles::now();
+        for (burst, (packets, verdicts)) in packets.zip(verdicts).enumerate() {
+            shard.translate(packets, self.directions[burst * size / BURST], now, verdicts);
+        }
+        cycles::now() - start
+    }
+
+    /// Flow and outside endpoint of each outbound packet among the first `count`.
+    ///
+    /// # Panics
+    /// When one of them was not forwarded, or an inbound one to another host than its flow's.
+    pub(crate) fn translated(&self, count: usize) -> impl Iterator<Item = (u32, Endpoint)> + '_ {
+        (0..count).filter_map(|slot| {
+            let (flow, packet) = (self.flows[slot], &self.packets[slot]);
+            assert!(matches!(self.verdicts[slot], Verdict::Forward(Some(_))), "{:?}", self.verdicts[slot]);
+            match self.directions[slot / BURST] {
+                Direction::Outbound => Some((flow, sender(packet))),
+                Direction::Inbound => {
+                    assert_eq!(receiver(packet), internal(flow));
+                    None
+                }
+            }
+        })
+    }
+}
