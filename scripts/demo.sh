@@ -223,7 +223,8 @@ step() {
 ping_server() {
     local out
     out=$(in_ns inside1 ping -q -c 5 -i 0.2 -W 2 -M "do" -s "$1" 198.51.100.10) || { echo "$out" >&2 && return 1; }
-    awk -F '[/ ]' '/packet loss/ { printf "%s of %s answered", $4, $1 } /^rtt/ { printf ", %s ms\n", $8 }' <<<"$out"
+    awk -F '[/ ]' '/packet loss/ { lost = $4 != $1; printf "%s of %s answered", $4, $1 }
+        /^rtt/ { printf ", %s ms\n", $8 } END { exit lost }' <<<"$out"
 }
 
 # $1 fetches $2, a URL of the 20 MB file.

@@ -29,6 +29,9 @@ as_root() {
     fi
 }
 
+# The Rust that rust-toolchain.toml names.
+pinned_rust() { sed -n 's/^channel *= *"\(.*\)"/\1/p' "$REPO/rust-toolchain.toml"; }
+
 # The oldest Rust that builds the workspace.
 rust_version() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$REPO/Cargo.toml"; }
 

@@ -6,7 +6,8 @@
 #   --build-only   only what the compiler needs: no test programs, no lints
 #
 # Runs as root, or as a user who may use sudo. What is there already is neither asked for nor downloaded again.
-# A Rust toolchain that is missing or too old comes from rustup, the way https://rustup.rs says.
+# Rust comes from rustup, the way https://rustup.rs says, in the version of rust-toolchain.toml; where there is no rustup
+# but a distribution's Rust that is new enough, that one stays.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -80,21 +81,22 @@ rustup_installer() {
 }
 
 setup_rust() {
-    local needed found
-    needed=$(rust_version)
+    local pinned needed found
+    pinned=$(pinned_rust) needed=$(rust_version)
+    if command -v rustup >/dev/null; then
+        rustup run "$pinned" cargo --version >/dev/null 2>&1 && return
+        say "adding Rust $pinned with rustup"
+        rustup toolchain install "$pinned" --no-self-update --profile minimal --component clippy --component rustfmt
+        return
+    fi
     found=$(cargo --version 2>/dev/null | awk '{ print $2 }') || true
     if [[ -n $found ]] && at_least "$found" "$needed"; then
         return
     fi
-    if command -v rustup >/dev/null; then
-        say "Rust ${found:-toolchain missing}, $needed is needed: rustup update stable"
-        rustup update --no-self-update stable
-        rustup default stable
-    else
-        say "Rust ${found:-is missing}, $needed is needed: installing it with https://sh.rustup.rs into ${CARGO_HOME:-$HOME/.cargo}"
-        rustup_installer | sh -s -- -y --profile minimal || die "could not install Rust: rustup.rs must be reachable, or Rust $needed or newer be there"
-        hash -r
-    fi
+    say "Rust ${found:-is missing}, $needed is needed: installing $pinned with https://sh.rustup.rs into ${CARGO_HOME:-$HOME/.cargo}"
+    rustup_installer | sh -s -- -y --profile minimal --default-toolchain "$pinned" --component clippy --component rustfmt ||
+        die "could not install Rust: rustup.rs must be reachable, or Rust $needed or newer be there"
+    hash -r
 }
 
 setup_rust_lints() {

@@ -3,6 +3,7 @@
 
 mod dpdk_support;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +21,9 @@ fn runs_on_its_lcore_and_returns_a_value() {
 #[test]
 fn a_panic_is_reported_and_leaves_the_lcore_usable() {
     let lcore = eal().worker(1).unwrap();
-    let worker = launch(eal(), lcore, || -> u32 { panic!("table {} is broken", 7) }).unwrap();
+    // A panic without its message on stderr.
+    let broken = || -> u32 { resume_unwind(Box::new(format!("table {} is broken", 7))) };
+    let worker = launch(eal(), lcore, broken).unwrap();
     let error = worker.join().unwrap_err();
     assert_eq!(error.to_string(), format!("worker on lcore {lcore} panicked: table 7 is broken"));
     assert_eq!(launch(eal(), lcore, || 1).unwrap().join(), Ok(1));

@@ -70,3 +70,28 @@ fn a_tap_starts_with_as_many_queues_as_it_says() {
     let port = port.start(&config, &[pool]).unwrap();
     assert!(port.take_rx_queue(queues - 1).is_some());
 }
+
+#[test]
+fn no_tap_waits_for_a_signal() {
+    /// `O_ASYNC`, as `fdinfo` shows it.
+    const ASYNC: u32 = 0o20000;
+    let device = format!("net_tap11,iface=gs{}", std::process::id());
+    let Ok(port) = Port::open(eal(), &device) else { return };
+    let config = PortConfig { rx_descriptors: 64, ..PortConfig::default() };
+    let _port = port.start(&config, &[pool("tap-signal")]).unwrap();
+    let mut taps = 0;
+    for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        // Other tests close theirs meanwhile.
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        if target.as_os_str() != "/dev/net/tun" {
+            continue;
+        }
+        let number = entry.file_name().into_string().unwrap();
+        let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else { continue };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        assert_eq!(flags & ASYNC, 0, "{flags:o}: the driver's signals may get lost");
+        taps += 1;
+    }
+    assert!(taps > 0);
+}

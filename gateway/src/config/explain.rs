@@ -37,10 +37,6 @@ impl Config {
     /// What the gateway takes at start.
     pub fn memory_estimate(&self) -> MemoryEstimate {
         let workers = self.dpdk.worker_lcores.len() as u64;
-        let descriptors =
-            |interface: &Interface| u64::from(interface.rx_queue_size) + u64::from(interface.tx_queue_size);
-        let queued: u64 = self.interfaces.iter().map(descriptors).sum();
-        let packet = self.interfaces.iter().map(|interface| u64::from(interface.mtu)).max().unwrap_or(0);
         let shares = |pool: &Pool| match pool.addresses.len() as u64 {
             addresses if addresses < workers => addresses * workers,
             addresses => addresses,
@@ -49,7 +45,7 @@ impl Config {
         MemoryEstimate {
             sessions: u64::from(self.settings.limits.sessions) * BYTES_PER_SESSION,
             ports: shares * BYTES_PER_SHARE,
-            buffers: workers * (queued + BUFFERS_PER_WORKER) * (packet.max(2048) + BUFFER_HEADER_BYTES),
+            buffers: self.packet_buffers().bytes(),
         }
     }
 
@@ -262,7 +258,3 @@ fn mebibytes(bytes: u64) -> String {
 const BYTES_PER_SESSION: u64 = 460;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;
-/// Bursts in flight, handover rings and hold queues.
-const BUFFERS_PER_WORKER: u64 = 4096;
-/// `rte_mbuf` and headroom.
-const BUFFER_HEADER_BYTES: u64 = 256;

@@ -9,6 +9,7 @@
 //! users, other than a port forward on a pool's; every pool has a port for every worker; every index is in range.
 
 mod address;
+mod buffers;
 mod claim;
 mod dpdk;
 mod explain;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use buffers::PacketBuffers;
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
 pub use explain::MemoryEstimate;
 pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::args::is_pci;
-use super::{Eal, Error, log};
+use super::{Eal, Error, log, tap};
 
 const TUN: &str = "/dev/net/tun";
 const CAP_NET_ADMIN: u32 = 12;
@@ -33,6 +33,11 @@ pub(super) fn attach(eal: &Eal, device: &str) -> Result<Attached, Error> {
     let mut ports = eal.ports();
     log::take_warnings();
     if port_by_name(&c_name).is_none() {
+        if name.starts_with("net_tap") {
+            tap::take_trigger_signals().unwrap_or_else(
+                |error| tracing::warn!(%error, "net_tap may leave a frame unread for a while"),
+            );
+        }
         let c_bus = if bus == "pci" { c"pci" } else { c"vdev" };
         // SAFETY: three C strings, which DPDK copies; the lock on the ports keeps other attachments out.
         let result =

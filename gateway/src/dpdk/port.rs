@@ -67,6 +67,9 @@ impl PortInfo {
 
 impl Port<Stopped> {
     /// Opens a device: a PCI address, `0000:3b:00.0`, or a vdev, `net_tap0,iface=tap-in`; either with arguments.
+    ///
+    /// For a net_tap the process takes SIGIO and the real-time signals, which the driver would use badly, and ignores
+    /// them from then on.
     pub fn open(eal: &Eal, device: &str) -> Result<Port<Stopped>, Error> {
         let _setting_up = log::SettingUp::begin();
         let attached = attach::attach(eal, device)?;

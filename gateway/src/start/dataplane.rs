@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::StartError;
+use crate::config::PacketBuffers;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, RssConfig, Started, Stopped};
 use crate::nat::{Direction, Secret, Settings, Shard, ShardOptions};
@@ -14,8 +15,6 @@ use crate::steer::{Nic, Rss, Steering, WorkerId};
 use crate::wire::ethernet::Mac;
 use crate::worker::{Command, Event, Idle, Inlet, Interface, Outlet, Ring, Worker, WorkerOptions};
 
-/// Packets that a ring between two workers holds.
-pub(super) const RING_SIZE: u32 = 1024;
 /// Commands that wait for a worker; a burst of neighbours after a restart fits.
 const COMMANDS: usize = 1024;
 /// Events that wait for management.
@@ -60,9 +59,7 @@ pub struct DataplaneOptions {
     /// Routes.
     pub routes: RouteTable,
     /// Packet buffers.
-    pub buffers: u32,
-    /// Octets of a buffer, headroom included.
-    pub data_room: u16,
+    pub buffers: PacketBuffers,
     /// What workers do without packets.
     pub idle: Idle,
     /// Draws the RSS keys.
@@ -118,7 +115,7 @@ impl Dataplane {
     /// # Errors
     /// The first thing that fails; what was started is stopped.
     pub fn start(eal: &Eal, options: DataplaneOptions) -> Result<Dataplane, StartError> {
-        let DataplaneOptions { ports, workers, settings, routes, buffers, data_room, idle, seed } = options;
+        let DataplaneOptions { ports, workers, settings, routes, buffers, idle, seed } = options;
         let infos = ports.iter().map(|port| port.port.info()).collect::<Result<Vec<_>, _>>()?;
         let side = |direction: Direction| {
             nic(ports
@@ -129,7 +126,7 @@ impl Dataplane {
         };
         let (inside, outside) = (side(Direction::Outbound), side(Direction::Inbound));
         let steering = Steering::new(&settings, workers, seed, inside, outside)?;
-        let buffers = Mempool::new(eal, "packets", buffers, BUFFER_CACHE, data_room)?;
+        let buffers = Mempool::new(eal, "packets", buffers.count, BUFFER_CACHE, buffers.data_room)?;
         let mut open = Vec::new();
         for (port, info) in ports.into_iter().zip(infos) {
             open.push(start_port(port, info, workers, &steering, &buffers)?);
@@ -309,8 +306,8 @@ fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring>>, StartError> {
     let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
     for a in 0..workers {
         for b in a + 1..workers {
-            let (to_b, from_a) = dpdk::ring(eal, &format!("w{a}-w{b}"), RING_SIZE)?;
-            let (to_a, from_b) = dpdk::ring(eal, &format!("w{b}-w{a}"), RING_SIZE)?;
+            let (to_b, from_a) = dpdk::ring(eal, &format!("w{a}-w{b}"), PacketBuffers::RING)?;
+            let (to_a, from_b) = dpdk::ring(eal, &format!("w{b}-w{a}"), PacketBuffers::RING)?;
             rings[usize::from(a)].push(Ring { peer: WorkerId(b), to: to_b, from: from_b });
             rings[usize::from(b)].push(Ring { peer: WorkerId(a), to: to_a, from: from_a });
         }

@@ -4,14 +4,12 @@ use std::net::Ipv4Addr;
 
 use super::StartError;
 use super::dataplane::{DataplaneOptions, PortOptions};
-use crate::config::{Config, Device, Idle, Interface, Memory, Role};
+use crate::config::{Config, Device, Idle, Interface, Memory, PacketBuffers, Role};
 use crate::dpdk::{self, Eal, EalArgs, Port};
 use crate::nat::Direction;
 use crate::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
 use crate::worker;
 
-/// Buffers beyond those that queues and rings can hold, for each worker: caches, bursts in flight, hold queues.
-const BUFFERS_SPARE: u32 = 2048;
 /// Memory for everything in DPDK that is not a packet buffer, MiB.
 const MEMORY_SPARE_MIB: u32 = 64;
 
@@ -21,7 +19,6 @@ pub(super) fn eal_args(config: &Config) -> EalArgs {
         Device::Pci(address) => Some(address.clone()),
         Device::Vdev(_) => None,
     });
-    let buffer = u64::from(data_room(config)) + 256;
     EalArgs {
         main_cpu: config.dpdk.main_lcore.into(),
         worker_cpus: config.dpdk.worker_lcores.iter().map(|&cpu| cpu.into()).collect(),
@@ -30,7 +27,7 @@ pub(super) fn eal_args(config: &Config) -> EalArgs {
             Memory::HugePages => dpdk::Memory::Hugepages,
             Memory::NoHuge => dpdk::Memory::NoHuge,
         },
-        memory_mib: ((u64::from(buffers(config)) * buffer) >> 20) as u32 + MEMORY_SPARE_MIB,
+        memory_mib: (config.packet_buffers().bytes() >> 20) as u32 + MEMORY_SPARE_MIB,
         pci: pci.collect(),
         // Two gateways of one machine may have the same process number in their containers, never the same start.
         file_prefix: format!("nat-gateway-{}-{:x}", std::process::id(), started_ns()),
@@ -50,8 +47,7 @@ pub(super) fn dataplane(config: &Config, eal: &Eal) -> Result<DataplaneOptions, 
         workers: config.dpdk.worker_lcores.len() as u16,
         settings: config.settings.clone(),
         routes: routes(config)?,
-        buffers: buffers(config),
-        data_room: data_room(config),
+        buffers: config.packet_buffers(),
         idle: match config.dpdk.idle {
             Idle::Poll => worker::Idle::Poll,
             Idle::Backoff => worker::Idle::Backoff,
@@ -95,23 +91,7 @@ fn routes(config: &Config) -> Result<RouteTable, StartError> {
     Ok(RouteTable::new(&connected.collect::<Vec<_>>(), &statics.collect::<Vec<_>>())?)
 }
 
-fn buffers(config: &Config) -> u32 {
-    let workers = config.dpdk.worker_lcores.len() as u32;
-    let descriptors = |interface: &Interface| {
-        u32::from(interface.rx_queue_size).max(512) + u32::from(interface.tx_queue_size).max(512)
-    };
-    let queued: u32 = config.interfaces.iter().map(descriptors).sum();
-    let rings = workers.saturating_sub(1) * super::dataplane::RING_SIZE;
-    workers * (queued + rings + BUFFERS_SPARE)
-}
-
-fn data_room(config: &Config) -> u16 {
-    let mtu = config.interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(1500);
-    dpdk::Mempool::DATA_ROOM.max(mtu + LINK_OVERHEAD + dpdk::Mempool::HEADROOM)
-}
-
-/// Ethernet header, VLAN tag and frame check sequence, rounded up.
-const LINK_OVERHEAD: u16 = 32;
+const _: () = assert!(PacketBuffers::HEADROOM == dpdk::Mempool::HEADROOM);
 
 fn started_ns() -> u128 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

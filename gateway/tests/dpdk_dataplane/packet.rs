@@ -86,8 +86,12 @@ impl Packet {
         };
         l4.extend(&self.payload);
         let at = checksum_at(self.kind.protocol());
-        let checksum = word(!sum(&self.pseudo_header(l4.len()), &l4));
-        l4[at..at + 2].copy_from_slice(&checksum);
+        let checksum = match (!sum(&self.pseudo_header(l4.len()), &l4), self.kind) {
+            // A datagram with 0 there has none (RFC 768).
+            (0, Kind::Udp) => 0xffff,
+            (checksum, _) => checksum,
+        };
+        l4[at..at + 2].copy_from_slice(&word(checksum));
 
         let mut packet = vec![0x45, 0];
         packet.extend(word(20 + l4.len() as u16));
@@ -141,6 +145,15 @@ impl Packet {
         let [high, low] = (len as u16).to_be_bytes();
         [&self.from.ip().octets()[..], &self.to.ip().octets(), &[0, self.kind.protocol(), high, low]].concat()
     }
+}
+
+/// A datagram whose checksum comes out as 0 says so by all ones, for 0 means that there is none (RFC 768).
+#[test]
+fn a_checksum_of_zero_is_written_as_all_ones() {
+    let (from, to) = ("10.64.0.2:0".parse().unwrap(), "192.0.2.200:443".parse().unwrap());
+    let packet = |word: u16| Packet::new(Kind::Udp, from, to, &word.to_be_bytes()).octets();
+    let all_ones = (0..=u16::MAX).map(packet).filter(|octets| octets[26..28] == [0xff; 2]);
+    assert_eq!(all_ones.inspect(|octets| drop(Packet::read(octets))).count(), 1);
 }
 
 /// A frame's link layer.

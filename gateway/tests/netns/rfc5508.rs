@@ -11,10 +11,6 @@ use crate::reflector::{UdpReflector, ask, receive};
 in_a_lab!(rfc5508_req1_two_hosts_with_the_same_icmp_id);
 fn rfc5508_req1_two_hosts_with_the_same_icmp_id(lab: &mut Lab) {
     let ping = |host: &Namespace| host.exec("ping -q -c 5 -i 0.2 -W 2 -e 4660 198.51.100.10");
-    // Neighbours are learnt first: this is about identifiers, not about a first packet's way through ARP.
-    for host in [&lab.a, &lab.b] {
-        host.try_exec("ping -q -c 1 -W 2 -e 4660 198.51.100.10");
-    }
     let answers = thread::scope(|scope| {
         [&lab.a, &lab.b].map(|host| scope.spawn(move || ping(host))).map(|ping| ping.join().expect("ping"))
     });

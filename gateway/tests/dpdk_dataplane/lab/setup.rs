@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use gateway::config::PacketBuffers;
 use gateway::dpdk::{Consumer, Eal, Mempool, Port, Producer, ring};
 use gateway::nat::{
     Direction, Filtering, Limits, MappingMode, Pool, PortForward, Protocol, Rule, RuleAction, Settings,
@@ -123,8 +124,7 @@ impl Setup {
             workers: self.workers,
             settings: self.settings.clone(),
             routes: RouteTable::new(&connected, &statics).unwrap(),
-            buffers: 2047,
-            data_room: Mempool::DATA_ROOM,
+            buffers: PacketBuffers { count: 2047, data_room: Mempool::DATA_ROOM },
             idle: Idle::Backoff,
             seed: 11,
         };

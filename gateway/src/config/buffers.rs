@@ -1,0 +1,53 @@
+//! How many packet buffers the gateway takes, and of what size.
+
+use super::{Config, Interface};
+
+/// The packet buffers of one gateway; all its ports share them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketBuffers {
+    /// How many.
+    pub count: u32,
+    /// Octets of each that hold a frame and the room before it.
+    pub data_room: u16,
+}
+
+impl PacketBuffers {
+    /// Packets that a handover ring between two workers holds.
+    pub const RING: u32 = 1024;
+    /// Room before a frame (`RTE_PKTMBUF_HEADROOM`).
+    pub const HEADROOM: u16 = 128;
+
+    /// Memory for all of them, octets.
+    pub fn bytes(self) -> u64 {
+        u64::from(self.count) * (u64::from(self.data_room) + MBUF)
+    }
+}
+
+impl Config {
+    /// Enough for full queues, full rings and what workers have in hand; and large enough for the largest frame.
+    pub fn packet_buffers(&self) -> PacketBuffers {
+        let workers = self.dpdk.worker_lcores.len() as u32;
+        let descriptors = |interface: &Interface| {
+            u32::from(interface.rx_queue_size).max(DESCRIPTORS_MIN)
+                + u32::from(interface.tx_queue_size).max(DESCRIPTORS_MIN)
+        };
+        let queued: u32 = self.interfaces.iter().map(descriptors).sum();
+        let rings = workers.saturating_sub(1) * PacketBuffers::RING;
+        let mtu = self.interfaces.iter().map(|interface| interface.mtu).max().unwrap_or(0);
+        PacketBuffers {
+            count: workers * (queued + rings + IN_HAND),
+            data_room: (mtu + LINK_OVERHEAD).max(FRAME_ROOM) + PacketBuffers::HEADROOM,
+        }
+    }
+}
+
+/// Buffers of a worker beyond those that queues and rings can hold: caches, bursts in flight, hold queues.
+const IN_HAND: u32 = 2048;
+/// Some drivers take at least that many, whatever was asked for.
+const DESCRIPTORS_MIN: u32 = 512;
+/// DPDK's usual room for a frame.
+const FRAME_ROOM: u16 = 2048;
+/// Ethernet header, VLAN tag and frame check sequence, rounded up.
+const LINK_OVERHEAD: u16 = 32;
+/// `rte_mbuf` and the mempool's own header, octets.
+const MBUF: u64 = 256;
