@@ -35,12 +35,7 @@ fn main() {
         let row = |name: &str, value: fn(&Life) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(value).collect();
             values.sort_by(f64::total_cmp);
-            println!(
-                "{name:<44} {:>8.0} ({:.0}-{:.0})",
-                values[ROUNDS / 2],
-                values[0],
-                values[ROUNDS - 1]
-            );
+            println!("{name:<44} {:>8.0} ({:.0}-{:.0})", values[ROUNDS / 2], values[0], values[ROUNDS - 1]);
         };
         row("new session, fresh table", |life| life.fresh);
         row("new session, used table", |life| life.used);

@@ -36,6 +36,14 @@ pub fn current_lcore() -> Option<u32> {
     (id != dpdk_sys::LCORE_ID_ANY).then_some(id)
 }
 
+/// The NUMA node of the CPU that this thread is bound to; 0 in threads that are bound to none.
+pub fn current_node() -> u32 {
+    // SAFETY: reads a thread-local; no preconditions.
+    let node = unsafe { dpdk_sys::rte_socket_id() };
+    // SOCKET_ID_ANY is -1.
+    if node == u32::MAX { 0 } else { node }
+}
+
 type Outcome<T> = Arc<Mutex<Option<Result<T, String>>>>;
 
 /// A function running on an lcore. Dropping it waits for the function to return.

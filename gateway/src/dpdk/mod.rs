@@ -42,7 +42,7 @@ pub use burst::{BURST, Burst};
 pub use clock::{Clock, pause};
 pub use eal::Eal;
 pub use error::Error;
-pub use lcore::{LcoreId, Worker, current_lcore, launch};
+pub use lcore::{LcoreId, Worker, current_lcore, current_node, launch};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{Port, PortInfo, Started, Stopped};

@@ -6,7 +6,8 @@ use std::io;
 use bytemuck::{Pod, Zeroable};
 
 use super::hash::Secret;
-use super::memory::{Ids, Lines};
+use super::ids::Ids;
+use super::memory::{Lines, Pages, Region};
 use super::table::Index;
 
 #[repr(C)]
@@ -27,13 +28,18 @@ pub(crate) struct Permissions {
 
 impl Permissions {
     /// Room for `capacity` pairs of mapping and remote address.
-    pub(crate) fn new(capacity: u32, secret: Secret) -> io::Result<Permissions> {
+    pub(crate) fn new(capacity: u32, secret: Secret, pages: Pages) -> io::Result<Permissions> {
         Ok(Permissions {
-            lines: Lines::new(capacity as usize)?,
-            ids: Ids::new(capacity),
-            index: Index::new(capacity as usize)?,
+            lines: Lines::new(capacity as usize, pages)?,
+            ids: Ids::new(capacity, pages)?,
+            index: Index::with_pages(capacity as usize, pages)?,
             secret,
         })
+    }
+
+    /// The memory of it all.
+    pub(crate) fn regions(&self) -> [&Region; 3] {
+        [self.lines.region(), self.ids.region(), self.index.region()]
     }
 
     fn find(&self, mapping: u32, remote: u32) -> Option<u32> {

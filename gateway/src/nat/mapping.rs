@@ -9,7 +9,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::endpoint::Endpoint;
 use super::hash::Secret;
-use super::memory::{Chains, Ids, Lines, NIL};
+use super::ids::{Chains, Ids, NIL};
+use super::memory::{Lines, Pages, Region};
 use super::table::Index;
 use super::time::Time;
 use super::timer::Wheel;
@@ -122,15 +123,26 @@ pub(crate) struct Mappings {
 }
 
 impl Mappings {
-    pub(crate) fn new(capacity: u32, secret: Secret, now: Time) -> io::Result<Mappings> {
+    pub(crate) fn new(capacity: u32, secret: Secret, now: Time, pages: Pages) -> io::Result<Mappings> {
         Ok(Mappings {
-            lines: Lines::new(capacity as usize)?,
-            ids: Ids::new(capacity),
-            index: Index::new(capacity as usize * 2)?,
-            rest: Wheel::new(capacity, now)?,
-            chains: Chains::new(capacity)?,
+            lines: Lines::new(capacity as usize, pages)?,
+            ids: Ids::new(capacity, pages)?,
+            index: Index::with_pages(capacity as usize * 2, pages)?,
+            rest: Wheel::new(capacity, now, pages)?,
+            chains: Chains::new(capacity, pages)?,
             secret,
         })
+    }
+
+    /// The memory of it all.
+    pub(crate) fn regions(&self) -> [&Region; 5] {
+        [
+            self.lines.region(),
+            self.ids.region(),
+            self.index.region(),
+            self.rest.region(),
+            self.chains.region(),
+        ]
     }
 
     /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool

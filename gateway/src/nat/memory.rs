@@ -1,40 +1,120 @@
-//! Memory for tables: zeroed, sized once, in huge pages where the kernel gives them.
+//! Memory for tables: zeroed, sized once, in huge pages where there are any.
+//!
+//! A random access to a table costs a walk of the page table besides its cache miss, unless the pages are huge. A
+//! [`Region`] takes reserved huge pages where it may and enough are free, else memory that asks for transparent ones.
+//! The kernel hands pages out zeroed when they are first touched, and nothing zeroes them again; whoever must not wait
+//! for that on its first packets calls [`Region::populate`] before, from as many threads as there are CPUs.
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use bytemuck::Pod;
-use memmap2::{Advice, MmapMut};
+use memmap2::{Advice, MmapMut, MmapOptions};
+
+/// Which pages tables may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Ordinary memory that asks for transparent huge pages.
+    #[default]
+    Ordinary,
+    /// The system's reserved huge pages, as far as they go.
+    Reserved,
+}
+
+/// The pages that a [`Region`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backing {
+    /// Reserved huge pages, each of this many octets as a power of two.
+    Reserved(u8),
+    /// Ordinary memory; the kernel was asked for transparent huge pages and decides for itself.
+    Ordinary,
+}
+
+/// The sizes of reserved huge pages that are tried, as powers of two.
+const PAGE_BITS: [u8; 2] = [30, 21];
+
+/// A piece of memory of a shard's tables.
+#[derive(Debug)]
+pub struct Region {
+    map: MmapMut,
+    backing: Backing,
+}
+
+impl Region {
+    /// `bytes` zeroed octets or some more.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn new(bytes: usize, pages: Pages) -> io::Result<Region> {
+        let sizes = if pages == Pages::Reserved { &PAGE_BITS[..] } else { &[] };
+        for &bits in sizes {
+            let rounded = bytes.next_multiple_of(1 << bits);
+            // Not many of them are worth a small table.
+            if rounded - bytes > bytes / 4 {
+                continue;
+            }
+            if let Ok(map) = MmapOptions::new().len(rounded).huge(Some(bits)).map_anon() {
+                return Ok(Region { map, backing: Backing::Reserved(bits) });
+            }
+        }
+        let map = MmapMut::map_anon(bytes.max(1))?;
+        // A kernel without transparent huge pages refuses; ordinary pages serve as well, only slower.
+        let _ = map.advise(Advice::HugePage);
+        Ok(Region { map, backing: Backing::Ordinary })
+    }
+
+    /// Its size, octets.
+    pub fn bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// What it got.
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// Makes the kernel hand out the pages of a part now, on the calling thread's NUMA node.
+    ///
+    /// # Errors
+    /// The operating system's: out of memory, or a kernel before Linux 5.14, which cannot do it
+    /// ([`io::ErrorKind::InvalidInput`]).
+    pub fn populate(&self, part: Range<usize>) -> io::Result<()> {
+        self.map.advise_range(Advice::PopulateWrite, part.start, part.len())
+    }
+}
 
 /// A fixed array of plain records on pages of its own.
 ///
 /// Pages are aligned beyond any record, and records are [`Pod`], so the view is a checked cast and never a copy.
 pub(crate) struct Lines<T> {
-    map: MmapMut,
+    region: Region,
     bytes: usize,
     record: PhantomData<T>,
 }
 
 impl<T: Pod> Lines<T> {
     /// `len` zeroed records.
-    pub(crate) fn new(len: usize) -> io::Result<Lines<T>> {
+    pub(crate) fn new(len: usize, pages: Pages) -> io::Result<Lines<T>> {
         let bytes = len * size_of::<T>();
-        let map = MmapMut::map_anon(bytes.max(1))?;
-        // A kernel without transparent huge pages refuses; ordinary pages serve as well, only slower.
-        let _ = map.advise(Advice::HugePage);
-        Ok(Lines { map, bytes, record: PhantomData })
+        Ok(Lines { region: Region::new(bytes, pages)?, bytes, record: PhantomData })
     }
 
     /// The records. Hot loops take this once a burst.
     #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
-        bytemuck::cast_slice(&self.map[..self.bytes])
+        bytemuck::cast_slice(&self.region.map[..self.bytes])
     }
 
     /// The records. Hot loops take this once a burst.
     #[inline]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.map[..self.bytes])
+        bytemuck::cast_slice_mut(&mut self.region.map[..self.bytes])
+    }
+
+    /// The memory behind them.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
     }
 }
 
@@ -53,128 +133,31 @@ impl<T: Pod> std::ops::IndexMut<u32> for Lines<T> {
     }
 }
 
-/// Hands out the ids `0..capacity`, the last freed first (its line is still warm).
-pub(crate) struct Ids {
-    freed: Vec<u32>,
-    fresh: u32,
-    capacity: u32,
-}
-
-impl Ids {
-    /// All of `0..capacity` free.
-    pub(crate) fn new(capacity: u32) -> Ids {
-        Ids { freed: Vec::with_capacity(capacity as usize), fresh: 0, capacity }
-    }
-
-    /// A free id, or `None` when all are taken.
-    pub(crate) fn take(&mut self) -> Option<u32> {
-        self.freed.pop().or_else(|| {
-            (self.fresh < self.capacity).then(|| {
-                self.fresh += 1;
-                self.fresh - 1
-            })
-        })
-    }
-
-    /// Gives `id`, which [`Ids::take`] handed out, back.
-    pub(crate) fn give(&mut self, id: u32) {
-        debug_assert!(id < self.fresh && self.freed.len() < self.capacity as usize);
-        self.freed.push(id);
-    }
-
-    /// How many are taken.
-    pub(crate) fn taken(&self) -> u32 {
-        self.fresh - self.freed.len() as u32
-    }
-
-    /// Whether none is free.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.freed.is_empty() && self.fresh == self.capacity
-    }
-
-    /// The ids that were ever handed out: `0..high_water`.
-    pub(crate) fn high_water(&self) -> u32 {
-        self.fresh
-    }
-}
-
-/// No id.
-pub(crate) const NIL: u32 = u32::MAX;
-
-/// Doubly linked lists threaded through ids; each id is in at most one list of one `Chains`.
-pub(crate) struct Chains {
-    links: Lines<[u32; 2]>,
-}
-
-const NEXT: usize = 0;
-const PREV: usize = 1;
-
-impl Chains {
-    /// Links for the ids `0..capacity`.
-    pub(crate) fn new(capacity: u32) -> io::Result<Chains> {
-        Ok(Chains { links: Lines::new(capacity as usize)? })
-    }
-
-    /// Puts `id` first in the list that starts at `head`.
-    pub(crate) fn push(&mut self, head: &mut u32, id: u32) {
-        let links = self.links.as_mut_slice();
-        links[id as usize] = [*head, NIL];
-        if *head != NIL {
-            links[*head as usize][PREV] = id;
-        }
-        *head = id;
-    }
-
-    /// Takes `id` out of the list that starts at `head`.
-    pub(crate) fn remove(&mut self, head: &mut u32, id: u32) {
-        let links = self.links.as_mut_slice();
-        let [next, prev] = links[id as usize];
-        if prev == NIL {
-            debug_assert_eq!(*head, id);
-            *head = next;
-        } else {
-            links[prev as usize][NEXT] = next;
-        }
-        if next != NIL {
-            links[next as usize][PREV] = prev;
-        }
-    }
-
-    /// The one after `id`, or [`NIL`].
-    pub(crate) fn next(&self, id: u32) -> u32 {
-        self.links[id][NEXT]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_handed_out_once() {
-        let mut ids = Ids::new(3);
-        let all: Vec<_> = std::iter::from_fn(|| ids.take()).collect();
-        assert_eq!(all, [0, 1, 2]);
-        assert!(ids.is_exhausted());
-        ids.give(1);
-        assert_eq!((ids.taken(), ids.take(), ids.take()), (2, Some(1), None));
+    fn a_populated_region_is_zeroed_and_writable() {
+        let mut lines = Lines::<u64>::new(1 << 16, Pages::Reserved).unwrap();
+        let bytes = lines.region().bytes();
+        assert!(bytes >= 8 << 16);
+        match lines.region().populate(0..bytes) {
+            // Linux 5.14 and later.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidInput),
+            Ok(()) => assert!(resident_kib(&lines) >= 8 << 6),
+        }
+        assert!(lines.as_slice().iter().all(|&word| word == 0));
+        lines[77] = 5;
+        assert_eq!(lines[77], 5);
     }
 
-    #[test]
-    fn chains_keep_their_order_when_the_middle_leaves() {
-        let mut chains = Chains::new(4).unwrap();
-        let mut head = NIL;
-        for id in 0..4 {
-            chains.push(&mut head, id);
-        }
-        chains.remove(&mut head, 2);
-        chains.remove(&mut head, 3);
-        let mut seen = Vec::new();
-        let mut at = head;
-        while at != NIL {
-            seen.push(at);
-            at = chains.next(at);
-        }
-        assert_eq!(seen, [1, 0]);
+    fn resident_kib(lines: &Lines<u64>) -> u64 {
+        let start = format!("{:x}-", lines.as_slice().as_ptr() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (_, ours) = maps.split_once(&start).expect("the region is mapped");
+        let fields = |name| ours.lines().find_map(move |line| line.strip_prefix(name));
+        let kib = |text: &str| text.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+        kib(fields("Rss:").unwrap()) + kib(fields("Private_Hugetlb:").unwrap())
     }
 }

@@ -1,8 +1,8 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
 use super::endpoint::{Endpoint, Tuple};
+use super::ids::NIL;
 use super::mapping::{Kind, Mapping, New};
-use super::memory::NIL;
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::rule::first_match;

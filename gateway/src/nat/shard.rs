@@ -9,14 +9,13 @@
 //! translated by the mapping alone; what the inside host then sends makes the session (for TCP not its SYN-ACK, which a
 //! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here.
 
-use std::io;
-
 use super::SessionId;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
+use super::ids::{Chains, Ids};
 use super::mapping::Mappings;
-use super::memory::{Chains, Ids, Lines};
+use super::memory::Lines;
 use super::outbound::is_query;
 use super::parse::{Parsed, parse};
 use super::pool::{PoolUsage, ShardPool};
@@ -24,7 +23,7 @@ use super::prefetch::prefetch;
 use super::rewrite::Rewrite;
 use super::rule::{Addresses, Permanent};
 use super::session::{self, Session, TimeoutTable};
-use super::settings::{Limits, Rule, Settings, Share};
+use super::settings::{Limits, Rule};
 use super::subscriber::{Rate, Subscribers};
 use super::table::{Hash, Index};
 use super::tcp;
@@ -60,20 +59,6 @@ impl<B: AsMut<[u8]>> Packets for [B] {
     }
 }
 
-/// What a shard is built from.
-pub struct ShardOptions<'a> {
-    /// The whole gateway's settings.
-    pub settings: &'a Settings,
-    /// This shard's part of each pool, in the settings' order.
-    pub shares: &'a [Vec<Share>],
-    /// Sessions that this shard has room for; its part of [`Limits::sessions`].
-    pub sessions: u32,
-    /// Keys every hash and every random choice; drawn at start.
-    pub secret: Secret,
-    /// The time of the first call.
-    pub now: Time,
-}
-
 /// See the module.
 pub struct Shard {
     pub(super) counters: Counters,
@@ -98,52 +83,7 @@ pub struct Shard {
     pub(super) random: Random,
 }
 
-/// Mappings that a shard has room for, by session: each session may have one of its own while as many rest.
-const MAPPINGS_PER_SESSION: u32 = 2;
-/// The most subscribers that a shard has room for.
-const SUBSCRIBERS_MAX: u32 = 1 << 20;
-
 impl Shard {
-    /// A shard with all its memory taken.
-    ///
-    /// # Errors
-    /// When the memory cannot be had.
-    pub fn new(options: &ShardOptions<'_>) -> io::Result<Shard> {
-        let ShardOptions { settings, shares, sessions, secret, now } = *options;
-        let mut shard = Shard {
-            counters: Counters::default(),
-            sessions: Lines::new(sessions as usize)?,
-            index: Index::new(sessions as usize * 2)?,
-            timeouts: TimeoutTable::new(&settings.timeouts),
-            secret,
-            session_ids: Ids::new(sessions),
-            idle: Wheel::new(sessions, now)?,
-            siblings: Chains::new(sessions)?,
-            mappings: Mappings::new(sessions.saturating_mul(MAPPINGS_PER_SESSION), secret, now)?,
-            subscribers: Subscribers::new(sessions.min(SUBSCRIBERS_MAX), secret)?,
-            permissions: Permissions::new(sessions, secret)?,
-            pools: settings
-                .pools
-                .iter()
-                .zip(shares)
-                .map(|(pool, share)| ShardPool::new(pool, share))
-                .collect(),
-            rules: settings.rules.clone(),
-            permanent: Permanent::new(settings),
-            addresses: Addresses::new(settings),
-            limits: settings.limits,
-            rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
-            port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
-            random: Random::new(secret),
-        };
-        for (protocol, external) in shard.permanent.forwarded() {
-            for pool in &mut shard.pools {
-                pool.reserve(external.address.into(), protocol, external.port);
-            }
-        }
-        Ok(shard)
-    }
-
     /// Decides about a burst that arrived in one direction, and translates in place what goes on. `verdicts` takes one
     /// verdict a packet and is as long as the burst.
     ///

@@ -5,7 +5,8 @@ use std::io;
 use bytemuck::{Pod, Zeroable};
 
 use super::hash::Secret;
-use super::memory::{Ids, Lines, NIL};
+use super::ids::{Ids, NIL};
+use super::memory::{Lines, Pages, Region};
 use super::table::Index;
 use super::time::Time;
 use super::verdict::Protocol;
@@ -84,13 +85,18 @@ pub(crate) struct Subscribers {
 }
 
 impl Subscribers {
-    pub(crate) fn new(capacity: u32, secret: Secret) -> io::Result<Subscribers> {
+    pub(crate) fn new(capacity: u32, secret: Secret, pages: Pages) -> io::Result<Subscribers> {
         Ok(Subscribers {
-            lines: Lines::new(capacity as usize)?,
-            ids: Ids::new(capacity),
-            index: Index::new(capacity as usize)?,
+            lines: Lines::new(capacity as usize, pages)?,
+            ids: Ids::new(capacity, pages)?,
+            index: Index::with_pages(capacity as usize, pages)?,
             secret,
         })
+    }
+
+    /// The memory of it all.
+    pub(crate) fn regions(&self) -> [&Region; 3] {
+        [self.lines.region(), self.ids.region(), self.index.region()]
     }
 
     /// The subscriber at `address`.
@@ -143,7 +149,7 @@ mod tests {
 
     #[test]
     fn rate_lets_a_second_of_burst_through_and_then_the_rate() {
-        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4])).unwrap();
+        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
         let id = subscribers.find_or_add(7).unwrap();
         let line = &mut subscribers.lines[id];
         let rate = Rate::per_s(10);
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn full_is_said_and_an_idle_subscriber_makes_room() {
-        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4])).unwrap();
+        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
         let id = subscribers.find_or_add(7).unwrap();
         assert_eq!((subscribers.find_or_add(7), subscribers.find_or_add(8)), (Some(id), None));
         subscribers.remove_if_idle(id);

@@ -18,7 +18,7 @@ use std::io;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::memory::Lines;
+use super::memory::{Lines, Pages, Region};
 use super::prefetch::prefetch;
 
 /// Slots in a bucket.
@@ -75,8 +75,17 @@ impl Index {
     /// # Errors
     /// When the memory cannot be had.
     pub fn new(entries: usize) -> io::Result<Index> {
+        Index::with_pages(entries, Pages::default())
+    }
+
+    pub(crate) fn with_pages(entries: usize, pages: Pages) -> io::Result<Index> {
         let buckets = (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE);
-        Ok(Index { buckets: Lines::new(buckets)?, mask: buckets - 1 })
+        Ok(Index { buckets: Lines::new(buckets, pages)?, mask: buckets - 1 })
+    }
+
+    /// Its memory.
+    pub(crate) fn region(&self) -> &Region {
+        self.buckets.region()
     }
 
     #[inline(always)]

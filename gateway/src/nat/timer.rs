@@ -6,7 +6,8 @@
 
 use std::io;
 
-use super::memory::{Lines, NIL};
+use super::ids::NIL;
+use super::memory::{Lines, Pages, Region};
 use super::time::Time;
 
 /// Milliseconds a tick, as a power of two.
@@ -30,12 +31,17 @@ pub(crate) struct Wheel {
 
 impl Wheel {
     /// Timers for the ids `0..capacity`, none started (ids must be below 2^31).
-    pub(crate) fn new(capacity: u32, now: Time) -> io::Result<Wheel> {
+    pub(crate) fn new(capacity: u32, now: Time, pages: Pages) -> io::Result<Wheel> {
         Ok(Wheel {
-            links: Lines::new(capacity as usize)?,
+            links: Lines::new(capacity as usize, pages)?,
             heads: Box::new([[NIL; SLOTS]; LEVELS]),
             tick: now.0 >> TICK_BITS,
         })
+    }
+
+    /// The memory of the links.
+    pub(crate) fn region(&self) -> &Region {
+        self.links.region()
     }
 
     /// Starts the timer of `id`, which is not running, to ring at `due`.
@@ -129,7 +135,7 @@ mod tests {
             steps in proptest::collection::vec((0..CAPACITY, 0u64..3_000_000, 0u64..400_000, any::<bool>()), 1..120),
         ) {
             let mut now = Time(123_456);
-            let mut wheel = Wheel::new(CAPACITY, now).unwrap();
+            let mut wheel = Wheel::new(CAPACITY, now, Pages::Ordinary).unwrap();
             let mut due = [None::<Time>; CAPACITY as usize];
             for (id, delay, pass, stop) in steps {
                 match due[id as usize] {
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_small_budget_only_delays() {
-        let mut wheel = Wheel::new(1000, Time(0)).unwrap();
+        let mut wheel = Wheel::new(1000, Time(0), Pages::Ordinary).unwrap();
         (0..1000).for_each(|id| wheel.start(id, Time(40_000)));
         let mut rung = 0;
         for _ in 0..1000 {
@@ -166,7 +172,7 @@ mod tests {
     #[test]
     fn reaches_beyond_its_span() {
         let far = Time(40 * 24 * 3_600_000);
-        let mut wheel = Wheel::new(1, Time(0)).unwrap();
+        let mut wheel = Wheel::new(1, Time(0), Pages::Ordinary).unwrap();
         wheel.start(0, far);
         let mut budget = u32::MAX;
         assert_eq!(wheel.next_due(Time(far.0 - 1), &mut budget, |_| far), None);

@@ -22,6 +22,7 @@ pub(super) fn status(status: &Status) -> String {
         ("up", format!("{} (pid {})", duration(about.uptime_s), about.pid)),
         ("configuration", format!("{}, generation {}", about.config_file, about.config_generation)),
         ("memory", about.memory.clone()),
+        ("tables", about.tables.clone()),
         ("idle", about.idle.clone()),
         ("sessions", format!("{} of {}", status.sessions, about.sessions_limit)),
         ("mappings", status.mappings.to_string()),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::StartError;
+use super::{StartError, tables};
 use crate::config::PacketBuffers;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, RssConfig, Started, Stopped};
-use crate::nat::{Direction, Secret, Settings, Shard, ShardOptions};
+use crate::nat::{Direction, Settings, Shard};
 use crate::neighbor::{OwnAddresses, RouteTable};
 use crate::steer::{Nic, Rss, Steering, WorkerId};
 use crate::wire::ethernet::Mac;
@@ -101,6 +101,8 @@ pub struct Dataplane {
     pub ports: Vec<OpenPort>,
     /// The packet buffers.
     pub buffers: Mempool,
+    /// What memory the workers' tables got.
+    pub tables: String,
     /// From the workers.
     pub events: Receiver<Event>,
     /// Who owns what.
@@ -132,7 +134,9 @@ impl Dataplane {
             open.push(start_port(port, info, workers, &steering, &buffers)?);
         }
         let (events_in, events) = bounded(EVENTS);
-        let made = make_workers(eal, &settings, &steering, |id, shard, rings| {
+        let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
+        let (shards, tables) = tables::make(eal, &lcores, &settings, &steering)?;
+        let made = make_workers(eal, shards, |id, shard, rings| {
             let interfaces: Vec<Interface> = open.iter().map(|port| port.interface.clone()).collect();
             let (commands_in, commands) = bounded(COMMANDS);
             let published = Arc::new(Published::new());
@@ -156,8 +160,7 @@ impl Dataplane {
             (worker, commands_in, published, pools)
         })?;
         let mut handles = Vec::new();
-        for (index, (worker, commands, counters, pools)) in made.into_iter().enumerate() {
-            let lcore = lcore(eal, index)?;
+        for (lcore, (worker, commands, counters, pools)) in lcores.into_iter().zip(made) {
             let thread = dpdk::launch(eal, lcore, move || worker.run());
             match thread {
                 Ok(thread) => handles.push(WorkerHandle { commands, counters, pools, thread }),
@@ -167,7 +170,15 @@ impl Dataplane {
                 }
             }
         }
-        Ok(Dataplane { workers: handles, ports: open, buffers, events, steering, routes })
+        Ok(Dataplane {
+            workers: handles,
+            ports: open,
+            buffers,
+            tables: tables.to_string(),
+            events,
+            steering,
+            routes,
+        })
     }
 
     /// The workers, by number.
@@ -215,27 +226,12 @@ type Made = (Worker, Sender<Command>, Arc<Published<WorkerCounters>>, Vec<Arc<Pu
 /// A shard and rings for every worker, made into workers.
 fn make_workers(
     eal: &Eal,
-    settings: &Settings,
-    steering: &Steering,
+    shards: Vec<Shard>,
     make: impl Fn(WorkerId, Shard, Vec<Ring>) -> Made,
 ) -> Result<Vec<Made>, StartError> {
-    let workers = steering.workers();
-    let mut rings = rings(eal, workers)?;
-    let sessions = settings.limits.sessions.div_ceil(u32::from(workers));
-    let mut made = Vec::new();
-    for id in (0..workers).map(WorkerId) {
-        let shard = Shard::new(&ShardOptions {
-            settings,
-            shares: steering.shares(id),
-            sessions,
-            // Of its own: whoever sees one worker's ports learns nothing of another's.
-            secret: Secret::new(rand::random()),
-            now: Worker::time(),
-        })
-        .map_err(|source| StartError::Tables { sessions, source })?;
-        made.push(make(id, shard, std::mem::take(&mut rings[id.index()])));
-    }
-    Ok(made)
+    let rings = rings(eal, shards.len() as u16)?;
+    let parts = (0..).map(WorkerId).zip(shards).zip(rings);
+    Ok(parts.map(|((id, shard), rings)| make(id, shard, rings)).collect())
 }
 
 fn start_port(

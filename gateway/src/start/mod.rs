@@ -12,6 +12,7 @@ mod control;
 mod dataplane;
 mod plan;
 mod running;
+mod tables;
 
 use std::path::Path;
 use std::sync::Arc;

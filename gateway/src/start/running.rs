@@ -170,6 +170,7 @@ impl Gateway for Running {
             config_generation: 1,
             config_reloads: Reloads::default(),
             memory: self.memory.to_owned(),
+            tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
             idle: self.config.dpdk.idle.name().to_owned(),
             sessions_limit: self.config.settings.limits.sessions.into(),
         }

@@ -23,8 +23,10 @@ pub struct About {
     pub config_generation: u64,
     /// What became of the requests to reload.
     pub config_reloads: Reloads,
-    /// Where packet buffers and tables lie: `hugepages` or `no-huge`.
+    /// Where packet buffers lie: `hugepages` or `no-huge`.
     pub memory: String,
+    /// Where the workers' tables lie: `1024 MiB in reserved huge pages`.
+    pub tables: String,
     /// What a worker does without packets: `poll` or `backoff`.
     pub idle: String,
     /// Sessions that fit, over all workers.

@@ -113,7 +113,6 @@ impl Setup {
     /// As [`Setup::run`], up to the test.
     pub fn start(self, eal: &Eal) -> Lab {
         let frames = Mempool::new(eal, "frames", FRAMES, 0, Mempool::DATA_ROOM).unwrap();
-        let allocated = allocations::on_workers();
         let (ports, wires): (Vec<_>, Vec<_>) =
             Side::BOTH.map(|side| self.port(eal, side)).into_iter().unzip();
         let connected = Side::BOTH.map(|side| Connected { interface: side.interface(), address: side.net() });
@@ -129,6 +128,8 @@ impl Setup {
             seed: 11,
         };
         let dataplane = Dataplane::start(eal, options).unwrap();
+        // Their tables were made on the same lcores, before their work.
+        let allocated = allocations::on_workers();
         let wires = <[Wire; 2]>::try_from(wires).ok().unwrap();
         Lab::new(dataplane, wires, frames, self.vlans, allocated)
     }

@@ -1,0 +1,153 @@
+//! Ids of records: who is free, and who belongs together.
+
+use std::io;
+
+use super::memory::{Lines, Pages, Region};
+
+/// Hands out the ids `0..capacity`, the last freed first (its line is still warm).
+pub(crate) struct Ids {
+    /// A stack: the first `depth` of them.
+    freed: Lines<u32>,
+    depth: u32,
+    fresh: u32,
+    capacity: u32,
+}
+
+impl Ids {
+    /// All of `0..capacity` free.
+    pub(crate) fn new(capacity: u32, pages: Pages) -> io::Result<Ids> {
+        Ok(Ids { freed: Lines::new(capacity as usize, pages)?, depth: 0, fresh: 0, capacity })
+    }
+
+    /// A free id, or `None` when all are taken.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        let id = self.peek(0)?;
+        if self.depth > 0 {
+            self.depth -= 1;
+        } else {
+            self.fresh += 1;
+        }
+        Some(id)
+    }
+
+    /// The id that [`Ids::take`] will hand out after `ahead` others.
+    pub(crate) fn peek(&self, ahead: u32) -> Option<u32> {
+        match self.depth.checked_sub(ahead + 1) {
+            Some(top) => Some(self.freed[top]),
+            None => Some(self.fresh + (ahead - self.depth)).filter(|&id| id < self.capacity),
+        }
+    }
+
+    /// Gives `id`, which [`Ids::take`] handed out, back.
+    pub(crate) fn give(&mut self, id: u32) {
+        debug_assert!(id < self.fresh && self.depth < self.fresh);
+        self.freed[self.depth] = id;
+        self.depth += 1;
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> u32 {
+        self.fresh - self.depth
+    }
+
+    /// Whether none is free.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.depth == 0 && self.fresh == self.capacity
+    }
+
+    /// The memory of the stack.
+    pub(crate) fn region(&self) -> &Region {
+        self.freed.region()
+    }
+
+    /// The ids that were ever handed out: `0..high_water`.
+    pub(crate) fn high_water(&self) -> u32 {
+        self.fresh
+    }
+}
+
+/// No id.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// Doubly linked lists threaded through ids; each id is in at most one list of one `Chains`.
+pub(crate) struct Chains {
+    links: Lines<[u32; 2]>,
+}
+
+const NEXT: usize = 0;
+const PREV: usize = 1;
+
+impl Chains {
+    /// Links for the ids `0..capacity`.
+    pub(crate) fn new(capacity: u32, pages: Pages) -> io::Result<Chains> {
+        Ok(Chains { links: Lines::new(capacity as usize, pages)? })
+    }
+
+    /// Their memory.
+    pub(crate) fn region(&self) -> &Region {
+        self.links.region()
+    }
+
+    /// Puts `id` first in the list that starts at `head`.
+    pub(crate) fn push(&mut self, head: &mut u32, id: u32) {
+        let links = self.links.as_mut_slice();
+        links[id as usize] = [*head, NIL];
+        if *head != NIL {
+            links[*head as usize][PREV] = id;
+        }
+        *head = id;
+    }
+
+    /// Takes `id` out of the list that starts at `head`.
+    pub(crate) fn remove(&mut self, head: &mut u32, id: u32) {
+        let links = self.links.as_mut_slice();
+        let [next, prev] = links[id as usize];
+        if prev == NIL {
+            debug_assert_eq!(*head, id);
+            *head = next;
+        } else {
+            links[prev as usize][NEXT] = next;
+        }
+        if next != NIL {
+            links[next as usize][PREV] = prev;
+        }
+    }
+
+    /// The one after `id`, or [`NIL`].
+    pub(crate) fn next(&self, id: u32) -> u32 {
+        self.links[id][NEXT]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_handed_out_once() {
+        let mut ids = Ids::new(3, Pages::Ordinary).unwrap();
+        let all: Vec<_> = std::iter::from_fn(|| ids.take()).collect();
+        assert_eq!(all, [0, 1, 2]);
+        assert!(ids.is_exhausted());
+        ids.give(1);
+        assert_eq!((ids.taken(), ids.take(), ids.take()), (2, Some(1), None));
+    }
+
+    #[test]
+    fn chains_keep_their_order_when_the_middle_leaves() {
+        let mut chains = Chains::new(4, Pages::Ordinary).unwrap();
+        let mut head = NIL;
+        for id in 0..4 {
+            chains.push(&mut head, id);
+        }
+        chains.remove(&mut head, 2);
+        chains.remove(&mut head, 3);
+        let mut seen = Vec::new();
+        let mut at = head;
+        while at != NIL {
+            seen.push(at);
+            at = chains.next(at);
+        }
+        assert_eq!(seen, [1, 0]);
+    }
+}

@@ -1,0 +1,104 @@
+//! What a shard is made of, and where its memory lies.
+
+use std::io;
+
+use super::counters::Counters;
+use super::filter::Permissions;
+use super::hash::{Random, Secret};
+use super::ids::{Chains, Ids};
+use super::mapping::Mappings;
+use super::memory::{Lines, Pages, Region};
+use super::pool::ShardPool;
+use super::rule::{Addresses, Permanent};
+use super::session::TimeoutTable;
+use super::settings::{Settings, Share};
+use super::shard::Shard;
+use super::subscriber::{Rate, Subscribers};
+use super::table::Index;
+use super::time::Time;
+use super::timer::Wheel;
+
+/// What a shard is built from.
+pub struct ShardOptions<'a> {
+    /// The whole gateway's settings.
+    pub settings: &'a Settings,
+    /// This shard's part of each pool, in the settings' order.
+    pub shares: &'a [Vec<Share>],
+    /// Sessions that this shard has room for; its part of [`Limits::sessions`].
+    pub sessions: u32,
+    /// Keys every hash and every random choice; drawn at start.
+    pub secret: Secret,
+    /// The time of the first call.
+    pub now: Time,
+}
+
+/// Mappings that a shard has room for, by session: each session may have one of its own while as many rest.
+const MAPPINGS_PER_SESSION: u32 = 2;
+/// The most subscribers that a shard has room for.
+const SUBSCRIBERS_MAX: u32 = 1 << 20;
+
+impl Shard {
+    /// A shard with all its memory taken, in ordinary pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn new(options: &ShardOptions<'_>) -> io::Result<Shard> {
+        Shard::with_pages(options, Pages::default())
+    }
+
+    /// As [`Shard::new`], in these pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn with_pages(options: &ShardOptions<'_>, pages: Pages) -> io::Result<Shard> {
+        let ShardOptions { settings, shares, sessions, secret, now } = *options;
+        let mut shard = Shard {
+            counters: Counters::default(),
+            sessions: Lines::new(sessions as usize, pages)?,
+            index: Index::with_pages(sessions as usize * 2, pages)?,
+            timeouts: TimeoutTable::new(&settings.timeouts),
+            secret,
+            session_ids: Ids::new(sessions, pages)?,
+            idle: Wheel::new(sessions, now, pages)?,
+            siblings: Chains::new(sessions, pages)?,
+            mappings: Mappings::new(sessions.saturating_mul(MAPPINGS_PER_SESSION), secret, now, pages)?,
+            subscribers: Subscribers::new(sessions.min(SUBSCRIBERS_MAX), secret, pages)?,
+            permissions: Permissions::new(sessions, secret, pages)?,
+            pools: settings
+                .pools
+                .iter()
+                .zip(shares)
+                .map(|(pool, share)| ShardPool::new(pool, share))
+                .collect(),
+            rules: settings.rules.clone(),
+            permanent: Permanent::new(settings),
+            addresses: Addresses::new(settings),
+            limits: settings.limits,
+            rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
+            port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
+            random: Random::new(secret),
+        };
+        for (protocol, external) in shard.permanent.forwarded() {
+            for pool in &mut shard.pools {
+                pool.reserve(external.address.into(), protocol, external.port);
+            }
+        }
+        Ok(shard)
+    }
+
+    /// The memory of the tables, for whoever populates it before the first packet.
+    pub fn regions(&self) -> Vec<&Region> {
+        let own = [
+            self.sessions.region(),
+            self.index.region(),
+            self.session_ids.region(),
+            self.idle.region(),
+            self.siblings.region(),
+        ];
+        own.into_iter()
+            .chain(self.mappings.regions())
+            .chain(self.subscribers.regions())
+            .chain(self.permissions.regions())
+            .collect()
+    }
+}
