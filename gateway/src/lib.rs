@@ -10,6 +10,7 @@
 //! ```text
 //! main, natctl → start → management, worker → nat, steer, neighbor → wire
 //!                        start, worker      → dpdk → dpdk-sys
+//! nat-trafficgen → trafficgen → dpdk, wire
 //! ```
 //!
 //! | module | what it owns |
@@ -24,10 +25,11 @@
 //! | `start` | from a configuration to a running gateway, and back to nothing |
 //! | [`config`] | the TOML file: every mistake at once, each with its line |
 //! | [`counters`] | counters that one thread writes and others read |
+//! | `trafficgen` | the traffic generator: what a gateway is measured with |
 //! | [`natctl`], [`cli`], [`log`] | the two programs' command lines, and the log |
 //!
 //! # Without DPDK
-//! `dpdk`, `worker` and `start` need the feature `dpdk`, which is on by default. The rest builds without it and
+//! `dpdk`, `worker`, `start` and `trafficgen` need the feature `dpdk`, which is on by default. The rest builds without it and
 //! without DPDK on the machine:
 //!
 //! ```toml
@@ -110,6 +112,8 @@ pub mod neighbor;
 #[cfg(feature = "dpdk")]
 pub mod start;
 pub mod steer;
+#[cfg(feature = "dpdk")]
+pub mod trafficgen;
 pub mod wire;
 #[cfg(feature = "dpdk")]
 pub mod worker;

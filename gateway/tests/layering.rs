@@ -12,9 +12,11 @@ use source::{Source, Token};
 /// ```text
 /// main, natctl → start → management, worker → nat, steer, neighbor → wire
 ///                        start, worker      → dpdk → dpdk-sys
+/// nat-trafficgen → trafficgen → dpdk, wire
 /// ```
 const ARROWS: &[(&str, &[&str])] = &[
     ("bin/nat-gateway", &["cli", "start"]),
+    ("bin/nat-trafficgen", &["trafficgen"]),
     ("bin/natctl", &["natctl"]),
     ("cli", &["config", "log"]),
     ("config", &["log", "nat", "neighbor"]),
@@ -27,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("neighbor", &["wire"]),
     ("start", &["cli", "dpdk", "management", "worker"]),
     ("steer", &["nat", "wire"]),
+    ("trafficgen", &["dpdk", "wire"]),
     ("wire", &[]),
     ("worker", &["counters", "dpdk", "nat", "neighbor", "steer"]),
 ];

@@ -1,0 +1,184 @@
+//! From the command line to figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::Error;
+use super::args::{Cli, Command, Direction, Dpdk, Io, Load, Network, OrderName, Protocol, Sessions};
+use super::count::Outcome;
+use super::flow::{FlowSpace, Order, Permutation};
+use super::io;
+use super::report::Report;
+use super::station::{Station, StationOptions};
+use super::traffic::{Expect, Pass, Traffic, TrafficOptions};
+use crate::dpdk::{Eal, EalArgs, Memory, Mempool, is_pci};
+
+/// Buffers: queues, stash and what memif holds.
+const BUFFERS: u32 = 32 * 1024;
+const CACHE: u32 = 256;
+/// How long to wait for the other end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program.
+pub fn run() -> Result<(), Error> {
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Load(load) => run_load(&cli.dpdk, load),
+        Command::Sessions(sessions) => run_sessions(&cli.dpdk, sessions),
+        Command::Io(io) => run_io(&cli.dpdk, io),
+    }
+}
+
+fn eal(dpdk: &Dpdk, devices: [&str; 2]) -> Result<(Eal, Mempool), Error> {
+    let args = EalArgs {
+        main_cpu: dpdk.lcore,
+        memory: if dpdk.no_huge { Memory::NoHuge } else { Memory::Auto },
+        memory_mib: (BUFFERS >> 10) * 5 / 2 + 32,
+        pci: devices.into_iter().filter(|device| is_pci(device)).map(str::to_owned).collect(),
+        file_prefix: format!("nat-trafficgen-{}", std::process::id()),
+        extra: dpdk.eal.clone(),
+        ..EalArgs::default()
+    };
+    let eal = Eal::init(&args)?;
+    let pool = Mempool::new(&eal, "packets", BUFFERS, CACHE, Mempool::DATA_ROOM)?;
+    Ok((eal, pool))
+}
+
+fn traffic(dpdk: &Dpdk, network: &Network) -> Result<Traffic, Error> {
+    if !network.flows_per_host.is_power_of_two() || network.flows_per_host > 32_768 || network.flows == 0 {
+        return Err(Error::Argument(
+            "--flows-per-host is a power of two up to 32768, and --flows at least 1".into(),
+        ));
+    }
+    let (eal, pool) = eal(dpdk, [&network.inside, &network.outside])?;
+    let options = |device: &str, own, gateway| StationOptions {
+        device: device.to_owned(),
+        own,
+        gateway,
+        queues: dpdk.queues,
+        descriptors: dpdk.descriptors,
+    };
+    let inside = options(&network.inside, network.inside_address, network.inside_gateway);
+    let outside = options(&network.outside, network.outside_address, network.outside_gateway);
+    let mut stations = [Station::open(&eal, &pool, &inside)?, Station::open(&eal, &pool, &outside)?];
+    for station in &mut stations {
+        station.wait_for_link(PATIENCE)?;
+    }
+    if network.expect != Expect::Untouched {
+        for station in &mut stations {
+            station.resolve(PATIENCE)?;
+        }
+    }
+    let space = FlowSpace {
+        flows: network.flows,
+        first_host: network.hosts.to_bits(),
+        host_shift: network.flows_per_host.trailing_zeros(),
+        first_remote: network.remotes.to_bits(),
+    };
+    let options = TrafficOptions {
+        expect: network.expect,
+        is_tcp: network.protocol == Protocol::Tcp,
+        lens: network.size.lens.clone(),
+        spread: network.spread,
+    };
+    Traffic::new(stations, space, network.pool.to_bits(), options, &pool)
+}
+
+fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
+    let mut traffic = traffic(dpdk, &load.network)?;
+    teach(&mut traffic, load.warmup_rate)?;
+    let order = |seed| match load.order {
+        OrderName::Random => Order::Random(seed),
+        OrderName::Sequential => Order::Sequential(0),
+    };
+    let mut report = Report::new("load", &load.network, dpdk);
+    report.header();
+    for run in 0..load.runs {
+        let sender = |side: u64, silent| {
+            (load.direction != silent).then(|| (order(u64::from(run) << 32 | side << 16 | 1), None))
+        };
+        let outcome = traffic.run(&Pass {
+            senders: [sender(0, Direction::In), sender(1, Direction::Out)],
+            rate: load.rate.0,
+            seconds: load.seconds,
+            sample: load.sample.max(1),
+        });
+        report.add(&outcome);
+    }
+    report.finish(load.network.json.as_deref())
+}
+
+/// Sends each flow out once, and again those that did not come back.
+fn teach(traffic: &mut Traffic, rate: f64) -> Result<(), Error> {
+    let mut last = None;
+    for round in 0..ROUNDS {
+        if traffic.unknown().is_empty() {
+            return Ok(());
+        }
+        // A round that went wrong may have been too fast.
+        let pass = once(traffic, Some(rate / f64::from(1u32 << round)));
+        last = Some(traffic.run(&pass));
+    }
+    match traffic.unknown().len() {
+        0 => Ok(()),
+        unknown => {
+            let reasons = last.map_or_else(String::new, |outcome| reasons(&outcome));
+            Err(Error::Untaught { unknown, flows: traffic.space().flows, reasons })
+        }
+    }
+}
+
+fn reasons(outcome: &Outcome) -> String {
+    let figures = outcome.figures();
+    format!(
+        "{} sent, {} received, {} lost, wrong {:?}",
+        figures.sent, figures.received, figures.lost, figures.faults
+    )
+}
+
+fn once(traffic: &Traffic, rate: Option<f64>) -> Pass {
+    let order = Order::Once(Permutation::new(traffic.space().flows));
+    Pass { senders: [Some((order, None)), None], rate, seconds: f64::INFINITY, sample: 1024 }
+}
+
+const ROUNDS: u32 = 4;
+
+fn run_sessions(dpdk: &Dpdk, sessions: &Sessions) -> Result<(), Error> {
+    let mut traffic = traffic(dpdk, &sessions.network)?;
+    let mut report = Report::new("sessions", &sessions.network, dpdk);
+    report.header();
+    for run in 0..sessions.runs {
+        if run > 0 {
+            let space = traffic.space();
+            traffic.renumber(space.first_host + space.hosts());
+        }
+        let outcome = traffic.run(&once(&traffic, sessions.rate.0));
+        report.add(&outcome);
+    }
+    report.finish(sessions.network.json.as_deref())
+}
+
+fn run_io(dpdk: &Dpdk, io: &Io) -> Result<(), Error> {
+    let (eal, pool) = eal(dpdk, [&io.a, &io.b])?;
+    let station = |device: &str| {
+        let nobody = std::net::Ipv4Addr::UNSPECIFIED;
+        let (queues, descriptors) = (dpdk.queues, dpdk.descriptors);
+        Station::open(
+            &eal,
+            &pool,
+            &StationOptions { device: device.to_owned(), own: nobody, gateway: nobody, queues, descriptors },
+        )
+    };
+    let (a, b) = (station(&io.a)?, station(&io.b)?);
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let (forwarded, dropped) = io::forward([a.queues, b.queues], io.macswap, &stop);
+    debug_assert!(stop.load(Ordering::Relaxed));
+    println!("{forwarded} frames forwarded, {dropped} not taken");
+    Ok(())
+}
