@@ -28,6 +28,27 @@ pub(crate) fn run(flows: u32, rounds: u32, report: &mut Report) {
     }
     report.add("established, bursts of 32", flows, together);
     report.add("established, one at a time", flows, alone);
+    #[cfg(feature = "stage-cycles")]
+    stages(&mut shard, &mut chunk, &external, rounds, report);
+}
+
+/// The same bursts of 32 with the clock read after every stage, which keeps bursts from overlapping.
+#[cfg(feature = "stage-cycles")]
+fn stages(shard: &mut Shard, chunk: &mut Chunk, external: &[Endpoint], rounds: u32, report: &mut Report) {
+    use gateway::nat::{Stage, StageCounters};
+    let mut random = Random::new();
+    let mut samples = Stage::ALL.map(|_| Samples::new());
+    for _ in 0..rounds {
+        let mut counters = StageCounters::new(crate::cycles::now);
+        for _ in 0..PACKETS / CHUNK {
+            chunk.fill(&mut random, external);
+            chunk.measure_stages(shard, Time(2), &mut counters);
+        }
+        samples.iter_mut().zip(counters.spent).for_each(|(samples, spent)| samples.add(spent, PACKETS));
+    }
+    for (stage, samples) in Stage::ALL.into_iter().zip(samples) {
+        report.add(&format!("established, stage: {}", stage.name()), external.len() as u32, samples);
+    }
 }
 
 /// Makes all sessions; their outside endpoints, by flow.

@@ -75,14 +75,15 @@ impl Tables {
     fn in_stages(&self, keys: &[Key]) -> u64 {
         let mut sum = 0;
         for keys in keys.chunks(BURST) {
+            let index = self.index.view();
             let mut hashes = [Hash(0); BURST];
             let mut candidates = [None; BURST];
             for (hash, key) in hashes.iter_mut().zip(keys) {
                 *hash = self::hash(key);
-                self.index.prefetch(*hash);
+                index.prefetch(*hash);
             }
             for (candidate, &hash) in candidates.iter_mut().zip(&hashes) {
-                *candidate = self.index.candidate(hash);
+                *candidate = index.candidate(hash);
                 if let Some(id) = *candidate {
                     prefetch(&self.records[id as usize]);
                 }

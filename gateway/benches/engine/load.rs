@@ -1,7 +1,9 @@
 //! A shard, the flows through it, and the packets of those flows.
 
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
 use gateway::nat::{
     BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pool, Rule, RuleAction, Secret, Settings,
     Shard, ShardOptions, Share, Time, Verdict,
@@ -19,12 +21,6 @@ pub(crate) const CHUNK: usize = 8 * BURST;
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Buffer(pub(crate) [u8; LEN]);
-
-impl AsMut<[u8]> for Buffer {
-    fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
 
 /// Flows of one subscriber.
 const PORTS: u32 = 64;
@@ -146,13 +142,40 @@ impl Chunk {
     }
 
     /// Cycles that the shard takes for the first `count` packets, `size` at a time.
-    #[inline(never)]
     pub(crate) fn measure(&mut self, shard: &mut Shard, count: usize, size: usize, now: Time) -> u64 {
-        let packets = self.packets[..count].chunks_mut(size);
+        self.each_burst(count, size, |packets, direction, verdicts| {
+            shard.translate(packets, direction, now, verdicts);
+        })
+    }
+
+    /// As [`Chunk::measure`], with counters for the stages.
+    #[cfg(feature = "stage-cycles")]
+    pub(crate) fn measure_stages(
+        &mut self,
+        shard: &mut Shard,
+        now: Time,
+        watch: &mut impl gateway::nat::Stopwatch,
+    ) {
+        self.each_burst(CHUNK, BURST, |packets, direction, verdicts| {
+            shard.translate_watched(packets, direction, now, verdicts, watch);
+        });
+    }
+
+    /// Cycles that all calls take together. Whoever receives packets hands them over as slices; so does this.
+    #[inline(always)]
+    fn each_burst(
+        &mut self,
+        count: usize,
+        size: usize,
+        mut each: impl FnMut(&mut [&mut [u8]], Direction, &mut [Verdict]),
+    ) -> u64 {
+        let mut packets: ArrayVec<&mut [u8], CHUNK> =
+            self.packets[..count].iter_mut().map(|packet| &mut packet.0[..]).collect();
+        let packets = black_box(&mut packets[..]).chunks_mut(size);
         let verdicts = self.verdicts[..count].chunks_mut(size);
         let start = cycles::now();
         for (burst, (packets, verdicts)) in packets.zip(verdicts).enumerate() {
-            shard.translate(packets, self.directions[burst * size / BURST], now, verdicts);
+            each(packets, self.directions[burst * size / BURST], verdicts);
         }
         cycles::now() - start
     }

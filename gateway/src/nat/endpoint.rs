@@ -76,3 +76,81 @@ impl Tuple {
         }
     }
 }
+
+/// A [`Tuple`] as it stands in packets: the twelve octets from the IPv4 source address to the destination port of a packet
+/// without options, in network byte order. So comparing, hashing and writing it swaps no octets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, Pod, Zeroable)]
+pub(crate) struct Flow {
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+    pub(crate) ports: u32,
+}
+
+impl Flow {
+    /// Both addresses.
+    #[inline(always)]
+    pub(crate) fn addresses(&self) -> u64 {
+        u64::from(self.source) | u64::from(self.destination) << 32
+    }
+
+    /// The flow of an answer.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn reversed(&self) -> Flow {
+        Flow { source: self.destination, destination: self.source, ports: self.ports.rotate_left(16) }
+    }
+
+    /// Source port and destination port.
+    #[inline(always)]
+    pub(crate) fn octets_of_ports(&self) -> [u8; 4] {
+        self.ports.to_ne_bytes()
+    }
+
+    /// In numbers.
+    pub(crate) fn tuple(&self) -> Tuple {
+        let [a, b, c, d] = self.ports.to_ne_bytes();
+        Tuple {
+            source: u32::from_be(self.source),
+            destination: u32::from_be(self.destination),
+            source_port: u16::from_be_bytes([a, b]),
+            destination_port: u16::from_be_bytes([c, d]),
+        }
+    }
+}
+
+impl PartialEq for Flow {
+    #[inline(always)]
+    fn eq(&self, other: &Flow) -> bool {
+        self.addresses() == other.addresses() && self.ports == other.ports
+    }
+}
+
+impl From<&Tuple> for Flow {
+    fn from(tuple: &Tuple) -> Flow {
+        let ([a, b], [c, d]) = (tuple.source_port.to_be_bytes(), tuple.destination_port.to_be_bytes());
+        Flow {
+            source: tuple.source.to_be(),
+            destination: tuple.destination.to_be(),
+            ports: u32::from_ne_bytes([a, b, c, d]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_is_its_tuple_in_network_byte_order() {
+        let tuple = Tuple {
+            source: 0x0102_0304,
+            destination: 0x0506_0708,
+            source_port: 0x090a,
+            destination_port: 0x0b0c,
+        };
+        let flow = Flow::from(&tuple);
+        assert_eq!(bytemuck::bytes_of(&flow), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        assert_eq!((flow.tuple(), flow.reversed().tuple()), (tuple, tuple.reversed()));
+    }
+}

@@ -3,7 +3,7 @@
 //! The secret is drawn at start, so that nobody outside can choose packets that share a bucket. Two folded
 //! 64 x 64 bit multiplications a key.
 
-use super::endpoint::{Endpoint, Tuple};
+use super::endpoint::{Endpoint, Flow};
 use super::table::Hash;
 use super::verdict::{Direction, Protocol};
 
@@ -43,10 +43,9 @@ impl Secret {
 
     /// A flow, as its packets of one direction carry it.
     #[inline(always)]
-    pub(crate) fn flow(&self, tuple: &Tuple, protocol: Protocol, direction: Direction) -> Hash {
-        let ports = u64::from(tuple.source_port) << 48 | u64::from(tuple.destination_port) << 32;
-        let addresses = u64::from(tuple.source) << 32 | u64::from(tuple.destination);
-        self.hash(addresses, ports | (protocol as u64) << 1 | direction as u64)
+    pub(crate) fn flow(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> Hash {
+        let ports = u64::from(flow.ports) << 32;
+        self.hash(flow.addresses(), ports | (protocol as u64) << 1 | direction as u64)
     }
 
     /// An endpoint of a mapping; `domain` keeps inside and outside ones apart.

@@ -10,9 +10,9 @@
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
 use super::SessionId;
-use super::endpoint::{Endpoint, Tuple};
+use super::endpoint::{Endpoint, Flow, Tuple};
 use super::parse::{Parsed, channel};
-use super::rewrite::Rewrite;
+use super::rewrite::{Hop, Rewrite};
 use super::shard::{Arrival, Shard};
 use super::verdict::{Direction, DropReason, Protocol, Verdict};
 use crate::wire::{icmpv4, ipv4};
@@ -44,34 +44,30 @@ impl Shard {
         let total = usize::from(ipv4::Packet::new_checked(&*packet)?.total_len());
         let message = icmpv4::Packet::new_verified(&packet[header_len..total])?;
         let embedded = embedded(message.embedded())?;
-        self.check_error_addresses(&parsed.tuple, at)?;
+        self.check_error_addresses(&parsed.tuple(), at)?;
         // An error goes to whoever sent what it is about; to anybody else it is no way around the rules.
-        if parsed.tuple.destination != embedded.tuple.source {
+        if parsed.tuple().destination != embedded.tuple.source {
             return Err(DropReason::IcmpEmbedded);
         }
         // The flow of a packet going the way that the error goes.
         let flow = embedded.tuple.reversed();
         let answered = self.rewrite_of(&flow, embedded.protocol, at.direction).ok_or_else(|| {
-            let own = self.addresses.is_own(parsed.tuple.destination);
+            let own = self.addresses.is_own(parsed.tuple().destination);
             if own { DropReason::LocalNoService } else { DropReason::IcmpNoSession }
         })?;
 
         let inner = Rewrite { to: answered.to.reversed(), ..answered };
         let mut message = icmpv4::Packet::new_unchecked(&mut packet[header_len..total]);
-        inner.apply(message.embedded_mut(), embedded.header_len, embedded.protocol);
+        inner.apply(message.embedded_mut(), embedded.header_len, embedded.protocol, Hop::NONE);
         message.fill_checksum();
 
         let to = match at.direction {
-            Direction::Inbound => Tuple { destination: answered.to.destination, ..parsed.tuple },
+            Direction::Inbound => Tuple { destination: answered.to.tuple().destination, ..parsed.tuple() },
             // Whoever inside complains, outside it is the host that the packet was for (RFC 5508 REQ-5).
-            Direction::Outbound => Tuple { source: answered.to.source, ..parsed.tuple },
+            Direction::Outbound => Tuple { source: answered.to.tuple().source, ..parsed.tuple() },
         };
-        let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple, &to);
-        if at.routed {
-            outer.route_header(&mut packet[..header_len]);
-        } else {
-            outer.apply_header(&mut packet[..header_len]);
-        }
+        let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple(), &to);
+        outer.apply_header(&mut packet[..header_len], at.hop());
         self.counters.icmp_errors_translated[at.direction as usize] += 1;
         if at.direction == Direction::Outbound && self.addresses.is_external(to.destination) {
             self.counters.hairpinned += 1;
@@ -89,7 +85,7 @@ impl Shard {
         let Ok(header) = ipv4::Packet::new_header(&*packet) else { return };
         let header_len = header.header_len();
         let back = session.rewrite(direction.flip());
-        Rewrite { to: back.to.reversed(), ..back }.unroute(packet, header_len, session.protocol());
+        Rewrite { to: back.to.reversed(), ..back }.apply(packet, header_len, session.protocol(), Hop::BACK);
     }
 
     fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {
@@ -112,8 +108,9 @@ impl Shard {
     /// mapping that let the packet through without one.
     fn rewrite_of(&self, flow: &Tuple, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
         let sessions = self.sessions.as_slice();
-        let hash = self.secret.flow(flow, protocol, direction);
-        let session = self.index.find(hash, |id| sessions[id as usize].matches(flow, protocol, direction));
+        let key = Flow::from(flow);
+        let hash = self.secret.flow(&key, protocol, direction);
+        let session = self.index.find(hash, |id| sessions[id as usize].matches(&key, protocol, direction));
         if let Some(id) = session {
             return Some(sessions[id as usize].rewrite(direction));
         }

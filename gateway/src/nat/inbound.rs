@@ -12,7 +12,7 @@ use super::verdict::{DropReason, Protocol, Verdict};
 impl Shard {
     /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No state is made.
     pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival) -> Verdict {
-        let tuple = parsed.tuple;
+        let tuple = parsed.tuple();
         if at.routed
             && let Err(reason) = self.check_inbound(&tuple)
         {

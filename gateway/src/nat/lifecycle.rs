@@ -40,8 +40,8 @@ impl Shard {
         let session = self.sessions[id];
         let protocol = session.protocol();
         self.sessions[id].flags &= !LIVE;
-        for (direction, tuple) in super::Direction::ALL.into_iter().zip(&session.tuples) {
-            self.index.remove(self.secret.flow(tuple, protocol, direction), id);
+        for (direction, flow) in super::Direction::ALL.into_iter().zip(&session.flows) {
+            self.index.remove(self.secret.flow(flow, protocol, direction), id);
         }
         let mapping = session.mapping;
         let mut line = self.mappings.lines[mapping];
@@ -49,7 +49,7 @@ impl Shard {
         line.sessions -= 1;
         self.mappings.lines[mapping] = line;
         if self.is_filtered_by_address(&line) {
-            self.permissions.remove(mapping, session.tuples[0].destination);
+            self.permissions.remove(mapping, session.flows[0].tuple().destination);
         }
         self.session_ids.give(id);
         let closed = is_closed(&session);

@@ -117,8 +117,8 @@ impl Shard {
             }
             let mapping = &self.mappings.lines[session.mapping];
             let protocol = session.protocol();
-            let (internal, remote) = (session.tuples[0].from(), session.tuples[0].to());
-            let external = session.tuples[1].to();
+            let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
+            let (internal, remote, external) = (outbound.from(), outbound.to(), inbound.to());
             if filter.accepts(protocol, internal, external, Some(remote)) {
                 page.push(SessionView {
                     id: SessionId(id),

@@ -33,7 +33,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod burst;
 pub mod counters;
+mod cpu;
 mod endpoint;
 mod filter;
 mod hash;
@@ -48,13 +50,13 @@ mod outbound;
 mod parse;
 mod pool;
 mod ports;
-mod prefetch;
 mod rewrite;
 mod rule;
 mod session;
 pub mod settings;
 mod setup;
 mod shard;
+mod stages;
 mod subscriber;
 mod table;
 mod tcp;
@@ -62,19 +64,21 @@ mod time;
 mod timer;
 pub mod verdict;
 
+pub use burst::BURST;
 pub use counters::{Counters, IcmpGenerated};
+pub use cpu::prefetch;
 pub use endpoint::{Endpoint, Tuple};
 pub use hash::Secret;
 pub use listing::{Filter, MappingView, SessionView};
 pub use memory::{Backing, Pages, Region};
 pub use pool::PoolUsage;
-pub use prefetch::prefetch;
 pub use settings::{
     Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static, Timeouts,
 };
 pub use setup::ShardOptions;
-pub use shard::{BURST, Packets, Shard};
-pub use table::{Full, Hash, Index};
+pub use shard::Shard;
+pub use stages::{Stage, StageCounters, Stopwatch};
+pub use table::{Full, Hash, Index, View};
 pub use time::Time;
 pub use verdict::{DeleteReason, Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
 

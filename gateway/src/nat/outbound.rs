@@ -1,6 +1,6 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
-use super::endpoint::{Endpoint, Tuple};
+use super::endpoint::{Endpoint, Flow, Tuple};
 use super::ids::NIL;
 use super::mapping::{Kind, Mapping, New};
 use super::parse::Parsed;
@@ -28,7 +28,7 @@ const TAKE_OVER_STEPS: usize = 16;
 impl Shard {
     /// `(a:p -> r:q)` without a session becomes `(X:P -> r:q)`, and a session.
     pub(super) fn begin(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
-        let tuple = parsed.tuple;
+        let tuple = parsed.tuple();
         if let Err(reason) = self.check_outbound(&tuple) {
             return Verdict::Drop(reason);
         }
@@ -97,7 +97,7 @@ impl Shard {
                 (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
                 (Some(_), Origin::Pool(pool)) => {
                     let in_use = |mapping: &Mapping| mapping.sessions > 0 && mapping.is_of_pool(pool);
-                    self.mappings.by_internal(parsed.protocol, parsed.tuple.from(), in_use).is_some()
+                    self.mappings.by_internal(parsed.protocol, parsed.tuple().from(), in_use).is_some()
                 }
             },
         }
@@ -118,17 +118,17 @@ impl Shard {
         };
         let external = match origin {
             Origin::Permanent(external) => Some(external),
-            Origin::Exempt => Some(parsed.tuple.from()),
+            Origin::Exempt => Some(parsed.tuple().from()),
             Origin::Pool(pool) => self
                 .mappings
-                .by_internal(parsed.protocol, parsed.tuple.from(), |mapping| {
+                .by_internal(parsed.protocol, parsed.tuple().from(), |mapping| {
                     mapping.sessions > 0 && mapping.is_of_pool(pool)
                 })
                 .map(|id| self.mappings.lines[id].external()),
         };
         let Some(external) = external else { return Verdict::Drop(refused) };
-        let to = Tuple::new(external, parsed.tuple.to());
-        let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple, &to);
+        let to = Tuple::new(external, parsed.tuple().to());
+        let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);
         self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
     }
@@ -143,11 +143,7 @@ impl Shard {
         hairpin: bool,
     ) -> Verdict {
         self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
-        if at.routed {
-            rewrite.route(packet, usize::from(parsed.header_len), parsed.protocol);
-        } else {
-            rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol);
-        }
+        rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
         if hairpin {
             self.counters.hairpinned += 1;
             return Verdict::Hairpin;
@@ -159,7 +155,7 @@ impl Shard {
         if self.session_ids.is_exhausted() {
             return Err(SessionFailure::SessionsFull);
         }
-        let inside = parsed.tuple.source;
+        let inside = parsed.tuple().source;
         let subscriber = self.subscribers.find_or_add(inside).ok_or(SessionFailure::SubscribersFull)?;
         let made = self.session_of(subscriber, parsed, origin, now);
         if made.is_err() {
@@ -195,7 +191,7 @@ impl Shard {
         now: Time,
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
-        let internal = parsed.tuple.from();
+        let internal = parsed.tuple().from();
         let single = match origin {
             Origin::Pool(pool) => {
                 self.pools[usize::from(pool)].mapping == MappingMode::AddressAndPortDependent
@@ -330,7 +326,7 @@ impl Shard {
     /// Makes the session itself. The mapping is in use or new.
     fn add_session(&mut self, mapping: u32, parsed: &Parsed, now: Time) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
-        let inside = parsed.tuple;
+        let inside = parsed.tuple();
         let line = self.mappings.lines[mapping];
         let outside = Tuple::new(inside.to(), line.external());
         let rewrite = Rewrite::new(protocol, &inside, &outside.reversed());
@@ -343,10 +339,9 @@ impl Shard {
             0
         };
         let id = self.session_ids.take().ok_or(SessionFailure::SessionsFull)?;
-        let hashes = [
-            self.secret.flow(&inside, protocol, Direction::Outbound),
-            self.secret.flow(&outside, protocol, Direction::Inbound),
-        ];
+        let flows = [parsed.flow, Flow::from(&outside)];
+        let hashes =
+            Direction::ALL.map(|direction| self.secret.flow(&flows[direction as usize], protocol, direction));
         if self.is_filtered_by_address(&line) && !self.permissions.add(mapping, inside.destination) {
             self.session_ids.give(id);
             return Err(SessionFailure::SessionsFull);
@@ -366,9 +361,9 @@ impl Shard {
             return Err(SessionFailure::SessionsFull);
         }
         self.sessions[id] = Session {
-            tuples: [inside, outside],
+            flows,
             protocol: protocol as u8,
-            tcp_state: state.map_or(0, |state| state as u8),
+            tcp_state: state.unwrap_or(tcp::State::None) as u8,
             timeout: timeout as u8,
             flags: LIVE | hairpin,
             ip_delta: rewrite.ip_delta.to_bits(),

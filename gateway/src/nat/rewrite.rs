@@ -1,103 +1,107 @@
 //! The rewrite: computed once, when a session is made, and applied by one function to packets of both directions
 //! and to the packets inside ICMP errors.
 
-use super::endpoint::Tuple;
+use super::endpoint::{Flow, Tuple};
+use super::parse::PLAIN_LEN;
 use super::verdict::Protocol;
 use crate::wire::checksum::Delta;
 
 /// What a packet becomes: `(a:p -> r:q) becomes to`.
+///
+/// The deltas are of words as they lie in memory: RFC 1071 section 2 (B) shows that sums do not mind the order of octets, as
+/// long as it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rewrite {
-    pub(crate) to: Tuple,
+    pub(crate) to: Flow,
     /// Change of the IPv4 header's checksum (RFC 1624).
     pub(crate) ip_delta: Delta,
     /// Change of layer 4's checksum, pseudo header included where there is one.
     pub(crate) l4_delta: Delta,
 }
 
-/// The change of one number in a packet's checksum when its TTL goes down by one.
-const TTL_STEP: Delta = Delta::new().replace_u16(0x0100, 0x0000);
+/// What passing a router does to a header besides the rewrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// What the TTL, above 1, loses.
+    ttl: u8,
+    /// Change of the header's checksum for that.
+    delta: Delta,
+}
+
+impl Hop {
+    /// No router is passed, or was passed before.
+    pub(crate) const NONE: Hop = Hop { ttl: 0, delta: Delta::new() };
+    /// The gateway is a router.
+    pub(crate) const ROUTER: Hop =
+        Hop { ttl: 1, delta: Delta::new().replace_u16(u16::from_ne_bytes([1, 0]), 0) };
+    /// What takes [`Hop::ROUTER`] back.
+    pub(crate) const BACK: Hop = Hop { ttl: 0xff, delta: Hop::ROUTER.delta.inverse() };
+}
 
 impl Rewrite {
     /// The rewrite of a packet with the flow `from` into one with the flow `to`.
     pub(crate) fn new(protocol: Protocol, from: &Tuple, to: &Tuple) -> Rewrite {
+        let (from, to) = (Flow::from(from), Flow::from(to));
         let ip_delta =
             Delta::new().replace_u32(from.source, to.source).replace_u32(from.destination, to.destination);
         let pseudo = match protocol {
             Protocol::Udp | Protocol::Tcp => ip_delta,
             Protocol::Icmp => Delta::new(),
         };
-        let l4_delta = pseudo
-            .replace_u16(from.source_port, to.source_port)
-            .replace_u16(from.destination_port, to.destination_port);
-        Rewrite { to: *to, ip_delta, l4_delta }
+        Rewrite { to, ip_delta, l4_delta: pseudo.replace_u32(from.ports, to.ports) }
+    }
+
+    /// Rewrites the head of a plain packet, UDP or TCP behind a header without options. A straight line: which of the two it
+    /// is, and whether a UDP packet carries a checksum, differs from packet to packet.
+    #[inline(always)]
+    pub(crate) fn apply_plain(&self, head: &mut [u8; PLAIN_LEN], protocol: Protocol, hop: Hop) {
+        let is_udp = protocol == Protocol::Udp;
+        head[8] = head[8].wrapping_sub(hop.ttl);
+        let checksum = u16::from_ne_bytes([head[10], head[11]]);
+        head[10..12].copy_from_slice(&self.ip_delta.and(hop.delta).apply(checksum).to_ne_bytes());
+        head[12..24].copy_from_slice(bytemuck::bytes_of(&self.to));
+        let at = if is_udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
+        let checksum = u16::from_ne_bytes([head[at], head[at + 1]]);
+        // RFC 768: 0 says that there is none, so a computed one is never 0.
+        let changed = self.l4_delta.apply(checksum);
+        let changed = if is_udp & (changed == 0) { 0xffff } else { changed };
+        let changed = if is_udp & (checksum == 0) { 0 } else { changed };
+        head[at..at + 2].copy_from_slice(&changed.to_ne_bytes());
     }
 
     /// Rewrites a packet whose layer 4 begins at `header_len`. The caller has checked its lengths.
-    #[inline(always)]
-    pub(crate) fn apply(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
+    pub(crate) fn apply(&self, packet: &mut [u8], header_len: usize, protocol: Protocol, hop: Hop) {
         let Some((header, l4)) = packet.split_at_mut_checked(header_len) else { return };
-        self.apply_header(header);
+        self.apply_header(header, hop);
         self.apply_l4(header, l4, protocol);
     }
 
-    /// As [`Rewrite::apply`], for a packet that passes the gateway as a router: its TTL, above 1, goes down by one.
-    #[inline(always)]
-    pub(crate) fn route(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
-        let Some((header, l4)) = packet.split_at_mut_checked(header_len) else { return };
-        self.route_header(header);
-        self.apply_l4(header, l4, protocol);
-    }
-
-    /// As [`Rewrite::apply_header`], with the TTL going down by one.
-    #[inline(always)]
-    pub(crate) fn route_header(&self, header: &mut [u8]) {
-        if let Some(ttl) = header.get_mut(8) {
-            *ttl = ttl.wrapping_sub(1);
-        }
-        Rewrite { ip_delta: self.ip_delta.and(TTL_STEP), ..*self }.apply_header(header);
-    }
-
-    /// Undoes [`Rewrite::route`], when given the inverse rewrite.
-    pub(crate) fn unroute(&self, packet: &mut [u8], header_len: usize, protocol: Protocol) {
-        if let Some(ttl) = packet.get_mut(8) {
-            *ttl = ttl.wrapping_add(1);
-        }
-        Rewrite { ip_delta: self.ip_delta.and(TTL_STEP.inverse()), ..*self }
-            .apply(packet, header_len, protocol);
-    }
-
-    /// Rewrites addresses and header checksum.
-    #[inline(always)]
-    pub(crate) fn apply_header(&self, header: &mut [u8]) {
+    /// Rewrites addresses, TTL and header checksum.
+    pub(crate) fn apply_header(&self, header: &mut [u8], hop: Hop) {
         let Some(header) = header.first_chunk_mut::<20>() else { return };
-        let checksum = u16::from_be_bytes([header[10], header[11]]);
-        header[10..12].copy_from_slice(&self.ip_delta.apply(checksum).to_be_bytes());
-        header[12..16].copy_from_slice(&self.to.source.to_be_bytes());
-        header[16..20].copy_from_slice(&self.to.destination.to_be_bytes());
+        header[8] = header[8].wrapping_sub(hop.ttl);
+        update(&mut header[10..12], |checksum| self.ip_delta.and(hop.delta).apply(checksum));
+        header[12..20].copy_from_slice(&bytemuck::bytes_of(&self.to)[..8]);
     }
 
     /// Rewrites ports or identifier, and the checksum where it is there (an ICMP error may quote only 8 octets).
-    #[inline(always)]
     fn apply_l4(&self, header: &[u8], l4: &mut [u8], protocol: Protocol) {
+        let Some(head) = l4.first_chunk_mut::<8>() else { return };
+        let ports = self.to.octets_of_ports();
         match protocol {
             Protocol::Tcp => {
-                self.write_ports(l4);
+                head[..4].copy_from_slice(&ports);
                 if let Some(field) = l4.get_mut(16..18) {
                     update(field, |checksum| self.l4_delta.apply(checksum));
                 }
             }
             Protocol::Udp => {
-                self.write_ports(l4);
-                if let Some(field) = l4.get_mut(6..8) {
-                    update(field, |checksum| self.l4_delta.apply_udp(checksum));
-                }
+                head[..4].copy_from_slice(&ports);
+                update(&mut head[6..8], |checksum| self.l4_delta.apply_udp(checksum));
             }
             Protocol::Icmp => {
-                let Some(head) = l4.first_chunk_mut::<8>() else { return };
                 // One of the two is 0: the identifier stands in for the asking host's port.
-                let identifier = self.to.source_port | self.to.destination_port;
-                head[4..6].copy_from_slice(&identifier.to_be_bytes());
+                head[4..6].copy_from_slice(&[ports[0] | ports[2], ports[1] | ports[3]]);
                 update(&mut head[2..4], |checksum| self.l4_delta.apply(checksum));
                 if head[2..4] == [0, 0] {
                     mend_zeros(header, l4);
@@ -105,14 +109,11 @@ impl Rewrite {
             }
         }
     }
-
-    #[inline(always)]
-    fn write_ports(&self, l4: &mut [u8]) {
-        let Some(ports) = l4.first_chunk_mut::<4>() else { return };
-        ports[..2].copy_from_slice(&self.to.source_port.to_be_bytes());
-        ports[2..].copy_from_slice(&self.to.destination_port.to_be_bytes());
-    }
 }
+
+/// Where the checksums of layer 4 stand in a plain packet.
+const UDP_CHECKSUM: usize = 26;
+const TCP_CHECKSUM: usize = 36;
 
 /// An echo reply may have become all zeros. Its checksum is 0xffff then, which no sum of changes arrives at, as
 /// RFC 1624 section 3 warns; no pseudo header and no padding is part of it.
@@ -127,6 +128,6 @@ fn mend_zeros(header: &[u8], l4: &mut [u8]) {
 
 #[inline(always)]
 fn update(field: &mut [u8], change: impl FnOnce(u16) -> u16) {
-    let checksum = change(u16::from_be_bytes([field[0], field[1]]));
-    field.copy_from_slice(&checksum.to_be_bytes());
+    let checksum = change(u16::from_ne_bytes([field[0], field[1]]));
+    field.copy_from_slice(&checksum.to_ne_bytes());
 }

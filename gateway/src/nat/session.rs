@@ -1,8 +1,8 @@
 //! Sessions: one cache line for everything that an established packet touches.
 //!
 //! ```text
-//!  0 tuple of outbound packets as they arrive     (12)   (a:p -> r:q)
-//! 12 tuple of inbound packets as they arrive      (12)   (r:q -> X:P)
+//!  0 flow of outbound packets as they arrive      (12)   (a:p -> r:q)
+//! 12 flow of inbound packets as they arrive       (12)   (r:q -> X:P)
 //! 24 protocol, TCP state, timeout class, flags     (4)
 //! 28 checksum deltas of the outbound rewrite       (4)   IPv4 header, layer 4
 //! 32 expiry, low 32 bits of the engine's time      (4)
@@ -13,21 +13,25 @@
 //! 60 spare                                          (4)
 //! ```
 //!
-//! A packet that arrives in direction `d` matches `tuples[d]` and leaves as `tuples[!d]` reversed; so nothing here
+//! A packet that arrives in direction `d` matches `flows[d]` and leaves as `flows[!d]` reversed; so nothing here
 //! asks which direction it is. The inbound checksum deltas are the complements of the outbound ones (RFC 1624).
 
 use bytemuck::{Pod, Zeroable};
 
-use super::endpoint::Tuple;
+use super::endpoint::Flow;
+use super::parse::Parsed;
+use super::rewrite::Rewrite;
 use super::settings::Timeouts;
 use super::tcp;
+use super::time::{Time, is_past};
 use super::verdict::{Direction, Protocol};
+use crate::wire::checksum::Delta;
 
 /// One session; the layout is the module's drawing.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Session {
-    pub(crate) tuples: [Tuple; 2],
+    pub(crate) flows: [Flow; 2],
     pub(crate) protocol: u8,
     pub(crate) tcp_state: u8,
     pub(crate) timeout: u8,
@@ -54,8 +58,42 @@ impl Session {
     }
 
     #[inline(always)]
-    pub(crate) fn matches(&self, tuple: &Tuple, protocol: Protocol, direction: Direction) -> bool {
-        self.tuples[direction as usize] == *tuple && self.protocol == protocol as u8 && self.flags & LIVE != 0
+    pub(crate) fn matches(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> bool {
+        self.flows[direction as usize] == *flow && self.protocol == protocol as u8 && self.flags & LIVE != 0
+    }
+
+    /// Whether a packet of this flow and with these TCP flags just passes: the session is live, in time and no hairpin, and
+    /// its TCP state stays.
+    #[inline(always)]
+    pub(crate) fn passes(&self, parsed: &Parsed, direction: Direction, now: Time) -> bool {
+        self.flows[direction as usize] == parsed.flow
+            && self.protocol == parsed.protocol as u8
+            && self.flags == LIVE
+            && tcp::stays(self.tcp_state, parsed.flags, direction)
+            && !is_past(self.expires, now)
+    }
+
+    /// Notes a packet. RFC 4787 REQ-6 is about UDP: what comes in refreshes nothing; a TCP connection is idle when neither
+    /// side speaks.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, direction: Direction, due: &Due) {
+        let refreshed = due.of(self.timeout);
+        let refreshes = direction == Direction::Outbound || self.protocol == Protocol::Tcp as u8;
+        self.expires = if refreshes { refreshed } else { self.expires };
+        let packets = &mut self.packets[direction as usize];
+        *packets = packets.wrapping_add(1);
+    }
+
+    /// What a packet of this session that arrives in `direction` becomes.
+    #[inline(always)]
+    pub(crate) fn rewrite(&self, direction: Direction) -> Rewrite {
+        // The way back changes every checksum by the complement.
+        let inverse = (direction as u16).wrapping_neg();
+        Rewrite {
+            to: self.flows[direction.flip() as usize].reversed(),
+            ip_delta: Delta::from_bits(self.ip_delta ^ inverse),
+            l4_delta: Delta::from_bits(self.l4_delta ^ inverse),
+        }
     }
 }
 
@@ -106,6 +144,23 @@ impl TimeoutTable {
     #[inline(always)]
     pub(crate) fn of(&self, timeout: u8) -> u32 {
         self.ms[usize::from(timeout) & 7]
+    }
+
+    /// Every timeout from now on.
+    #[inline(always)]
+    pub(crate) fn from(&self, now: Time) -> Due {
+        Due(self.ms.map(|ms| now.low().wrapping_add(ms)))
+    }
+}
+
+/// When a session that is refreshed now expires, by [`Timeout`]: low 32 bits of the engine's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due([u32; 8]);
+
+impl Due {
+    #[inline(always)]
+    pub(crate) fn of(&self, timeout: u8) -> u32 {
+        self.0[usize::from(timeout) & 7]
     }
 }
 

@@ -12,14 +12,14 @@
 //! removal leaves no tombstone. At half load 2 % of the buckets overflow.
 //!
 //! Keys are not here: the caller compares them in its own record. So a lookup has two stages that a burst can
-//! prefetch apart: the bucket ([`Index::prefetch`]), then the record of [`Index::candidate`].
+//! prefetch apart: the bucket ([`View::prefetch`]), then the record of [`View::candidate`].
 
 use std::io;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::cpu::{equal, prefetch};
 use super::memory::{Lines, Pages, Region};
-use super::prefetch::prefetch;
 
 /// Slots in a bucket.
 const SLOTS: usize = 8;
@@ -37,15 +37,17 @@ struct Bucket {
 const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
 
 impl Bucket {
-    /// Bit `i` is set where slot `i` carries `tag`.
+    /// Bits `2i` and `2i + 1` are set where slot `i` carries `tag`.
     #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
-        let mut mask = 0;
-        for (slot, &stored) in self.tags.iter().enumerate() {
-            mask |= u32::from(stored == tag) << slot;
-        }
-        mask
+        equal(&self.tags, tag)
     }
+}
+
+/// The first slot of a mask that [`Bucket::matches`] returned and that is not 0.
+#[inline(always)]
+fn first_slot(mask: u32) -> usize {
+    (mask.trailing_zeros() as usize / 2) & (SLOTS - 1)
 }
 
 /// A keyed hash as the index takes it: which bucket is home, and which tag.
@@ -93,18 +95,10 @@ impl Index {
         (hash.0 >> 16) as usize & self.mask
     }
 
-    /// Asks for the home bucket's line.
+    /// What the stages of a burst look at; taken once a stage.
     #[inline(always)]
-    pub fn prefetch(&self, hash: Hash) {
-        prefetch(&self.buckets.as_slice()[self.home(hash)]);
-    }
-
-    /// The first id in the home bucket whose tag fits: nearly always the right one, where there is one.
-    #[inline(always)]
-    pub fn candidate(&self, hash: Hash) -> Option<u32> {
-        let bucket = &self.buckets.as_slice()[self.home(hash)];
-        let mask = bucket.matches(hash.tag());
-        (mask != 0).then(|| bucket.ids[mask.trailing_zeros() as usize & (SLOTS - 1)])
+    pub fn view(&self) -> View<'_> {
+        View { buckets: self.buckets.as_slice(), index: self }
     }
 
     /// The id that `is_it` accepts, among those that may carry the key.
@@ -117,11 +111,11 @@ impl Index {
             let bucket = &buckets[(home + step) & self.mask];
             let mut mask = bucket.matches(hash.tag());
             while mask != 0 {
-                let id = bucket.ids[mask.trailing_zeros() as usize];
-                if is_it(id) {
-                    return Some(id);
+                let slot = first_slot(mask);
+                if is_it(bucket.ids[slot]) {
+                    return Some(bucket.ids[slot]);
                 }
-                mask &= mask - 1;
+                mask &= !(3 << (2 * slot));
             }
         }
         None
@@ -139,7 +133,7 @@ impl Index {
             let bucket = &mut buckets[(home + step) & mask];
             let free = bucket.matches(0);
             if free != 0 {
-                let slot = free.trailing_zeros() as usize;
+                let slot = first_slot(free);
                 bucket.tags[slot] = hash.tag();
                 bucket.ids[slot] = id;
                 if step != 0 {
@@ -169,6 +163,35 @@ impl Index {
             }
         }
         debug_assert!(false, "removed an entry that is not in the index");
+    }
+}
+
+/// An [`Index`] whose buckets are at hand.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    buckets: &'a [Bucket],
+    index: &'a Index,
+}
+
+impl View<'_> {
+    /// First stage: asks for the home bucket's line.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: Hash) {
+        prefetch(&self.buckets[self.index.home(hash)]);
+    }
+
+    /// Second stage: the first id in the home bucket whose tag fits, nearly always the right one, where there is one.
+    #[inline(always)]
+    pub fn candidate(&self, hash: Hash) -> Option<u32> {
+        let bucket = &self.buckets[self.index.home(hash)];
+        let mask = bucket.matches(hash.tag());
+        (mask != 0).then(|| bucket.ids[first_slot(mask)])
+    }
+
+    /// As [`View::candidate`], for entries that stand beyond their home bucket.
+    #[cold]
+    pub fn displaced_candidate(&self, hash: Hash) -> Option<u32> {
+        self.index.find(hash, |_| true)
     }
 }
 

@@ -30,9 +30,11 @@ pub(crate) enum State {
     FinBoth = 5,
     /// Reset by either side.
     Reset = 6,
+    /// Not TCP: nothing changes it.
+    None = 7,
 }
 
-const STATES: usize = 7;
+const STATES: usize = 8;
 /// What a segment means for the state: its strongest flag.
 const EVENTS: usize = 4;
 const SEGMENT: usize = 0;
@@ -49,6 +51,7 @@ impl State {
         State::FinRemote,
         State::FinBoth,
         State::Reset,
+        State::None,
     ];
 
     pub(crate) const fn from_index(index: u8) -> State {
@@ -65,6 +68,7 @@ impl State {
             State::FinRemote => "fin-remote",
             State::FinBoth => "fin-both",
             State::Reset => "reset",
+            State::None => "none",
         }
     }
 
@@ -72,7 +76,9 @@ impl State {
     pub(crate) const fn timeout(self) -> Timeout {
         match self {
             State::Established | State::FinInside | State::FinRemote => Timeout::TcpEstablished,
-            State::SynSent | State::SynBoth | State::FinBoth | State::Reset => Timeout::TcpTransitory,
+            State::SynSent | State::SynBoth | State::FinBoth | State::Reset | State::None => {
+                Timeout::TcpTransitory
+            }
         }
     }
 
@@ -82,7 +88,10 @@ impl State {
     }
 }
 
-use State::{Established as Est, FinBoth, FinInside as FinIn, FinRemote as FinRem, Reset, SynBoth, SynSent};
+use State::{
+    Established as Est, FinBoth, FinInside as FinIn, FinRemote as FinRem, None as Not, Reset, SynBoth,
+    SynSent,
+};
 
 /// `NEXT[direction][state][event]`.
 const NEXT: [[[State; EVENTS]; STATES]; 2] = [
@@ -95,6 +104,7 @@ const NEXT: [[[State; EVENTS]; STATES]; 2] = [
         [FinRem, FinRem, FinBoth, Reset],   // half closed by the remote: now both
         [FinBoth, SynSent, FinBoth, Reset], // closed: a SYN begins anew on the same ports
         [Est, SynSent, Reset, Reset],       // reset: data shows that the peer took it for forged
+        [Not, Not, Not, Not],               // not TCP
     ],
     [
         // from the remote
@@ -105,6 +115,7 @@ const NEXT: [[[State; EVENTS]; STATES]; 2] = [
         [FinRem, FinRem, FinRem, Reset],    // half closed by the remote
         [FinBoth, FinBoth, FinBoth, Reset], // closed
         [Est, Reset, Reset, Reset],         // reset
+        [Not, Not, Not, Not],               // not TCP
     ],
 ];
 
@@ -131,7 +142,31 @@ const EVENT: [u8; 8] = {
 #[inline(always)]
 pub(crate) fn step(state: u8, flags: u8, direction: Direction) -> State {
     let event = EVENT[usize::from(flags & 7)];
-    NEXT[direction as usize][usize::from(state).min(STATES - 1)][usize::from(event) & (EVENTS - 1)]
+    NEXT[direction as usize][usize::from(state) & (STATES - 1)][usize::from(event) & (EVENTS - 1)]
+}
+
+/// Bit `8 * state + (flags & 7)` of `STAYS[direction]` is set where a segment with these flags changes nothing.
+const STAYS: [u64; 2] = {
+    let mut stays = [0; 2];
+    let mut bit = 0;
+    while bit < 64 {
+        let (state, event) = (bit / 8, EVENT[bit % 8] as usize);
+        let mut direction = 0;
+        while direction < 2 {
+            if NEXT[direction][state][event] as usize == state {
+                stays[direction] |= 1 << bit;
+            }
+            direction += 1;
+        }
+        bit += 1;
+    }
+    stays
+};
+
+/// Whether [`step`] leads back to `state`: what nearly every segment does.
+#[inline(always)]
+pub(crate) fn stays(state: u8, flags: u8, direction: Direction) -> bool {
+    STAYS[direction as usize] >> (state << 3 | flags & 7) & 1 != 0
 }
 
 /// The state of a session that this outbound segment begins: with a SYN of the inside host's own, or in the middle of a
@@ -147,9 +182,22 @@ pub(crate) fn opening(flags: u8) -> Option<State> {
 /// Whether no sequence of RFC 9293 contains these flags.
 #[inline(always)]
 pub(crate) fn is_nonsense(flags: u8) -> bool {
-    let f = flags & (SYN | FIN | RST | ACK);
-    f == 0 || f & SYN != 0 && f & (FIN | RST) != 0
+    NONSENSE >> (flags & 0x1f) & 1 != 0
 }
+
+/// Bit `flags & 0x1f` is set where none of SYN, FIN, RST and ACK is, or SYN with FIN or RST.
+const NONSENSE: u32 = {
+    let mut nonsense = 0;
+    let mut flags = 0;
+    while flags < 0x20 {
+        let none = flags & (SYN | FIN | RST | ACK) == 0;
+        if none || flags & SYN != 0 && flags & (FIN | RST) != 0 {
+            nonsense |= 1 << flags;
+        }
+        flags += 1;
+    }
+    nonsense
+};
 
 #[cfg(test)]
 mod tests {
@@ -198,6 +246,16 @@ mod tests {
     fn a_syn_on_a_closed_connection_begins_anew() {
         assert_eq!(run(State::FinBoth, &[(Outbound, SYN)]), State::SynSent);
         assert_eq!(run(State::FinBoth, &[(Inbound, SYN)]), State::FinBoth);
+    }
+
+    #[test]
+    fn what_stays_is_what_steps_to_itself() {
+        for (state, flags, direction) in (0..8)
+            .flat_map(|state| (0..=255).flat_map(move |flags| Direction::ALL.map(|d| (state, flags, d))))
+        {
+            let next = step(state, flags, direction) as u8;
+            assert_eq!(stays(state, flags, direction), next == state, "{state} {flags:#x} {direction:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Packets on their way through the shard together.
 
+use arrayvec::ArrayVec;
+
 use crate::dpdk::{BURST, Burst, Mbuf};
-use crate::nat::Packets;
 
 /// A burst of IPv4 frames, each with the length of its link-layer header.
 pub(super) struct Batch {
@@ -27,16 +28,18 @@ impl Batch {
     pub(super) fn drain(&mut self) -> impl ExactSizeIterator<Item = Mbuf> + '_ {
         self.burst.drain()
     }
-}
 
-impl Packets for Batch {
-    fn len(&self) -> usize {
-        self.burst.len()
+    pub(super) fn is_empty(&self) -> bool {
+        self.burst.is_empty()
     }
 
+    /// The packets, each from its IPv4 header on.
     #[inline(always)]
-    fn packet(&mut self, index: usize) -> &mut [u8] {
-        let header_len = usize::from(self.header_len[index]);
-        &mut self.burst.as_mut_slice()[index].data_mut()[header_len..]
+    pub(super) fn packets(&mut self) -> ArrayVec<&mut [u8], BURST> {
+        let mut packets = ArrayVec::new();
+        for (frame, &header_len) in self.burst.as_mut_slice().iter_mut().zip(&self.header_len) {
+            packets.push(&mut frame.data_mut()[usize::from(header_len)..]);
+        }
+        packets
     }
 }

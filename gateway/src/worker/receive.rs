@@ -4,7 +4,7 @@ use super::Worker;
 use super::batch::Batch;
 use super::outlet::{Errand, Note};
 use crate::dpdk::{Burst, Mbuf};
-use crate::nat::{BURST, Direction, DropReason, Packets, Verdict};
+use crate::nat::{BURST, Direction, DropReason, Verdict};
 use crate::neighbor::arp;
 use crate::steer::WorkerId;
 use crate::wire::{ethernet, vlan};
@@ -104,7 +104,7 @@ impl Worker {
             return;
         }
         let mut verdicts = [Verdict::Local; BURST];
-        self.shard.translate(batch, direction, self.now, &mut verdicts);
+        self.shard.translate(&mut batch.packets(), direction, self.now, &mut verdicts);
         let mut hairpinned = Batch::new();
         for (packet, verdict) in batch.drain().zip(verdicts) {
             if verdict == Verdict::Hairpin {
@@ -130,7 +130,7 @@ impl Worker {
             return;
         }
         let mut verdicts = [Verdict::Local; BURST];
-        self.shard.translate_hairpinned(batch, self.now, &mut verdicts);
+        self.shard.translate_hairpinned(&mut batch.packets(), self.now, &mut verdicts);
         for (packet, verdict) in batch.drain().zip(verdicts) {
             self.deliver(packet, verdict, Direction::Inbound);
         }
