@@ -254,7 +254,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// Session, mapping, permission and subscriber with their index entries, timers and chains.
-const BYTES_PER_SESSION: u64 = 460;
+/// Session, mapping and subscriber with their index entries, timers and chains.
+const BYTES_PER_SESSION: u64 = 290;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;

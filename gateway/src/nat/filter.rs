@@ -1,86 +1,95 @@
 //! Who may answer a mapping with address-dependent filtering (RFC 4787 REQ-8): the remote addresses that it has
-//! sessions to, counted, so that the decision takes one lookup however many remotes there are.
+//! sessions to. The decision takes one lookup however many remotes there are.
+//!
+//! The sessions of one mapping to one remote address form a run, a chain whose first is in the index by that pair. So a
+//! permission is no record of its own, and it ends with the last session of its run.
 
 use std::io;
 
-use bytemuck::{Pod, Zeroable};
-
+use super::endpoint::Endpoint;
 use super::hash::Secret;
-use super::ids::Ids;
-use super::memory::{Lines, Pages, Region};
-use super::table::Index;
-
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Permission {
-    mapping: u32,
-    remote: u32,
-    sessions: u32,
-}
+use super::ids::{Chains, NIL};
+use super::memory::{Pages, Region};
+use super::session::Session;
+use super::table::{Full, Hash, Index};
 
 /// See the module.
 pub(crate) struct Permissions {
-    lines: Lines<Permission>,
-    ids: Ids,
+    /// The first session of each run.
     index: Index,
+    /// The sessions of each run.
+    runs: Chains,
     secret: Secret,
 }
 
+/// A pair of mapping and remote address.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair {
+    pub(crate) mapping: u32,
+    /// The mapping's inside endpoint; it stands in for the mapping where that is not known yet.
+    pub(crate) internal: Endpoint,
+    pub(crate) remote: u32,
+}
+
 impl Permissions {
-    /// Room for `capacity` pairs of mapping and remote address.
+    /// Room for `capacity` sessions.
     pub(crate) fn new(capacity: u32, secret: Secret, pages: Pages) -> io::Result<Permissions> {
         Ok(Permissions {
-            lines: Lines::new(capacity as usize, pages)?,
-            ids: Ids::new(capacity, pages)?,
             index: Index::with_pages(capacity as usize, pages)?,
+            runs: Chains::new(capacity, pages)?,
             secret,
         })
     }
 
     /// The memory of it all.
-    pub(crate) fn regions(&self) -> [&Region; 3] {
-        [self.lines.region(), self.ids.region(), self.index.region()]
+    pub(crate) fn regions(&self) -> [&Region; 2] {
+        [self.index.region(), self.runs.region()]
     }
 
-    fn find(&self, mapping: u32, remote: u32) -> Option<u32> {
-        let lines = self.lines.as_slice();
-        self.index.find(self.secret.pair(mapping, remote), |id| {
-            let line = &lines[id as usize];
-            (line.mapping, line.remote) == (mapping, remote)
+    fn hash(&self, internal: Endpoint, remote: u32) -> Hash {
+        self.secret.filter(internal, remote)
+    }
+
+    fn first(&self, pair: Pair, sessions: &[Session]) -> Option<u32> {
+        self.index.find(self.hash(pair.internal, pair.remote), |id| {
+            let session = &sessions[id as usize];
+            session.mapping == pair.mapping && session.flows[0].tuple().destination == pair.remote
         })
     }
 
-    /// Whether `mapping` has a session to `remote`.
-    pub(crate) fn allows(&self, mapping: u32, remote: u32) -> bool {
-        self.find(mapping, remote).is_some()
+    /// Whether the mapping has a session to the remote address.
+    pub(crate) fn allows(&self, pair: Pair, sessions: &[Session]) -> bool {
+        self.first(pair, sessions).is_some()
     }
 
-    /// One more session of `mapping` to `remote`; false, and nothing changed, where there is no room.
-    pub(crate) fn add(&mut self, mapping: u32, remote: u32) -> bool {
-        if let Some(id) = self.find(mapping, remote) {
-            self.lines[id].sessions += 1;
-            return true;
+    /// Notes a new session of the pair.
+    ///
+    /// # Errors
+    /// There is no room, and nothing changed.
+    pub(crate) fn add(&mut self, pair: Pair, id: u32, sessions: &[Session]) -> Result<(), Full> {
+        match self.first(pair, sessions) {
+            Some(first) => self.runs.insert_after(first, id),
+            None => {
+                self.index.insert(self.hash(pair.internal, pair.remote), id)?;
+                self.runs.start(id);
+            }
         }
-        let Some(id) = self.ids.take() else { return false };
-        if self.index.insert(self.secret.pair(mapping, remote), id).is_err() {
-            self.ids.give(id);
-            return false;
-        }
-        self.lines[id] = Permission { mapping, remote, sessions: 1 };
-        true
+        Ok(())
     }
 
-    /// One session of `mapping` to `remote` less.
-    pub(crate) fn remove(&mut self, mapping: u32, remote: u32) {
-        let Some(id) = self.find(mapping, remote) else {
-            debug_assert!(false, "removed a permission that was not given");
-            return;
-        };
-        let line = &mut self.lines[id];
-        line.sessions -= 1;
-        if line.sessions == 0 {
-            self.index.remove(self.secret.pair(mapping, remote), id);
-            self.ids.give(id);
+    /// Forgets a session of the pair.
+    pub(crate) fn remove(&mut self, pair: Pair, id: u32) {
+        let mut first = if self.runs.is_first(id) { id } else { NIL };
+        let was_first = first == id;
+        self.runs.remove(&mut first, id);
+        if was_first {
+            let hash = self.hash(pair.internal, pair.remote);
+            self.index.remove(hash, id);
+            if first != NIL {
+                // The place that has just become free is there for it.
+                let entered = self.index.insert(hash, first);
+                debug_assert_eq!(entered, Ok(()));
+            }
         }
     }
 }

@@ -56,7 +56,13 @@ impl Secret {
         )
     }
 
-    /// Two numbers: a filter's mapping and remote, or a subscriber's address.
+    /// A filter's inside endpoint and remote address.
+    pub(crate) fn filter(&self, internal: Endpoint, remote: u32) -> Hash {
+        let addresses = u64::from(internal.address) << 32 | u64::from(remote);
+        self.hash(addresses, 4 << 32 | u64::from(internal.port))
+    }
+
+    /// Two numbers: a subscriber's address and what is asked of it.
     pub(crate) fn pair(&self, a: u32, b: u32) -> Hash {
         self.hash(u64::from(a) << 32 | u64::from(b), 2 << 32)
     }

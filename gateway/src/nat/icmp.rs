@@ -11,6 +11,7 @@
 
 use super::SessionId;
 use super::endpoint::{Endpoint, Flow, Tuple};
+use super::mapping::Mapping;
 use super::parse::{Parsed, channel};
 use super::rewrite::{Hop, Rewrite};
 use super::shard::{Arrival, Shard};
@@ -126,7 +127,7 @@ impl Shard {
     fn external_of(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
         let mapping = self
             .mappings
-            .by_internal(protocol, internal, |mapping| mapping.sessions > 0)
+            .by_internal(protocol, internal, Mapping::is_in_use)
             .map(|id| &self.mappings.lines[id]);
         mapping.map(|mapping| mapping.external()).or_else(|| self.permanent.external(protocol, internal))
     }

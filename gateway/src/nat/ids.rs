@@ -88,6 +88,11 @@ impl Chains {
         self.links.region()
     }
 
+    /// Starts a list of `id` alone.
+    pub(crate) fn start(&mut self, id: u32) {
+        self.links[id] = [NIL; 2];
+    }
+
     /// Puts `id` first in the list that starts at `head`.
     pub(crate) fn push(&mut self, head: &mut u32, id: u32) {
         let links = self.links.as_mut_slice();
@@ -96,6 +101,22 @@ impl Chains {
             links[*head as usize][PREV] = id;
         }
         *head = id;
+    }
+
+    /// Puts `id` behind `before`, which is in a list.
+    pub(crate) fn insert_after(&mut self, before: u32, id: u32) {
+        let links = self.links.as_mut_slice();
+        let next = links[before as usize][NEXT];
+        links[id as usize] = [next, before];
+        links[before as usize][NEXT] = id;
+        if next != NIL {
+            links[next as usize][PREV] = id;
+        }
+    }
+
+    /// Whether `id`, which is in a list, is its first.
+    pub(crate) fn is_first(&self, id: u32) -> bool {
+        self.links[id][PREV] == NIL
     }
 
     /// Takes `id` out of the list that starts at `head`.
@@ -142,12 +163,11 @@ mod tests {
         }
         chains.remove(&mut head, 2);
         chains.remove(&mut head, 3);
-        let mut seen = Vec::new();
-        let mut at = head;
-        while at != NIL {
-            seen.push(at);
-            at = chains.next(at);
-        }
-        assert_eq!(seen, [1, 0]);
+        chains.insert_after(1, 3);
+        chains.insert_after(0, 2);
+        let some = |id| (id != NIL).then_some(id);
+        let seen: Vec<u32> = std::iter::successors(some(head), |&id| some(chains.next(id))).collect();
+        assert_eq!(seen, [1, 3, 0, 2]);
+        assert_eq!([0, 1, 2, 3].map(|id| chains.is_first(id)), [false, true, false, false]);
     }
 }

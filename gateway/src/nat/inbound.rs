@@ -1,6 +1,7 @@
 //! The slow path of inbound packets: no session, but perhaps a mapping whose filtering lets them in.
 
 use super::endpoint::{Endpoint, Tuple};
+use super::filter::Pair;
 use super::mapping::{Kind, Mapping};
 use super::outbound::is_query;
 use super::parse::Parsed;
@@ -63,7 +64,7 @@ impl Shard {
         remote: u32,
     ) -> Result<Option<Endpoint>, DropReason> {
         let mapping = self.mappings.by_external(protocol, external).map(|id| (id, &self.mappings.lines[id]));
-        match mapping.filter(|(_, mapping)| mapping.sessions > 0) {
+        match mapping.filter(|(_, mapping)| mapping.is_in_use()) {
             Some((id, mapping)) if self.admits(id, mapping, remote) => Ok(Some(mapping.internal())),
             Some(_) => Err(DropReason::Filtered),
             None => Ok(self.permanent.internal(protocol, external)),
@@ -77,7 +78,10 @@ impl Shard {
             Kind::Exempt => false,
             Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering {
                 Filtering::EndpointIndependent => true,
-                Filtering::AddressDependent => self.permissions.allows(id, remote),
+                Filtering::AddressDependent => {
+                    let pair = Pair { mapping: id, internal: mapping.internal(), remote };
+                    self.permissions.allows(pair, self.sessions.as_slice())
+                }
                 Filtering::AddressAndPortDependent => false,
             },
         }

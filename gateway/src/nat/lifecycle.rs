@@ -1,5 +1,6 @@
 //! How sessions end, how mappings rest and end after them, and the housekeeping that sees to both.
 
+use super::filter::Pair;
 use super::mapping::Kind;
 use super::session::{LIVE, Session};
 use super::shard::Shard;
@@ -19,8 +20,10 @@ impl Shard {
         }
         loop {
             let lines = self.mappings.lines.as_slice();
-            let due =
-                self.mappings.rest.next_due(now, &mut budget, |id| now.near(lines[id as usize].hold_until));
+            let due = self
+                .mappings
+                .rest
+                .next_due(now, &mut budget, |id| now.near(lines[id as usize].end_of_rest()));
             let Some(id) = due else { break };
             let subscriber = lines[id as usize].subscriber;
             self.end_rest(id);
@@ -44,40 +47,35 @@ impl Shard {
             self.index.remove(self.secret.flow(flow, protocol, direction), id);
         }
         let mapping = session.mapping;
-        let mut line = self.mappings.lines[mapping];
-        self.siblings.remove(&mut line.first_session, id);
-        line.sessions -= 1;
-        self.mappings.lines[mapping] = line;
+        let closed = is_closed(&session);
+        self.mappings.lines[mapping].remove_session(closed);
+        let line = self.mappings.lines[mapping];
         if self.is_filtered_by_address(&line) {
-            self.permissions.remove(mapping, session.flows[0].tuple().destination);
+            let remote = session.flows[0].tuple().destination;
+            self.permissions.remove(Pair { mapping, internal: line.internal(), remote }, id);
         }
         self.session_ids.give(id);
-        let closed = is_closed(&session);
-        self.mappings.lines[mapping].unclosed |= u32::from(!closed);
         let reason = if closed { DeleteReason::Closed } else { DeleteReason::Idle };
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;
-        self.release_if_unused(mapping, closed, now);
+        self.release_if_unused(mapping, now);
         self.subscribers.remove_if_idle(line.subscriber);
     }
 
     /// A mapping without sessions rests or, where nothing is left to wait for, ends. The subscriber stays.
-    pub(super) fn release_if_unused(&mut self, id: u32, closed: bool, now: Time) {
+    pub(super) fn release_if_unused(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
-        if mapping.sessions > 0 || mapping.resting != 0 {
+        if mapping.is_in_use() || mapping.is_resting() {
             return;
         }
         self.counters.mappings -= 1;
         let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        self.mappings.chains.remove(&mut subscriber.active, id);
-        if mapping.kind() == Kind::Pool && (mapping.unclosed != 0 || !closed) && self.port_hold_ms > 0 {
+        if mapping.kind() == Kind::Pool && !mapping.is_closed() && self.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.pools[usize::from(mapping.pool)].held[protocol as usize] += 1;
             let until = now.plus_ms(u64::from(self.port_hold_ms));
-            let line = &mut self.mappings.lines[id];
-            line.resting = 1;
-            line.hold_until = until.low();
+            self.mappings.lines[id].rest_until(until.low());
             self.mappings.rest.start(id, until);
             return;
         }
@@ -110,16 +108,15 @@ impl Shard {
     /// Its inside endpoint takes a resting mapping up again.
     pub(super) fn wake(&mut self, id: u32) {
         let mapping = self.mappings.lines[id];
-        if mapping.resting == 0 {
+        if !mapping.is_resting() {
             return;
         }
         let protocol = mapping.protocol();
         self.mappings.rest.stop(id);
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
-        self.mappings.chains.push(&mut subscriber.active, id);
         self.pools[usize::from(mapping.pool)].held[protocol as usize] -= 1;
-        self.mappings.lines[id].resting = 0;
+        self.mappings.lines[id].wake();
         self.counters.mappings += 1;
     }
 }

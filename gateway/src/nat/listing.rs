@@ -153,7 +153,7 @@ impl Shard {
                 return Some(id);
             }
             let mapping = &self.mappings.lines[id];
-            if mapping.sessions == 0 && mapping.resting == 0 {
+            if !mapping.is_in_use() && !mapping.is_resting() {
                 continue;
             }
             if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), None) {
@@ -162,8 +162,8 @@ impl Shard {
                     internal: mapping.internal(),
                     external: mapping.external(),
                     kind: mapping.kind().name(),
-                    sessions: mapping.sessions,
-                    resting: mapping.resting != 0,
+                    sessions: mapping.sessions(),
+                    resting: mapping.is_resting(),
                     age_ms: now.0.saturating_sub(now.near(mapping.created).0),
                     pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
                 });

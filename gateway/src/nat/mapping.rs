@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::endpoint::Endpoint;
 use super::hash::Secret;
-use super::ids::{Chains, Ids, NIL};
+use super::ids::{Chains, Ids};
 use super::memory::{Lines, Pages, Region};
 use super::table::Index;
 use super::time::Time;
@@ -41,35 +41,35 @@ impl Kind {
     const ALL: [Kind; 3] = [Kind::Pool, Kind::Permanent, Kind::Exempt];
 }
 
-/// One mapping.
-#[repr(C, align(64))]
+/// One mapping; two to a cache line.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Mapping {
     internal_address: u32,
     external_address: u32,
     internal_port: u16,
     external_port: u16,
-    protocol: u8,
-    kind: u8,
-    /// 1 where it serves one remote only (address-and-port-dependent mapping) and is not found by its inside endpoint.
-    pub(crate) single: u8,
-    /// 1 while it rests.
-    pub(crate) resting: u8,
     pub(crate) subscriber: u32,
-    /// Its sessions, and the head of their chain.
-    pub(crate) sessions: u32,
-    pub(crate) first_session: u32,
-    /// When its rest ends, low 32 bits of the engine's time.
-    pub(crate) hold_until: u32,
+    /// Its sessions; while it rests, when that ends: low 32 bits of the engine's time.
+    sessions_or_end: u32,
+    /// Low 32 bits of the engine's time.
     pub(crate) created: u32,
     /// Pool and address in it; meaningful for pool mappings.
     pub(crate) pool: u16,
     pub(crate) address_index: u16,
-    /// 1 where a session under it ended without its end being seen.
-    pub(crate) unclosed: u32,
-    spare: [u32; 5],
+    protocol: u8,
+    kind: u8,
+    flags: u8,
+    spare: u8,
 }
-const _: () = assert!(size_of::<Mapping>() == 64);
+const _: () = assert!(size_of::<Mapping>() == 32);
+
+/// It serves one remote only (address-and-port-dependent mapping) and is not found by its inside endpoint.
+const SINGLE: u8 = 1;
+/// It rests.
+const RESTING: u8 = 2;
+/// A session under it ended without its end being seen.
+const UNCLOSED: u8 = 4;
 
 impl Mapping {
     pub(crate) fn internal(&self) -> Endpoint {
@@ -87,6 +87,57 @@ impl Mapping {
 
     pub(crate) fn protocol(&self) -> Protocol {
         Protocol::ALL[usize::from(self.protocol)]
+    }
+
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is(RESTING)
+    }
+
+    /// The sessions under it: none while it rests.
+    pub(crate) fn sessions(&self) -> u32 {
+        if self.is_resting() { 0 } else { self.sessions_or_end }
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.sessions() > 0
+    }
+
+    /// One session more, of a mapping that does not rest.
+    pub(crate) fn add_session(&mut self) {
+        self.sessions_or_end += 1;
+    }
+
+    /// One session less; `closed` where its end was seen.
+    pub(crate) fn remove_session(&mut self, closed: bool) {
+        self.sessions_or_end -= 1;
+        self.flags |= if closed { 0 } else { UNCLOSED };
+    }
+
+    /// Whether the end of every session that it had was seen.
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.is(UNCLOSED)
+    }
+
+    /// Lets it rest, having no sessions, until a moment whose low 32 bits these are.
+    pub(crate) fn rest_until(&mut self, end: u32) {
+        self.flags |= RESTING;
+        self.sessions_or_end = end;
+    }
+
+    /// When its rest ends, low 32 bits of the engine's time.
+    pub(crate) fn end_of_rest(&self) -> u32 {
+        debug_assert!(self.is_resting());
+        self.sessions_or_end
+    }
+
+    /// Takes it up again, without sessions yet.
+    pub(crate) fn wake(&mut self) {
+        self.flags &= !RESTING;
+        self.sessions_or_end = 0;
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -107,6 +158,10 @@ pub(crate) struct New {
     pub(crate) now: Time,
 }
 
+/// Entries that the index has room for at half load, by mapping. A mapping has two: the index is at half load when two
+/// mappings in three are there, and at three quarters when all are.
+const LOAD: (usize, usize) = (4, 3);
+
 const INSIDE: u64 = 0;
 const OUTSIDE: u64 = 1;
 
@@ -117,7 +172,7 @@ pub(crate) struct Mappings {
     index: Index,
     /// Rings when a rest is over.
     pub(crate) rest: Wheel,
-    /// A subscriber's mappings: in use, or resting.
+    /// A subscriber's resting mappings.
     pub(crate) chains: Chains,
     secret: Secret,
 }
@@ -127,7 +182,7 @@ impl Mappings {
         Ok(Mappings {
             lines: Lines::new(capacity as usize, pages)?,
             ids: Ids::new(capacity, pages)?,
-            index: Index::with_pages(capacity as usize * 2, pages)?,
+            index: Index::with_pages(capacity as usize / LOAD.1 * LOAD.0, pages)?,
             rest: Wheel::new(capacity, now, pages)?,
             chains: Chains::new(capacity, pages)?,
             secret,
@@ -156,7 +211,7 @@ impl Mappings {
         let lines = self.lines.as_slice();
         self.index.find(self.secret.endpoint(internal, protocol, INSIDE), |id| {
             let line = &lines[id as usize];
-            line.internal() == internal && line.protocol() == protocol && line.single == 0 && accept(line)
+            line.internal() == internal && line.protocol() == protocol && !line.is(SINGLE) && accept(line)
         })
     }
 
@@ -188,19 +243,15 @@ impl Mappings {
             external_address: new.external.address,
             internal_port: new.internal.port,
             external_port: new.external.port,
-            protocol: new.protocol as u8,
-            kind: new.kind as u8,
-            single: u8::from(new.single),
-            resting: 0,
             subscriber: new.subscriber,
-            sessions: 0,
-            first_session: NIL,
-            hold_until: 0,
+            sessions_or_end: 0,
             created: new.now.low(),
             pool: new.pool,
             address_index: new.address_index,
-            unclosed: 0,
-            spare: [0; 5],
+            protocol: new.protocol as u8,
+            kind: new.kind as u8,
+            flags: if new.single { SINGLE } else { 0 },
+            spare: 0,
         };
         Some(id)
     }
@@ -209,12 +260,11 @@ impl Mappings {
     pub(crate) fn remove(&mut self, id: u32) {
         let line = self.lines[id];
         self.index.remove(self.secret.endpoint(line.external(), line.protocol(), OUTSIDE), id);
-        if line.single == 0 {
+        if !line.is(SINGLE) {
             self.index.remove(self.secret.endpoint(line.internal(), line.protocol(), INSIDE), id);
         }
         // A listing walks all ids: one without sessions that does not rest is not there.
-        self.lines[id].sessions = 0;
-        self.lines[id].resting = 0;
+        self.lines[id].wake();
         self.ids.give(id);
     }
 }

@@ -1,6 +1,7 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
 use super::endpoint::{Endpoint, Flow, Tuple};
+use super::filter::Pair;
 use super::ids::NIL;
 use super::mapping::{Kind, Mapping, New};
 use super::parse::Parsed;
@@ -96,7 +97,7 @@ impl Shard {
                 (None, _) => false,
                 (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
                 (Some(_), Origin::Pool(pool)) => {
-                    let in_use = |mapping: &Mapping| mapping.sessions > 0 && mapping.is_of_pool(pool);
+                    let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
                     self.mappings.by_internal(parsed.protocol, parsed.tuple().from(), in_use).is_some()
                 }
             },
@@ -122,7 +123,7 @@ impl Shard {
             Origin::Pool(pool) => self
                 .mappings
                 .by_internal(parsed.protocol, parsed.tuple().from(), |mapping| {
-                    mapping.sessions > 0 && mapping.is_of_pool(pool)
+                    mapping.is_in_use() && mapping.is_of_pool(pool)
                 })
                 .map(|id| self.mappings.lines[id].external()),
         };
@@ -177,7 +178,7 @@ impl Shard {
         let mapping = self.mapping_for(subscriber, parsed, origin, now)?;
         let made = self.add_session(mapping, parsed, now);
         if made.is_err() {
-            self.release_if_unused(mapping, true, now);
+            self.release_if_unused(mapping, now);
         }
         made
     }
@@ -235,9 +236,7 @@ impl Shard {
             }
             return Err(SessionFailure::MappingsFull);
         };
-        let line = &mut self.subscribers.lines[subscriber];
-        line.mappings += 1;
-        self.mappings.chains.push(&mut line.active, id);
+        self.subscribers.lines[subscriber].mappings += 1;
         self.counters.mappings += 1;
         Ok(id)
     }
@@ -342,7 +341,9 @@ impl Shard {
         let flows = [parsed.flow, Flow::from(&outside)];
         let hashes =
             Direction::ALL.map(|direction| self.secret.flow(&flows[direction as usize], protocol, direction));
-        if self.is_filtered_by_address(&line) && !self.permissions.add(mapping, inside.destination) {
+        let filtered = self.is_filtered_by_address(&line);
+        let pair = Pair { mapping, internal: inside.from(), remote: inside.destination };
+        if filtered && self.permissions.add(pair, id, self.sessions.as_slice()).is_err() {
             self.session_ids.give(id);
             return Err(SessionFailure::SessionsFull);
         }
@@ -354,8 +355,8 @@ impl Shard {
             second
         });
         if entered.is_err() {
-            if self.is_filtered_by_address(&line) {
-                self.permissions.remove(mapping, inside.destination);
+            if filtered {
+                self.permissions.remove(pair, id);
             }
             self.session_ids.give(id);
             return Err(SessionFailure::SessionsFull);
@@ -376,9 +377,7 @@ impl Shard {
             spare: 0,
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));
-        let line = &mut self.mappings.lines[mapping];
-        line.sessions += 1;
-        self.siblings.push(&mut line.first_session, id);
+        self.mappings.lines[mapping].add_session();
         self.counters.sessions[protocol as usize] += 1;
         self.counters.sessions_created[protocol as usize] += 1;
         Ok(id)

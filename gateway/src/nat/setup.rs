@@ -5,7 +5,7 @@ use std::io;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
-use super::ids::{Chains, Ids};
+use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::{Lines, Pages, Region};
 use super::pool::ShardPool;
@@ -32,10 +32,22 @@ pub struct ShardOptions<'a> {
     pub now: Time,
 }
 
-/// Mappings that a shard has room for, by session: each session may have one of its own while as many rest.
-const MAPPINGS_PER_SESSION: u32 = 2;
-/// The most subscribers that a shard has room for.
+/// Mappings that a shard has room for: one for each session, and those that rest.
+fn mappings(sessions: u32) -> u32 {
+    sessions.saturating_add(part(sessions, 2))
+}
+
+/// Subscribers that a shard has room for.
+fn subscribers(sessions: u32) -> u32 {
+    part(sessions, 4).min(SUBSCRIBERS_MAX)
+}
 const SUBSCRIBERS_MAX: u32 = 1 << 20;
+
+/// One for `each` sessions; in a small table one for every session.
+fn part(sessions: u32, each: u32) -> u32 {
+    (sessions / each).max(sessions.min(SMALL))
+}
+const SMALL: u32 = 1 << 16;
 
 impl Shard {
     /// A shard with all its memory taken, in ordinary pages.
@@ -60,9 +72,8 @@ impl Shard {
             secret,
             session_ids: Ids::new(sessions, pages)?,
             idle: Wheel::new(sessions, now, pages)?,
-            siblings: Chains::new(sessions, pages)?,
-            mappings: Mappings::new(sessions.saturating_mul(MAPPINGS_PER_SESSION), secret, now, pages)?,
-            subscribers: Subscribers::new(sessions.min(SUBSCRIBERS_MAX), secret, pages)?,
+            mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
+            subscribers: Subscribers::new(subscribers(sessions), secret, pages)?,
             permissions: Permissions::new(sessions, secret, pages)?,
             pools: settings
                 .pools
@@ -88,13 +99,8 @@ impl Shard {
 
     /// The memory of the tables, for whoever populates it before the first packet.
     pub fn regions(&self) -> Vec<&Region> {
-        let own = [
-            self.sessions.region(),
-            self.index.region(),
-            self.session_ids.region(),
-            self.idle.region(),
-            self.siblings.region(),
-        ];
+        let own =
+            [self.sessions.region(), self.index.region(), self.session_ids.region(), self.idle.region()];
         own.into_iter()
             .chain(self.mappings.regions())
             .chain(self.subscribers.regions())

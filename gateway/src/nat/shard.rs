@@ -11,7 +11,7 @@ use super::SessionId;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
-use super::ids::{Chains, Ids};
+use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::Lines;
 use super::outbound::is_query;
@@ -38,8 +38,6 @@ pub struct Shard {
     pub(super) secret: Secret,
     pub(super) session_ids: Ids,
     pub(super) idle: Wheel,
-    /// The sessions of each mapping.
-    pub(super) siblings: Chains,
     pub(super) mappings: Mappings,
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,

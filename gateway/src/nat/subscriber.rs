@@ -17,14 +17,13 @@ const PAIRS: usize = 4;
 const NO_POOL: u16 = u16::MAX;
 
 /// One subscriber.
-#[repr(C)]
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Subscriber {
     /// When the session rate is used up again, nanoseconds of the engine's time (a leaky bucket as a clock).
     rate_clock: u64,
     pub(crate) address: u32,
-    /// First of its mappings in use, and of its resting ones by protocol: heads of chains.
-    pub(crate) active: u32,
+    /// First of its resting mappings, by protocol: heads of chains.
     pub(crate) resting: [u32; Protocol::COUNT],
     /// Mappings in use and resting.
     pub(crate) mappings: u32,
@@ -32,8 +31,9 @@ pub(crate) struct Subscriber {
     pub(crate) ports: [u32; Protocol::COUNT],
     /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
     pairs: [[u16; 2]; PAIRS],
-    spare: u32,
+    spare: [u32; 2],
 }
+const _: () = assert!(size_of::<Subscriber>() == 64);
 
 impl Subscriber {
     /// The index of its address in `pool`.
@@ -118,12 +118,11 @@ impl Subscribers {
         self.lines[id] = Subscriber {
             rate_clock: 0,
             address,
-            active: NIL,
             resting: [NIL; Protocol::COUNT],
             mappings: 0,
             ports: [0; Protocol::COUNT],
             pairs: [[NO_POOL, 0]; PAIRS],
-            spare: 0,
+            spare: [0; 2],
         };
         Some(id)
     }
