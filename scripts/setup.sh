@@ -32,6 +32,7 @@ test_packages=(
     iproute2
     iputils-ping
     jq
+    nftables
     procps
     prometheus # promtool
     python3

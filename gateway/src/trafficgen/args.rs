@@ -50,6 +50,8 @@ pub enum Command {
     Sessions(Sessions),
     /// Forward frames between two ports, untouched: a generator's ceiling.
     Io(Io),
+    /// Nanoseconds that a cache line takes from --lcore to another CPU and back.
+    Cores(Cores),
 }
 
 /// The network that is played.
@@ -160,6 +162,14 @@ pub struct Io {
     /// Swap source and destination MAC address, so that the frame is touched.
     #[arg(long)]
     pub macswap: bool,
+}
+
+/// Two CPUs.
+#[derive(Debug, Args)]
+pub struct Cores {
+    /// The other CPU.
+    #[arg(long, value_name = "CPU")]
+    pub peer: u32,
 }
 
 /// Which way packets go.

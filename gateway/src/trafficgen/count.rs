@@ -55,6 +55,7 @@ pub struct Outcome {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Figures {
+    pub step: &'static str,
     pub seconds: f64,
     pub sent: u64,
     pub received: u64,
@@ -91,6 +92,7 @@ impl Outcome {
         let mpps = |packets: u64| packets as f64 / self.seconds / 1e6;
         let (sent, received, wrong) = (self.sent(), self.received(), self.wrong());
         Figures {
+            step: "",
             seconds: self.seconds,
             sent,
             received,

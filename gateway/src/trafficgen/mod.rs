@@ -9,6 +9,7 @@
 //! nat-trafficgen load     --inside DEVICE --outside DEVICE --flows 1000000 [--direction out|in|mixed] [--rate PPS]
 //! nat-trafficgen sessions --inside DEVICE --outside DEVICE --flows 1000000 [--rate PPS]
 //! nat-trafficgen io       --a DEVICE --b DEVICE
+//! nat-trafficgen cores    --peer CPU
 //! ```
 //! The gateway needs `172.16.0.1/30` inside, `172.16.1.1/30` outside, the routes `10.0.0.0/8 via 172.16.0.2` and
 //! `0.0.0.0/0 via 172.16.1.2`, a pool within `100.64.0.0/16`, and limits that let the flows through. Over memif the
@@ -22,6 +23,8 @@
 //! `io` with the gateway's two devices takes the gateway's place for `load --expect untouched`.
 
 pub mod args;
+pub mod conversation;
+pub mod cores;
 pub mod count;
 pub mod flow;
 pub mod io;
@@ -52,6 +55,6 @@ pub enum Error {
     Link(String),
     #[error("{0} does not answer ARP")]
     Unresolved(Ipv4Addr),
-    #[error("{unknown} of {flows} flows never left the gateway: {reasons}")]
-    Untaught { unknown: usize, flows: u32, reasons: String },
+    #[error("{step}: {unknown} of {flows} flows never left the gateway; at last {reasons}")]
+    Untaught { step: &'static str, unknown: usize, flows: u32, reasons: String },
 }

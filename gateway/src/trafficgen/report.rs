@@ -53,15 +53,16 @@ impl Report {
         );
     }
 
-    /// A row.
-    pub fn add(&mut self, outcome: &Outcome) {
-        let figures = outcome.figures();
+    /// A row; `step` tells what it is a part of, if it is not the whole.
+    pub fn add(&mut self, step: &'static str, outcome: &Outcome) {
+        let mut figures = outcome.figures();
+        figures.step = step;
         let [p50, p99, p999, max] = figures
             .latency
             .as_ref()
             .map_or([0.0; 4], |latency| [latency.p50_us, latency.p99_us, latency.p999_us, latency.max_us]);
         println!(
-            "{:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9} {:>10} {:>8} {:>8.1} {:>8.1} {:>8.1} {:>9.1}",
+            "{:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9} {:>10} {:>8} {:>8.1} {:>8.1} {:>8.1} {:>9.1} {step}",
             figures.received_mpps,
             figures.outbound_mpps,
             figures.inbound_mpps,
@@ -86,7 +87,8 @@ impl Report {
 
     /// The median, and the file.
     pub fn finish(self, json: Option<&Path>) -> Result<(), Error> {
-        let mut rates: Vec<f64> = self.runs.iter().map(|run| run.received_mpps).collect();
+        let mut rates: Vec<f64> =
+            self.runs.iter().filter(|run| run.step.is_empty()).map(|run| run.received_mpps).collect();
         rates.sort_by(f64::total_cmp);
         if let (Some(low), Some(high)) = (rates.first(), rates.last()) {
             let median = rates[rates.len() / 2];

@@ -7,13 +7,12 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::Error;
-use super::args::{Cli, Command, Direction, Dpdk, Io, Load, Network, OrderName, Protocol, Sessions};
-use super::count::Outcome;
-use super::flow::{FlowSpace, Order, Permutation};
-use super::io;
+use super::args::{Cli, Command, Cores, Direction, Dpdk, Io, Load, Network, OrderName, Protocol, Sessions};
+use super::flow::{FlowSpace, Order};
 use super::report::Report;
 use super::station::{Station, StationOptions};
 use super::traffic::{Expect, Pass, Traffic, TrafficOptions};
+use super::{conversation, cores, io};
 use crate::dpdk::{Eal, EalArgs, Memory, Mempool, is_pci};
 
 /// Buffers: queues, stash and what memif holds.
@@ -29,6 +28,7 @@ pub fn run() -> Result<(), Error> {
         Command::Load(load) => run_load(&cli.dpdk, load),
         Command::Sessions(sessions) => run_sessions(&cli.dpdk, sessions),
         Command::Io(io) => run_io(&cli.dpdk, io),
+        Command::Cores(cores) => run_cores(&cli.dpdk, cores),
     }
 }
 
@@ -38,7 +38,7 @@ fn eal(dpdk: &Dpdk, devices: [&str; 2]) -> Result<(Eal, Mempool), Error> {
         memory: if dpdk.no_huge { Memory::NoHuge } else { Memory::Auto },
         memory_mib: (BUFFERS >> 10) * 5 / 2 + 32,
         pci: devices.into_iter().filter(|device| is_pci(device)).map(str::to_owned).collect(),
-        file_prefix: format!("nat-trafficgen-{}", std::process::id()),
+        file_prefix: file_prefix(),
         extra: dpdk.eal.clone(),
         ..EalArgs::default()
     };
@@ -89,7 +89,8 @@ fn traffic(dpdk: &Dpdk, network: &Network) -> Result<Traffic, Error> {
 
 fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
     let mut traffic = traffic(dpdk, &load.network)?;
-    teach(&mut traffic, load.warmup_rate)?;
+    let is_tcp = load.network.protocol == Protocol::Tcp;
+    conversation::run(&mut traffic, conversation::opening(is_tcp), load.warmup_rate)?;
     let order = |seed| match load.order {
         OrderName::Random => Order::Random(seed),
         OrderName::Sequential => Order::Sequential(0),
@@ -98,7 +99,8 @@ fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
     report.header();
     for run in 0..load.runs {
         let sender = |side: u64, silent| {
-            (load.direction != silent).then(|| (order(u64::from(run) << 32 | side << 16 | 1), None))
+            (load.direction != silent)
+                .then(|| (order(u64::from(run) << 32 | side << 16 | 1), conversation::data(is_tcp)))
         };
         let outcome = traffic.run(&Pass {
             senders: [sender(0, Direction::In), sender(1, Direction::Out)],
@@ -106,48 +108,15 @@ fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
             seconds: load.seconds,
             sample: load.sample.max(1),
         });
-        report.add(&outcome);
+        report.add("", &outcome);
     }
+    conversation::run(&mut traffic, conversation::closing(is_tcp), load.warmup_rate)?;
     report.finish(load.network.json.as_deref())
 }
 
-/// Sends each flow out once, and again those that did not come back.
-fn teach(traffic: &mut Traffic, rate: f64) -> Result<(), Error> {
-    let mut last = None;
-    for round in 0..ROUNDS {
-        if traffic.unknown().is_empty() {
-            return Ok(());
-        }
-        // A round that went wrong may have been too fast.
-        let pass = once(traffic, Some(rate / f64::from(1u32 << round)));
-        last = Some(traffic.run(&pass));
-    }
-    match traffic.unknown().len() {
-        0 => Ok(()),
-        unknown => {
-            let reasons = last.map_or_else(String::new, |outcome| reasons(&outcome));
-            Err(Error::Untaught { unknown, flows: traffic.space().flows, reasons })
-        }
-    }
-}
-
-fn reasons(outcome: &Outcome) -> String {
-    let figures = outcome.figures();
-    format!(
-        "{} sent, {} received, {} lost, wrong {:?}",
-        figures.sent, figures.received, figures.lost, figures.faults
-    )
-}
-
-fn once(traffic: &Traffic, rate: Option<f64>) -> Pass {
-    let order = Order::Once(Permutation::new(traffic.space().flows));
-    Pass { senders: [Some((order, None)), None], rate, seconds: f64::INFINITY, sample: 1024 }
-}
-
-const ROUNDS: u32 = 4;
-
 fn run_sessions(dpdk: &Dpdk, sessions: &Sessions) -> Result<(), Error> {
     let mut traffic = traffic(dpdk, &sessions.network)?;
+    let is_tcp = sessions.network.protocol == Protocol::Tcp;
     let mut report = Report::new("sessions", &sessions.network, dpdk);
     report.header();
     for run in 0..sessions.runs {
@@ -155,8 +124,12 @@ fn run_sessions(dpdk: &Dpdk, sessions: &Sessions) -> Result<(), Error> {
             let space = traffic.space();
             traffic.renumber(space.first_host + space.hosts());
         }
-        let outcome = traffic.run(&once(&traffic, sessions.rate.0));
-        report.add(&outcome);
+        let flows = traffic.space().flows;
+        let steps = conversation::opening(is_tcp).iter().chain(conversation::closing(is_tcp));
+        for (index, step) in steps.enumerate() {
+            let outcome = traffic.run(&step.pass(flows, sessions.rate.0));
+            report.add(if index == 0 { "" } else { step.name }, &outcome);
+        }
     }
     report.finish(sessions.network.json.as_deref())
 }
@@ -181,4 +154,21 @@ fn run_io(dpdk: &Dpdk, io: &Io) -> Result<(), Error> {
     debug_assert!(stop.load(Ordering::Relaxed));
     println!("{forwarded} frames forwarded, {dropped} not taken");
     Ok(())
+}
+
+fn run_cores(dpdk: &Dpdk, cores: &Cores) -> Result<(), Error> {
+    let eal = Eal::init(&EalArgs {
+        main_cpu: dpdk.lcore,
+        worker_cpus: vec![cores.peer],
+        memory: Memory::NoHuge,
+        memory_mib: 16,
+        file_prefix: file_prefix(),
+        ..EalArgs::default()
+    })?;
+    println!("{:.0}", cores::round_trip_ns(&eal)?);
+    Ok(())
+}
+
+fn file_prefix() -> String {
+    format!("nat-trafficgen-{}", std::process::id())
 }
