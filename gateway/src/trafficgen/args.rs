@@ -48,6 +48,8 @@ pub enum Command {
     Load(Load),
     /// New sessions: each flow once, shuffled.
     Sessions(Sessions),
+    /// The stateful measurements of RFC 9693, on UDP.
+    Rfc9693(Rfc9693),
     /// Forward frames between two ports, untouched: a generator's ceiling.
     Io(Io),
     /// Nanoseconds that a cache line takes from --lcore to another CPU and back.
@@ -148,6 +150,35 @@ pub struct Sessions {
     /// Runs, each with hosts of its own.
     #[arg(long, default_value_t = 1)]
     pub runs: u32,
+}
+
+/// RFC 9693.
+#[derive(Debug, Args)]
+pub struct Rfc9693 {
+    /// The network; --flows is the number of connections.
+    #[command(flatten)]
+    pub network: Network,
+    /// What to measure.
+    #[arg(value_enum)]
+    pub method: Method,
+    /// The highest rate to try; that of capacity and tear-down.
+    #[arg(long, default_value_t = 4_000_000.0)]
+    pub rate: f64,
+    /// A shell command that empties the gateway's table.
+    #[arg(long, value_name = "COMMAND")]
+    pub reset: Option<String>,
+}
+
+/// What RFC 9693 measures of a stateful gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// The maximum connection establishment rate, by binary search.
+    Establishment,
+    /// How many connections the table holds.
+    Capacity,
+    /// How fast the table is emptied by --reset.
+    TearDown,
 }
 
 /// Plain forwarding.

@@ -45,6 +45,11 @@ pub fn opening(is_tcp: bool) -> &'static [Step] {
     if is_tcp { &TCP_OPENING } else { &UDP_OPENING }
 }
 
+/// One packet back from the remote.
+pub fn responding() -> Step {
+    Step { name: "datagram in", side: Side::Outside, segment: None }
+}
+
 /// What ends it; nothing ends a flow of UDP.
 pub fn closing(is_tcp: bool) -> &'static [Step] {
     if is_tcp { &TCP_CLOSING } else { &[] }

@@ -8,6 +8,7 @@
 //! ```text
 //! nat-trafficgen load     --inside DEVICE --outside DEVICE --flows 1000000 [--direction out|in|mixed] [--rate PPS]
 //! nat-trafficgen sessions --inside DEVICE --outside DEVICE --flows 1000000 [--rate PPS]
+//! nat-trafficgen rfc9693  --inside DEVICE --outside DEVICE --flows 1000000 establishment|capacity|tear-down
 //! nat-trafficgen io       --a DEVICE --b DEVICE
 //! nat-trafficgen cores    --peer CPU
 //! ```
@@ -31,6 +32,7 @@ pub mod io;
 pub mod latency;
 pub mod pace;
 pub mod report;
+pub mod rfc9693;
 mod run;
 pub mod station;
 pub mod template;

@@ -7,9 +7,12 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::Error;
-use super::args::{Cli, Command, Cores, Direction, Dpdk, Io, Load, Network, OrderName, Protocol, Sessions};
+use super::args::{
+    Cli, Command, Cores, Direction, Dpdk, Io, Load, Method, Network, OrderName, Protocol, Rfc9693, Sessions,
+};
 use super::flow::{FlowSpace, Order};
 use super::report::Report;
+use super::rfc9693::{self, Reset, Trial};
 use super::station::{Station, StationOptions};
 use super::traffic::{Expect, Pass, Traffic, TrafficOptions};
 use super::{conversation, cores, io};
@@ -27,6 +30,7 @@ pub fn run() -> Result<(), Error> {
     match &cli.command {
         Command::Load(load) => run_load(&cli.dpdk, load),
         Command::Sessions(sessions) => run_sessions(&cli.dpdk, sessions),
+        Command::Rfc9693(rfc9693) => run_rfc9693(&cli.dpdk, rfc9693),
         Command::Io(io) => run_io(&cli.dpdk, io),
         Command::Cores(cores) => run_cores(&cli.dpdk, cores),
     }
@@ -132,6 +136,48 @@ fn run_sessions(dpdk: &Dpdk, sessions: &Sessions) -> Result<(), Error> {
         }
     }
     report.finish(sessions.network.json.as_deref())
+}
+
+fn run_rfc9693(dpdk: &Dpdk, options: &Rfc9693) -> Result<(), Error> {
+    if options.network.protocol != Protocol::Udp {
+        return Err(Error::Argument("RFC 9693 is measured with UDP".into()));
+    }
+    let mut traffic = traffic(dpdk, &options.network)?;
+    let reset = Reset { command: options.reset.clone() };
+    let told = |trial: &Trial| {
+        println!(
+            "{:>12.0}/s: {} connections, {} established, {} validated, {} wrong{}",
+            trial.rate,
+            trial.connections,
+            trial.established,
+            trial.validated,
+            trial.wrong,
+            if trial.passed() { "" } else { ": not passed" }
+        );
+    };
+    let (value, unit, trials) = match options.method {
+        Method::Establishment => {
+            let (rate, trials) = rfc9693::establishment_rate(&mut traffic, options.rate, &reset, told)?;
+            (rate, "connections established a second", trials)
+        }
+        Method::Capacity => {
+            let trial = rfc9693::capacity(&mut traffic, options.rate);
+            told(&trial);
+            (trial.validated as f64, "connections kept", vec![trial])
+        }
+        Method::TearDown => {
+            let (rate, trial) = rfc9693::tear_down_rate(&mut traffic, options.rate, &reset)?;
+            told(&trial);
+            (rate, "connections torn down a second", vec![trial])
+        }
+    };
+    println!("{value:.0} {unit}");
+    let json =
+        serde_json::json!({ "method": options.method, "value": value, "unit": unit, "trials": trials });
+    match &options.network.json {
+        Some(path) => Ok(std::fs::write(path, format!("{json:#}\n"))?),
+        None => Ok(()),
+    }
 }
 
 fn run_io(dpdk: &Dpdk, io: &Io) -> Result<(), Error> {

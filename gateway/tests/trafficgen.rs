@@ -1,0 +1,230 @@
+//! The traffic generator against a wire, against a wire that breaks frames, and against the gateway itself, which runs
+//! in a process of its own at the other end of two memif ports. No huge pages, no privileges.
+#![cfg(feature = "dpdk")]
+
+mod dpdk_support;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use dpdk_support::{cpu, eal};
+use gateway::dpdk::{BURST, Burst, Consumer, Mempool, Port, Producer, ring};
+use gateway::trafficgen::flow::{FlowSpace, Order};
+use gateway::trafficgen::station::{Station, StationOptions};
+use gateway::trafficgen::traffic::{Expect, Pass, Spread, Traffic, TrafficOptions};
+use gateway::trafficgen::verify::Fault;
+use serde_json::Value;
+
+/// A port of the generator, and the two ends that a wire joins.
+fn station(name: &str, pool: &Mempool) -> (Station, Consumer, Producer) {
+    let (to_port, rx) = ring(eal(), &format!("{name}-rx"), 1024).unwrap();
+    let (tx, from_port) = ring(eal(), &format!("{name}-tx"), 1024).unwrap();
+    let port = Port::from_rings(eal(), name, vec![rx], vec![tx]).unwrap();
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let options =
+        StationOptions { device: String::new(), own: nobody, gateway: nobody, queues: 1, descriptors: 1024 };
+    (Station::start(port, pool, &options).unwrap(), from_port, to_port)
+}
+
+/// Carries frames from one side to the other and shows each to `touch`.
+fn wire(
+    (mut from, mut to): (Consumer, Producer),
+    stop: &Arc<AtomicBool>,
+    mut touch: impl FnMut(&mut [u8]) + Send + 'static,
+) -> JoinHandle<()> {
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        let mut burst = Burst::new();
+        while !stop.load(Ordering::Relaxed) {
+            if from.receive(&mut burst) == 0 {
+                std::thread::yield_now();
+            }
+            burst.as_mut_slice().iter_mut().for_each(|packet| touch(packet.data_mut()));
+            to.send(&mut burst);
+            burst.free();
+        }
+    })
+}
+
+#[test]
+fn counts_what_a_wire_loses_and_breaks() {
+    let pool = Mempool::new(eal(), "trafficgen", 4095, 0, Mempool::DATA_ROOM).unwrap();
+    let (inside, from_inside, to_inside) = station("trafficgen-in", &pool);
+    let (outside, from_outside, to_outside) = station("trafficgen-out", &pool);
+    let space = FlowSpace { flows: 1000, first_host: 0x0a00_0001, host_shift: 6, first_remote: 0xc612_0000 };
+    let options = TrafficOptions {
+        expect: Expect::Untouched,
+        is_tcp: false,
+        lens: vec![60, 1514, 200],
+        spread: Spread::Owner,
+    };
+    let mut traffic = Traffic::new([inside, outside], space, 0, options, &pool).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    // Of ten outbound frames one gets another port, and one another port with a checksum that says so.
+    let mut count = 0;
+    let breaks = move |frame: &mut [u8]| {
+        count += 1;
+        match count % 10 {
+            3 => frame[37] ^= 1,
+            7 => {
+                let (port, sum) = (frame[36], frame[40]);
+                frame[36] = sum;
+                frame[40] = port;
+            }
+            _ => {}
+        }
+    };
+    let wires =
+        [wire((from_inside, to_outside), &stop, breaks), wire((from_outside, to_inside), &stop, |_| ())];
+    let pass = |seed| Some((Order::Random(seed), None));
+    let outcome =
+        traffic.run(&Pass { senders: [pass(1), pass(2)], rate: Some(20_000.0), seconds: 0.5, sample: 16 });
+    stop.store(true, Ordering::Relaxed);
+    wires.into_iter().for_each(|wire| wire.join().unwrap());
+
+    let [outbound, inbound] = outcome.sides;
+    assert!(outbound.sent > BURST as u64 && inbound.sent > BURST as u64, "{outcome:?}");
+    assert_eq!((inbound.received, inbound.faults().count()), (inbound.sent, 0), "{outcome:?}");
+    let faults: Vec<(Fault, u64)> = outbound.faults().collect();
+    let broken: u64 = faults.iter().map(|(_, count)| count).sum();
+    assert_eq!(outbound.received + broken, outbound.sent);
+    let of = |fault| faults.iter().find(|(other, _)| *other == fault).map_or(0, |(_, count)| *count);
+    assert!(of(Fault::Checksum).abs_diff(outbound.sent / 10) <= 1, "{faults:?}");
+    // The sum is blind to words that change places, the comparison is not; some have the same octet in both.
+    let swapped = of(Fault::Destination);
+    assert!(swapped > outbound.sent / 12 && swapped <= outbound.sent / 10 + 1, "{faults:?}");
+    assert!(outcome.latency.is_some());
+    drop(traffic);
+    assert_eq!(pool.in_use(), 0);
+}
+
+/// A gateway, ended with the value.
+struct Gateway(Child);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_gateway(directory: &Path) -> Gateway {
+    let config = directory.join("gateway.toml");
+    let device = |id| {
+        format!("net_memif{id},role=server,socket={}/memif,socket-abstract=no,id={id}", directory.display())
+    };
+    let text = format!(
+        r#"
+        [dpdk]
+        main_lcore = {cpu}
+        worker_lcores = [{cpu}]
+        memory = "no-huge"
+        [[interfaces]]
+        name = "inside"
+        device = "{inside}"
+        role = "inside"
+        addresses = ["172.16.0.1/30"]
+        [[interfaces]]
+        name = "outside"
+        device = "{outside}"
+        role = "outside"
+        addresses = ["172.16.1.1/30"]
+        [[routes]]
+        prefix = "10.0.0.0/8"
+        via = "172.16.0.2"
+        [[routes]]
+        prefix = "0.0.0.0/0"
+        via = "172.16.1.2"
+        [[nat.pools]]
+        name = "main"
+        addresses = ["100.64.0.0-100.64.0.3"]
+        [[nat.rules]]
+        source = "10.0.0.0/8"
+        pool = "main"
+        [nat.limits]
+        sessions = 3000
+        [management]
+        listen = "127.0.0.1:0"
+        socket = "{directory}/control"
+        "#,
+        cpu = cpu(),
+        inside = device(0),
+        outside = device(1),
+        directory = directory.display(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = std::fs::File::create(directory.join("log")).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_nat-gateway"))
+        .arg("--config")
+        .arg(&config)
+        .stderr(log)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let gateway = Gateway(child);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let log = std::fs::read_to_string(directory.join("log")).unwrap();
+        if log.contains("gateway started") {
+            return gateway;
+        }
+        assert!(Instant::now() < deadline && !log.contains("rror"), "{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Runs the generator to its end; its figures.
+fn generate(directory: &Path, arguments: &[&str]) -> Value {
+    let device = |id| {
+        format!("net_memif{id},role=client,socket={}/memif,socket-abstract=no,id={id}", directory.display())
+    };
+    let json = directory.join("figures.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_nat-trafficgen"))
+        .args(["--lcore", &cpu().to_string(), "--no-huge"])
+        .args(arguments)
+        .args(["--inside", &device(0), "--outside", &device(1), "--json"])
+        .arg(&json)
+        .output()
+        .unwrap();
+    let log = std::fs::read_to_string(directory.join("log")).unwrap();
+    assert!(output.status.success(), "{}\n{log}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+}
+
+/// Every frame that came back was right, and nearly all came back.
+fn assert_sound(run: &Value) {
+    let number = |name: &str| run[name].as_u64().unwrap();
+    assert_eq!(number("wrong"), 0, "{run}");
+    assert!(number("sent") > 0 && number("lost") * 10 <= number("sent"), "{run}");
+}
+
+#[test]
+fn finds_the_gateway_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = start_gateway(directory.path());
+    for protocol in ["udp", "tcp"] {
+        let flows = ["--flows", "600", "--protocol", protocol, "--size", "imix"];
+        let load = ["load", "--runs", "2", "--seconds", "0.3", "--rate", "20000", "--warmup-rate", "5000"];
+        let figures = generate(directory.path(), &[&load[..], &flows].concat());
+        let runs = figures["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+        runs.iter().for_each(assert_sound);
+    }
+    drop(gateway);
+}
+
+#[test]
+fn finds_out_how_many_connections_the_gateway_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = start_gateway(directory.path());
+    let figures = generate(directory.path(), &["rfc9693", "capacity", "--flows", "4000", "--rate", "10000"]);
+    let kept = figures["value"].as_f64().unwrap();
+    // A frame that a busy machine loses is a connection that is not made.
+    assert!((2500.0..=3000.0).contains(&kept), "{figures}");
+    drop(gateway);
+}
