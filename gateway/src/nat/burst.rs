@@ -34,6 +34,14 @@ struct Slot {
 }
 const _: () = assert!(size_of::<Slot>() == 32);
 
+impl Slot {
+    /// A packet from inside for which there seems to be no session.
+    #[inline(always)]
+    fn is_new(&self, direction: Direction) -> bool {
+        direction == Direction::Outbound && self.candidate == NIL && self.parsed.kind == Kind::Plain
+    }
+}
+
 type Slots = ArrayVec<Slot, BURST>;
 
 /// The verdict was there after the first stage.
@@ -108,6 +116,12 @@ impl Shard {
         self.parse(packets, at, verdicts, &mut slots);
         watch.lap(Stage::Parse);
         self.probe(&mut slots);
+        if slots.iter().any(|slot| slot.is_new(at.direction)) {
+            self.look_ahead(slots.iter().filter(|slot| slot.is_new(at.direction)).map(|slot| {
+                let Parsed { flow, protocol, flags, .. } = slot.parsed;
+                (flow, protocol, flags)
+            }));
+        }
         watch.lap(Stage::Probe);
         self.pass(packets, &slots, at, now, verdicts, watch);
         watch.lap(Stage::Translate);
@@ -207,6 +221,9 @@ impl Shard {
             watch.lap(Stage::Translate);
             if slot.candidate != DROPPED {
                 *verdict = self.finish(packet, &slot.parsed, slot.hash, at, now);
+            }
+            if slot.is_new(at.direction) {
+                self.end_turn();
             }
             if let Verdict::Drop(reason) = *verdict {
                 self.count_drop(reason, at.direction);

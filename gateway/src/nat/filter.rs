@@ -46,6 +46,16 @@ impl Permissions {
         [self.index.region(), self.runs.region()]
     }
 
+    /// Asks for the bucket of a pair.
+    pub(crate) fn prefetch(&self, internal: Endpoint, remote: u32) {
+        self.index.view().prefetch(self.hash(internal, remote));
+    }
+
+    /// Asks for a session's place in its run.
+    pub(crate) fn prefetch_run(&self, id: u32) {
+        self.runs.prefetch(id);
+    }
+
     fn hash(&self, internal: Endpoint, remote: u32) -> Hash {
         self.secret.filter(internal, remote)
     }

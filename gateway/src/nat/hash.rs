@@ -75,9 +75,23 @@ pub(crate) struct Random {
     step: u64,
 }
 
+/// A point in a [`Random`]'s sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u64);
+
 impl Random {
     pub(crate) fn new(secret: Secret) -> Random {
         Random { secret, step: 0 }
+    }
+
+    /// Where it stands.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.step)
+    }
+
+    /// Takes it back to where it stood: nothing that it gave since was used.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        self.step = mark.0;
     }
 
     /// The next number in `0..bound`; 0 where `bound` is 0.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::cpu::prefetch;
 use super::memory::{Lines, Pages, Region};
 
 /// Hands out the ids `0..capacity`, the last freed first (its line is still warm).
@@ -86,6 +87,11 @@ impl Chains {
     /// Their memory.
     pub(crate) fn region(&self) -> &Region {
         self.links.region()
+    }
+
+    /// Asks for the links of `id`.
+    pub(crate) fn prefetch(&self, id: u32) {
+        prefetch(&self.links[id]);
     }
 
     /// Starts a list of `id` alone.

@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::hash::Secret;
 use super::ids::{Chains, Ids};
 use super::memory::{Lines, Pages, Region};
-use super::table::Index;
+use super::table::{Hash, Index};
 use super::time::Time;
 use super::timer::Wheel;
 use super::verdict::Protocol;
@@ -169,7 +169,7 @@ const OUTSIDE: u64 = 1;
 pub(crate) struct Mappings {
     pub(crate) lines: Lines<Mapping>,
     pub(crate) ids: Ids,
-    index: Index,
+    pub(crate) index: Index,
     /// Rings when a rest is over.
     pub(crate) rest: Wheel,
     /// A subscriber's resting mappings.
@@ -200,6 +200,16 @@ impl Mappings {
         ]
     }
 
+    /// The hash by which the index knows an inside endpoint.
+    pub(crate) fn inside_hash(&self, protocol: Protocol, internal: Endpoint) -> Hash {
+        self.secret.endpoint(internal, protocol, INSIDE)
+    }
+
+    /// The hash by which the index knows an outside endpoint.
+    pub(crate) fn outside_hash(&self, protocol: Protocol, external: Endpoint) -> Hash {
+        self.secret.endpoint(external, protocol, OUTSIDE)
+    }
+
     /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool
     /// that the rules send it to.
     pub(crate) fn by_internal(
@@ -209,7 +219,7 @@ impl Mappings {
         accept: impl Fn(&Mapping) -> bool,
     ) -> Option<u32> {
         let lines = self.lines.as_slice();
-        self.index.find(self.secret.endpoint(internal, protocol, INSIDE), |id| {
+        self.index.find(self.inside_hash(protocol, internal), |id| {
             let line = &lines[id as usize];
             line.internal() == internal && line.protocol() == protocol && !line.is(SINGLE) && accept(line)
         })
@@ -218,7 +228,7 @@ impl Mappings {
     /// The mapping of an outside endpoint, in use or resting.
     pub(crate) fn by_external(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
         let lines = self.lines.as_slice();
-        self.index.find(self.secret.endpoint(external, protocol, OUTSIDE), |id| {
+        self.index.find(self.outside_hash(protocol, external), |id| {
             let line = &lines[id as usize];
             line.external() == external && line.protocol() == protocol
         })
@@ -227,8 +237,8 @@ impl Mappings {
     /// Enters a mapping without sessions; `None`, and nothing changed, where there is no room.
     pub(crate) fn add(&mut self, new: &New) -> Option<u32> {
         let id = self.ids.take()?;
-        let outside = self.secret.endpoint(new.external, new.protocol, OUTSIDE);
-        let inside = self.secret.endpoint(new.internal, new.protocol, INSIDE);
+        let outside = self.outside_hash(new.protocol, new.external);
+        let inside = self.inside_hash(new.protocol, new.internal);
         if self.index.insert(outside, id).is_err() {
             self.ids.give(id);
             return None;
@@ -259,9 +269,9 @@ impl Mappings {
     /// Takes a mapping out of the indexes. It is in no chain, and its rest is not timed.
     pub(crate) fn remove(&mut self, id: u32) {
         let line = self.lines[id];
-        self.index.remove(self.secret.endpoint(line.external(), line.protocol(), OUTSIDE), id);
+        self.index.remove(self.outside_hash(line.protocol(), line.external()), id);
         if !line.is(SINGLE) {
-            self.index.remove(self.secret.endpoint(line.internal(), line.protocol(), INSIDE), id);
+            self.index.remove(self.inside_hash(line.protocol(), line.internal()), id);
         }
         // A listing walks all ids: one without sessions that does not rest is not there.
         self.lines[id].wake();

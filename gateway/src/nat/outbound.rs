@@ -273,17 +273,31 @@ impl Shard {
             // Nothing binds it to an address yet, or any more.
             line.unpair(pool);
         }
+        let foreseen = self.ahead.draw().is_some_and(|draw| {
+            (draw.pool, draw.protocol, draw.internal.address, draw.internal.port)
+                == (pool, protocol, line.address, wanted)
+                && line.may_pair(pool, draw.index)
+                && draw.paired == line.paired(pool).is_some()
+        });
+        if !foreseen {
+            self.forget_draws();
+        }
+        let ahead = self.ahead.take();
+        let line = &mut self.subscribers.lines[subscriber];
         let from = &mut self.pools[usize::from(pool)];
         let index = match line.paired(pool) {
             Some(index) => index,
             None => {
-                let index = from.choose(protocol, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
+                let index = ahead.map(|draw| draw.index).or_else(|| from.choose(protocol, &mut self.random));
+                let index = index.ok_or(SessionFailure::PortsExhausted)?;
                 // One with more pools than it can keep pairs in mind has its hash's address in the others.
                 if line.pair(pool, index) { index } else { from.index_of(self.secret.pair(line.address, 1)) }
             }
         };
-        let port =
-            from.take(index, protocol, wanted, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
+        let port = ahead
+            .map(|draw| draw.port)
+            .or_else(|| from.take(index, protocol, wanted, &mut self.random))
+            .ok_or(SessionFailure::PortsExhausted)?;
         Ok((Endpoint { address: from.address(index), port }, index))
     }
 
@@ -296,6 +310,7 @@ impl Shard {
         protocol: Protocol,
         port: u16,
     ) {
+        self.forget_draws();
         self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
         self.pools[usize::from(pool)].give(index, protocol, port);
     }
@@ -310,6 +325,7 @@ impl Shard {
             }
             let line = self.mappings.lines[id];
             if line.pool == pool {
+                self.forget_draws();
                 self.mappings.rest.stop(id);
                 self.end_rest(id);
                 let (index, external) = (line.address_index, line.external());

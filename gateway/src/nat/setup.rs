@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
@@ -11,7 +12,7 @@ use super::memory::{Lines, Pages, Region};
 use super::pool::ShardPool;
 use super::rule::{Addresses, Permanent};
 use super::session::TimeoutTable;
-use super::settings::{Settings, Share};
+use super::settings::{Filtering, Settings, Share};
 use super::shard::Shard;
 use super::subscriber::{Rate, Subscribers};
 use super::table::Index;
@@ -88,6 +89,11 @@ impl Shard {
             rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             random: Random::new(secret),
+            filters_by_address: settings
+                .pools
+                .iter()
+                .any(|pool| pool.filtering == Filtering::AddressDependent),
+            ahead: Ahead::default(),
         };
         for (protocol, external) in shard.permanent.forwarded() {
             for pool in &mut shard.pools {

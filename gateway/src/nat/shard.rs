@@ -8,6 +8,7 @@
 //! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here.
 
 use super::SessionId;
+use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
@@ -49,6 +50,9 @@ pub struct Shard {
     pub(super) rate: Rate,
     pub(super) port_hold_ms: u32,
     pub(super) random: Random,
+    /// Whether some pool does.
+    pub(super) filters_by_address: bool,
+    pub(super) ahead: Ahead,
 }
 
 impl Shard {

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::hash::Secret;
 use super::ids::{Ids, NIL};
 use super::memory::{Lines, Pages, Region};
-use super::table::Index;
+use super::table::{Hash, Index};
 use super::time::Time;
 use super::verdict::Protocol;
 
@@ -39,6 +39,14 @@ impl Subscriber {
     /// The index of its address in `pool`.
     pub(crate) fn paired(&self, pool: u16) -> Option<u16> {
         self.pairs.iter().find(|pair| pair[0] == pool).map(|pair| pair[1])
+    }
+
+    /// Whether it is, or can be, paired with the address at `index` of `pool`.
+    pub(crate) fn may_pair(&self, pool: u16, index: u16) -> bool {
+        match self.paired(pool) {
+            Some(paired) => paired == index,
+            None => self.pairs.iter().any(|pair| pair[0] == NO_POOL),
+        }
     }
 
     /// Pairs it with the address at `index` of `pool`; false where it is paired with too many pools already.
@@ -80,7 +88,7 @@ impl Rate {
 pub(crate) struct Subscribers {
     pub(crate) lines: Lines<Subscriber>,
     ids: Ids,
-    index: Index,
+    pub(crate) index: Index,
     secret: Secret,
 }
 
@@ -99,10 +107,15 @@ impl Subscribers {
         [self.lines.region(), self.ids.region(), self.index.region()]
     }
 
+    /// The hash by which the index knows the subscriber at `address`.
+    pub(crate) fn hash(&self, address: u32) -> Hash {
+        self.secret.pair(address, 0)
+    }
+
     /// The subscriber at `address`.
     pub(crate) fn find(&self, address: u32) -> Option<u32> {
         let lines = self.lines.as_slice();
-        self.index.find(self.secret.pair(address, 0), |id| lines[id as usize].address == address)
+        self.index.find(self.hash(address), |id| lines[id as usize].address == address)
     }
 
     /// The subscriber at `address`, new where there is none; `None` where there is no room.
@@ -111,7 +124,7 @@ impl Subscribers {
             return Some(id);
         }
         let id = self.ids.take()?;
-        if self.index.insert(self.secret.pair(address, 0), id).is_err() {
+        if self.index.insert(self.hash(address), id).is_err() {
             self.ids.give(id);
             return None;
         }
@@ -131,7 +144,7 @@ impl Subscribers {
     pub(crate) fn remove_if_idle(&mut self, id: u32) {
         let line = &self.lines[id];
         if line.mappings == 0 {
-            self.index.remove(self.secret.pair(line.address, 0), id);
+            self.index.remove(self.hash(line.address), id);
             self.ids.give(id);
         }
     }

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::cpu::prefetch;
 use super::ids::NIL;
 use super::memory::{Lines, Pages, Region};
 use super::time::Time;
@@ -42,6 +43,11 @@ impl Wheel {
     /// The memory of the links.
     pub(crate) fn region(&self) -> &Region {
         self.links.region()
+    }
+
+    /// Asks for the links of `id`.
+    pub(crate) fn prefetch(&self, id: u32) {
+        prefetch(&self.links[id]);
     }
 
     /// Starts the timer of `id`, which is not running, to ring at `due`.
