@@ -9,7 +9,7 @@
 #   --seconds S      length of a run (default 2)
 #   --flows N,N...   table sizes (default 64,65536,1000000)
 #   --full           16 million flows as well
-#   --only PART      engine, memif, sessions, latency, workers or kernel; may stand several times
+#   --only PART      engine, memif, pcap, sessions, latency, workers or kernel; may stand several times
 #   --gateway CPU    the worker's CPU (default 1)
 #   --generator CPU  the generator's CPU, which the gateway's management shares (default 0)
 #
@@ -18,6 +18,8 @@
 #   memif     nat-trafficgen on one CPU, nat-gateway on another, a shared-memory port on each side; in the same rounds
 #             plain forwarding by the gateway's own driver layer (io), which is the generator's ceiling, and the gateway
 #             with a rule that exempts all traffic
+#   pcap      the worker alone: net_pcap replays outbound packets inside the gateway's process, and drops what leaves; two
+#             workers have a CPU each, and every other packet belongs to the other worker
 #   sessions  each flow once: as fast as the port takes them, and paced
 #   latency   at half the rate that the gateway carried with 65536 flows
 #   workers   one and two workers, packets on their owner's queue and on the other's
@@ -62,6 +64,7 @@ mkdir -p "$output"
 gateway=$target/release/nat-gateway
 generator=$target/release/nat-trafficgen
 work=$(mktemp -d)
+before=0 tsc_hz=0
 samples=$work/samples
 : >"$samples"
 process=''
@@ -100,14 +103,18 @@ worker_lcores = [$2]
 idle = "$idle"
 [[interfaces]]
 name = "inside"
-device = "$(memif server 0)"
+device = "${gateway_devices[0]}"
 role = "inside"
 addresses = ["172.16.0.1/30"]
+rx_queue_size = $queue_size
+tx_queue_size = $queue_size
 [[interfaces]]
 name = "outside"
-device = "$(memif server 1)"
+device = "${gateway_devices[1]}"
 role = "outside"
 addresses = ["172.16.1.1/30"]
+rx_queue_size = $queue_size
+tx_queue_size = $queue_size
 [[routes]]
 prefix = "10.0.0.0/8"
 via = "172.16.0.2"
@@ -131,7 +138,7 @@ END
 
 # Starts a gateway and waits until it polls: FLOWS WORKER_CPUS RULE
 start_gateway() {
-    before=$(cores_apart)
+    cores_apart before
     configure "$@"
     rm -f "$work/memif.sock"
     "$gateway" --config "$work/gateway.toml" 2>"$work/gateway.log" &
@@ -140,7 +147,7 @@ start_gateway() {
 }
 
 start_io() {
-    before=$(cores_apart)
+    cores_apart before
     rm -f "$work/memif.sock"
     "$generator" --lcore "$gateway_cpu" io --a "$(memif server 0)" --b "$(memif server 1)" >"$work/gateway.log" 2>&1 &
     process=$!
@@ -160,7 +167,12 @@ await_log() {
     die "the gateway does not start"
 }
 
-cores_apart() { "$generator" --lcore "$generator_cpu" cores --peer "$gateway_cpu"; }
+# Sets before, or after, and tsc_hz.
+cores_apart() {
+    local found
+    found=$("$generator" --lcore "$generator_cpu" cores --peer "$gateway_cpu")
+    read -r "$1" tsc_hz <<<"$found"
+}
 
 # One run of what was started, its figures with what they are of: CASE WHAT FLOWS WORKERS COMMAND [ARGUMENTS...]
 measure() {
@@ -174,7 +186,7 @@ measure() {
         say "$case, $what, $count flows: $(tail -n 1 "$work/run.log")"
         return 0
     fi
-    after=$(cores_apart)
+    cores_apart after
     jq -c --arg case "$case" --arg what "$what" --argjson round "$round" --argjson workers "$workers" \
         --argjson cores_ns "$((before > after ? before : after))" '{case: $case, what: $what, round: $round, workers: $workers,
         cores_ns: $cores_ns, flows, protocol, size, tsc_hz} + (.runs[] | select(.step == ""))' \
@@ -183,6 +195,8 @@ measure() {
 }
 
 inside_namespace=()
+gateway_devices=("$(memif server 0)" "$(memif server 1)")
+queue_size=1024
 idle=poll
 devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
 translate='pool = "main"'
@@ -207,6 +221,40 @@ round_of_sessions() {
         start_gateway 1000000 "$gateway_cpu" "$translate"
         measure sessions "$rate" 1000000 1 sessions --rate "$rate"
     done
+}
+
+round_of_pcap() {
+    local count devices
+    for count in 64 65536; do
+        "$generator" pcap --flows "$count" "$work/in.pcap" "$work/out.pcap"
+        devices=("net_pcap0,rx_pcap=$work/in.pcap" "net_pcap1,rx_pcap=$work/out.pcap")
+        replay "$count" 1 "$gateway_cpu" "${devices[0]},infinite_rx=1" "${devices[1]}"
+        devices=("${devices[0]},rx_pcap=$work/in.pcap" "${devices[1]},rx_pcap=$work/out.pcap")
+        replay "$count" 2 "$generator_cpu,$gateway_cpu" "${devices[0]},infinite_rx=1" "${devices[1]}"
+    done
+}
+
+# FLOWS WORKERS WORKER_CPUS INSIDE OUTSIDE
+replay() {
+    local gateway_devices=("$4" "$5") queue_size=32768 first last
+    start_gateway "$1" "$3" "$translate"
+    sleep 1
+    first=$(transmitted)
+    sleep "$seconds"
+    last=$(transmitted)
+    stop
+    jq -cn --argjson flows "$1" --argjson workers "$2" --argjson first "$first" --argjson last "$last" \
+        --argjson cores_ns "$before" --argjson tsc_hz "$tsc_hz" --argjson round "$round" '{case: "pcap", what: "nat",
+        round: $round, workers: $workers, cores_ns: $cores_ns, flows: $flows, tsc_hz: $tsc_hz, sent: 0, lost: 0, wrong: 0,
+        latency: null, received_mpps: (($last[1] - $first[1]) / ($last[0] - $first[0]) / 1e6)}' | tee -a "$samples" |
+        jq -r '"\(.case), \(.flows) flows, \(.workers) worker(s): \(.received_mpps * 1000 | round / 1000) Mpps"' >&2
+}
+
+# [seconds, packets that left by the outside port].
+transmitted() {
+    curl --silent --fail http://127.0.0.1:19464/metrics | awk -v now="$(date +%s.%N)" '
+        /^natgw_packets_total\{interface="outside",direction="tx"/ { packets += $2 }
+        END { printf "[%s, %d]", now, packets }'
 }
 
 # Half of the median that the rounds before have found.
@@ -264,7 +312,7 @@ END
 round_of_kernel() {
     local count
     for count in 64 65536; do
-        before=$(cores_apart)
+        cores_apart before
         measure kernel nftables "$count" 1 "${load[@]}" --warmup-rate 50000
     done
 }
@@ -280,7 +328,7 @@ machine() {
 
 load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
 parts=()
-for part in memif sessions latency workers; do
+for part in memif pcap sessions latency workers; do
     ! wants "$part" || parts+=("$part")
 done
 for ((round = 1; round <= rounds && ${#parts[@]} > 0; round++)); do

@@ -150,8 +150,13 @@ impl Results {
     }
 }
 
-const TITLES: [(&str, &str); 5] = [
+const TITLES: [(&str, &str); 6] = [
     ("memif", "Established flows over memif, 64-octet UDP, both directions, random order"),
+    (
+        "pcap",
+        "Workers alone, outbound packets replayed by net_pcap in the gateway's process; of two workers' packets, half are \
+         handed over",
+    ),
     ("sessions", "New sessions over memif, one a packet, shuffled; open, or paced in packets a second"),
     ("latency", "At half load over memif"),
     ("workers", "Workers, 65,536 flows over memif"),

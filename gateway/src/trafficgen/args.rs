@@ -52,7 +52,9 @@ pub enum Command {
     Rfc9693(Rfc9693),
     /// Forward frames between two ports, untouched: a generator's ceiling.
     Io(Io),
-    /// Nanoseconds that a cache line takes from --lcore to another CPU and back.
+    /// Write captures that net_pcap replays inside the gateway's own process.
+    Pcap(Pcap),
+    /// Nanoseconds that a cache line takes from --lcore to another CPU and back, and the time-stamp counter's rate.
     Cores(Cores),
 }
 
@@ -193,6 +195,18 @@ pub struct Io {
     /// Swap source and destination MAC address, so that the frame is touched.
     #[arg(long)]
     pub macswap: bool,
+}
+
+/// Captures.
+#[derive(Debug, Args)]
+pub struct Pcap {
+    /// Flows, of which the capture has a frame each.
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    pub flows: u32,
+    /// For the gateway's first net_pcap port: outbound frames, shuffled.
+    pub inside: PathBuf,
+    /// For its second: where its next hop is.
+    pub outside: PathBuf,
 }
 
 /// Two CPUs.

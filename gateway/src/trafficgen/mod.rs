@@ -10,6 +10,7 @@
 //! nat-trafficgen sessions --inside DEVICE --outside DEVICE --flows 1000000 [--rate PPS]
 //! nat-trafficgen rfc9693  --inside DEVICE --outside DEVICE --flows 1000000 establishment|capacity|tear-down
 //! nat-trafficgen io       --a DEVICE --b DEVICE
+//! nat-trafficgen pcap     --flows 65536 INSIDE.pcap OUTSIDE.pcap
 //! nat-trafficgen cores    --peer CPU
 //! ```
 //! The gateway needs `172.16.0.1/30` inside, `172.16.1.1/30` outside, the routes `10.0.0.0/8 via 172.16.0.2` and
@@ -31,6 +32,7 @@ pub mod flow;
 pub mod io;
 pub mod latency;
 pub mod pace;
+pub mod pcap;
 pub mod report;
 pub mod rfc9693;
 mod run;

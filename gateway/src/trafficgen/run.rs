@@ -1,5 +1,7 @@
 //! From the command line to figures.
 
+use std::io::BufWriter;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,15 +10,17 @@ use clap::Parser;
 
 use super::Error;
 use super::args::{
-    Cli, Command, Cores, Direction, Dpdk, Io, Load, Method, Network, OrderName, Protocol, Rfc9693, Sessions,
+    Cli, Command, Cores, Direction, Dpdk, Io, Load, Method, Network, OrderName, Pcap, Protocol, Rfc9693,
+    Sessions,
 };
 use super::flow::{FlowSpace, Order};
 use super::report::Report;
 use super::rfc9693::{self, Reset, Trial};
 use super::station::{Station, StationOptions};
+use super::template::LEN_MIN;
 use super::traffic::{Expect, Pass, Traffic, TrafficOptions};
-use super::{conversation, cores, io};
-use crate::dpdk::{Eal, EalArgs, Memory, Mempool, is_pci};
+use super::{conversation, cores, io, pcap};
+use crate::dpdk::{Clock, Eal, EalArgs, Memory, Mempool, is_pci};
 
 /// Buffers: queues, stash and what memif holds.
 const BUFFERS: u32 = 32 * 1024;
@@ -32,6 +36,7 @@ pub fn run() -> Result<(), Error> {
         Command::Sessions(sessions) => run_sessions(&cli.dpdk, sessions),
         Command::Rfc9693(rfc9693) => run_rfc9693(&cli.dpdk, rfc9693),
         Command::Io(io) => run_io(&cli.dpdk, io),
+        Command::Pcap(pcap) => run_pcap(pcap),
         Command::Cores(cores) => run_cores(&cli.dpdk, cores),
     }
 }
@@ -183,7 +188,7 @@ fn run_rfc9693(dpdk: &Dpdk, options: &Rfc9693) -> Result<(), Error> {
 fn run_io(dpdk: &Dpdk, io: &Io) -> Result<(), Error> {
     let (eal, pool) = eal(dpdk, [&io.a, &io.b])?;
     let station = |device: &str| {
-        let nobody = std::net::Ipv4Addr::UNSPECIFIED;
+        let nobody = Ipv4Addr::UNSPECIFIED;
         let (queues, descriptors) = (dpdk.queues, dpdk.descriptors);
         Station::open(
             &eal,
@@ -202,6 +207,19 @@ fn run_io(dpdk: &Dpdk, io: &Io) -> Result<(), Error> {
     Ok(())
 }
 
+fn run_pcap(options: &Pcap) -> Result<(), Error> {
+    let space = FlowSpace {
+        flows: options.flows,
+        first_host: Ipv4Addr::new(10, 0, 0, 1).to_bits(),
+        host_shift: 6,
+        first_remote: Ipv4Addr::new(198, 18, 0, 0).to_bits(),
+    };
+    let create = |path| std::fs::File::create(path).map(BufWriter::new);
+    pcap::write_outbound(&mut create(&options.inside)?, &space, LEN_MIN)?;
+    let (next_hop, gateway) = (Ipv4Addr::new(172, 16, 1, 2), Ipv4Addr::new(172, 16, 1, 1));
+    Ok(pcap::write_arp_reply(&mut create(&options.outside)?, next_hop, gateway)?)
+}
+
 fn run_cores(dpdk: &Dpdk, cores: &Cores) -> Result<(), Error> {
     let eal = Eal::init(&EalArgs {
         main_cpu: dpdk.lcore,
@@ -211,7 +229,7 @@ fn run_cores(dpdk: &Dpdk, cores: &Cores) -> Result<(), Error> {
         file_prefix: file_prefix(),
         ..EalArgs::default()
     })?;
-    println!("{:.0}", cores::round_trip_ns(&eal)?);
+    println!("{:.0} {}", cores::round_trip_ns(&eal)?, Clock::hz());
     Ok(())
 }
 
