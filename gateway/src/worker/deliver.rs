@@ -100,22 +100,17 @@ impl Worker {
     /// A translated packet leaves by `interface` for the station `mac`.
     #[inline(always)]
     pub(super) fn leave(&mut self, mut packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
-        let arrival = self.interfaces[self.arrival(&packet)].header_len();
-        let Some(out) = self.interfaces.get(usize::from(interface.0)) else {
+        let arrival = self.links[self.arrival(&packet)].header_len;
+        let Some(out) = self.links.get(usize::from(interface.0)) else {
             return self.drop(packet, DropReason::NoRoute, direction);
         };
-        let header_len = out.header_len();
-        if packet.len() - arrival > usize::from(out.mtu) {
+        if packet.len() - usize::from(arrival) > usize::from(out.mtu) {
             return self.drop(packet, DropReason::TooBig, direction);
         }
-        if arrival != header_len {
-            let fits = packet.trim_front(arrival) && packet.prepend(header_len).is_some();
-            if !fits {
-                return self.drop(packet, DropReason::NoBuffer, direction);
-            }
+        if arrival != out.header_len && !relink(&mut packet, arrival, out.header_len) {
+            return self.drop(packet, DropReason::NoBuffer, direction);
         }
-        let emitted = ethernet::emit(packet.data_mut(), mac, out.mac, out.vlan, ethernet::IPV4);
-        debug_assert_eq!(emitted, Ok(()));
+        out.write(packet.data_mut(), mac);
         self.transmit(usize::from(interface.0), packet);
     }
 
@@ -195,6 +190,12 @@ impl Worker {
             self.drop(packet, DropReason::NextHopUnresolved, direction);
         }
     }
+}
+
+/// Makes room for a link-layer header of another length; false where the buffer has none.
+#[cold]
+fn relink(packet: &mut Mbuf, from: u8, to: u8) -> bool {
+    packet.trim_front(usize::from(from)) && packet.prepend(usize::from(to)).is_some()
 }
 
 /// Makes room behind a packet for the error that quotes it, as far as the buffer goes.

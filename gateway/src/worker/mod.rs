@@ -17,6 +17,7 @@ mod batch;
 mod deliver;
 mod housekeeping;
 mod idle;
+mod link;
 mod message;
 mod outlet;
 mod receive;
@@ -37,6 +38,7 @@ use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
 use idle::Backoff;
+use link::Link;
 use outlet::{Exit, Note, Relay};
 
 /// See the module.
@@ -45,6 +47,8 @@ pub struct Worker {
     shard: Shard,
     steering: Steering,
     interfaces: Vec<Interface>,
+    /// By interface.
+    links: Vec<Link>,
     queues: Vec<(u8, RxQueue)>,
     rings: Vec<Consumer>,
     /// By interface.

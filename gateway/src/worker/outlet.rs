@@ -55,11 +55,13 @@ const ARRIVAL_SHIFT: u32 = 16;
 pub(super) struct Exit {
     outlet: Outlet,
     waiting: Burst,
+    /// Octets of what waits.
+    octets: u64,
 }
 
 impl Exit {
     pub(super) fn new(outlet: Outlet) -> Exit {
-        Exit { outlet, waiting: Burst::new() }
+        Exit { outlet, waiting: Burst::new(), octets: 0 }
     }
 }
 
@@ -86,7 +88,9 @@ impl Worker {
             return;
         }
         let exit = &mut self.exits[interface];
+        let octets = packet.len() as u64;
         let rest = exit.waiting.push(packet).err();
+        exit.octets += if rest.is_none() { octets } else { 0 };
         if exit.waiting.is_full() {
             self.flush_exit(interface);
         }
@@ -122,16 +126,18 @@ impl Worker {
     }
 
     fn flush_exit(&mut self, interface: usize) {
-        let Exit { outlet: Outlet::Queue(queue), waiting } = &mut self.exits[interface] else { return };
+        let Exit { outlet: Outlet::Queue(queue), waiting, octets } = &mut self.exits[interface] else {
+            return;
+        };
         if waiting.is_empty() {
             return;
         }
-        let bytes = |burst: &Burst| burst.as_slice().iter().map(|packet| packet.len() as u64).sum::<u64>();
-        let (packets, octets) = (waiting.len() as u64, bytes(waiting));
+        let packets = waiting.len();
         send_all(queue, waiting);
+        let left: u64 = waiting.as_slice().iter().map(|packet| packet.len() as u64).sum();
         let counters = &mut self.counters.interfaces[interface];
-        counters.tx_packets += packets - waiting.len() as u64;
-        counters.tx_bytes += octets - bytes(waiting);
+        counters.tx_packets += (packets - waiting.len()) as u64;
+        counters.tx_bytes += std::mem::take(octets) - left;
         let direction = self.interfaces[interface].direction.flip();
         for _ in 0..waiting.len() {
             self.shard.count_drop(DropReason::TransmitFull, direction);

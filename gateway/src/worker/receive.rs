@@ -24,25 +24,31 @@ impl Worker {
         let arrived = Note { arrival: interface, errand: Errand::Arrived }.tag();
         let interface = usize::from(interface);
         let direction = self.interfaces[interface].direction;
-        let header_len = self.interfaces[interface].header_len();
+        let link = self.links[interface];
+        let header_len = usize::from(link.header_len);
+        let counters = &mut self.counters.interfaces[interface];
+        counters.rx_packets += burst.len() as u64;
+        counters.rx_bytes += burst.as_slice().iter().map(|packet| packet.frame_len() as u64).sum::<u64>();
         let mut batch = Batch::new();
         for mut packet in burst.drain() {
             packet.set_tag(arrived);
-            let counters = &mut self.counters.interfaces[interface];
-            counters.rx_packets += 1;
-            counters.rx_bytes += packet.frame_len() as u64;
-            match self.classify(interface, &packet) {
-                Class::Packet(found_len) => {
-                    if found_len != header_len {
-                        untag(&mut packet);
+            if !link.brings_packet(packet.data()) || packet.is_segmented() {
+                match self.classify(interface, &packet) {
+                    Class::Packet(found_len) if found_len != header_len => untag(&mut packet),
+                    Class::Packet(_) => {}
+                    Class::Arp => {
+                        self.answer_arp(interface, packet);
+                        continue;
                     }
-                    match self.owner(&packet, header_len, direction) {
-                        owner if owner == self.id => batch.push(packet, header_len),
-                        owner => self.hand_over(owner, packet, Errand::Arrived),
+                    Class::Drop(reason) => {
+                        self.drop(packet, reason, direction);
+                        continue;
                     }
                 }
-                Class::Arp => self.answer_arp(interface, packet),
-                Class::Drop(reason) => self.drop(packet, reason, direction),
+            }
+            match self.owner(&packet, header_len, direction) {
+                owner if owner == self.id => batch.push(packet, header_len),
+                owner => self.hand_over(owner, packet, Errand::Arrived),
             }
         }
         self.translate(&mut batch, direction);
@@ -68,7 +74,8 @@ impl Worker {
         self.translate_hairpinned(&mut hairpinned);
     }
 
-    #[inline(always)]
+    /// What an unusual frame is, field by field.
+    #[cold]
     fn classify(&self, interface: usize, packet: &Mbuf) -> Class {
         let interface = &self.interfaces[interface];
         if packet.is_segmented() {

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
 use super::idle::{Backoff, Idle};
+use super::link::Link;
 use super::message::{Command, Event};
 use super::outlet::{Exit, Relay};
 use crate::counters::{PoolCounters, Published, WorkerCounters};
@@ -134,6 +135,7 @@ impl Worker {
             id: options.id,
             shard: options.shard,
             steering: options.steering,
+            links: options.interfaces.iter().map(Link::of).collect(),
             interfaces: options.interfaces,
             queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
             rings,
