@@ -24,7 +24,6 @@ use super::cpu::prefetch;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::hash::Mark;
 use super::ids::NIL;
-use super::rule::first_match;
 use super::settings::RuleAction;
 use super::shard::Shard;
 use super::table::Hash;
@@ -146,7 +145,7 @@ impl Shard {
             Protocol::Tcp => tcp::opening(miss.flags) == Some(tcp::State::SynSent),
             Protocol::Icmp => false,
         };
-        let rule = first_match(&self.rules, &miss.tuple, miss.protocol).filter(|_| begins);
+        let rule = self.classifier.first_match(&miss.tuple, miss.protocol).filter(|_| begins);
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];

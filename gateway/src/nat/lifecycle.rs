@@ -16,7 +16,7 @@ impl Shard {
             let sessions = self.sessions.as_slice();
             let due = self.idle.next_due(now, &mut budget, |id| now.near(sessions[id as usize].expires));
             let Some(id) = due else { break };
-            self.end_session(id, now);
+            self.end_session(id, None, now);
         }
         loop {
             let lines = self.mappings.lines.as_slice();
@@ -35,11 +35,11 @@ impl Shard {
     /// Ends a session whose time is over though its timer has not rung yet.
     pub(super) fn expire(&mut self, id: u32, now: Time) {
         self.idle.stop(id);
-        self.end_session(id, now);
+        self.end_session(id, None, now);
     }
 
-    /// Takes a session away; its timer does not run any more.
-    fn end_session(&mut self, id: u32, now: Time) {
+    /// Takes a session away; its timer does not run any more. It was idle, or closed, where no other reason is given.
+    pub(super) fn end_session(&mut self, id: u32, reason: Option<DeleteReason>, now: Time) {
         let session = self.sessions[id];
         let protocol = session.protocol();
         self.sessions[id].flags &= !LIVE;
@@ -55,7 +55,7 @@ impl Shard {
             self.permissions.remove(Pair { mapping, internal: line.internal(), remote }, id);
         }
         self.session_ids.give(id);
-        let reason = if closed { DeleteReason::Closed } else { DeleteReason::Idle };
+        let reason = reason.unwrap_or(if closed { DeleteReason::Closed } else { DeleteReason::Idle });
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;
         self.release_if_unused(mapping, now);

@@ -35,6 +35,7 @@
 
 mod ahead;
 mod burst;
+mod classifier;
 pub mod counters;
 mod cpu;
 mod endpoint;
@@ -49,6 +50,7 @@ mod mapping;
 mod memory;
 mod outbound;
 mod parse;
+mod policy;
 mod pool;
 mod ports;
 mod rewrite;
@@ -72,6 +74,7 @@ pub use endpoint::{Endpoint, Tuple};
 pub use hash::Secret;
 pub use listing::{Filter, MappingView, SessionView};
 pub use memory::{Backing, Pages, Region};
+pub use policy::Policy;
 pub use pool::PoolUsage;
 pub use settings::{
     Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static, Timeouts,

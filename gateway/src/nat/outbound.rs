@@ -6,7 +6,6 @@ use super::ids::NIL;
 use super::mapping::{Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
-use super::rule::first_match;
 use super::session::{HAIRPIN, LIVE, Session, Timeout};
 use super::settings::{Filtering, MappingMode, RuleAction};
 use super::shard::{Arrival, NO_HOP, Shard};
@@ -77,7 +76,7 @@ impl Shard {
     /// Drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
     fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
         let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
-        match (first_match(&self.rules, tuple, protocol), permanent) {
+        match (self.classifier.first_match(tuple, protocol), permanent) {
             (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),

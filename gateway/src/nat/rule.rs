@@ -1,32 +1,12 @@
-//! Which rule a new outbound session falls under, and which addresses the gateway must tell apart.
+//! What the configuration fixes for good: permanent mappings, and which addresses the gateway must tell apart.
 
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
-use super::endpoint::{Endpoint, Tuple};
-use super::settings::{Rule, RuleAction, Settings};
+use super::endpoint::Endpoint;
+use super::settings::Settings;
 use super::verdict::Protocol;
-
-/// The action of the first rule that matches (first match wins; no match: not forwarded).
-pub(crate) fn first_match(rules: &[Rule], tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
-    let source = Ipv4Addr::from_bits(tuple.source);
-    let destination = Ipv4Addr::from_bits(tuple.destination);
-    rules
-        .iter()
-        .find(|rule| {
-            rule.source.contains(&source)
-                && rule.destination.contains(&destination)
-                && rule.protocol.is_none_or(|wanted| wanted == protocol)
-                && has_port(rule, tuple, protocol)
-        })
-        .map(|rule| rule.action)
-}
-
-fn has_port(rule: &Rule, tuple: &Tuple, protocol: Protocol) -> bool {
-    let all = rule.ports == (0..=u16::MAX) || rule.ports == (1..=u16::MAX);
-    all || protocol != Protocol::Icmp && rule.ports.contains(&tuple.destination_port)
-}
 
 /// Permanent mappings, in both directions: port forwards by endpoint, 1:1 mappings by address.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::ahead::Ahead;
+use super::classifier::Classifier;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
@@ -82,7 +83,7 @@ impl Shard {
                 .zip(shares)
                 .map(|(pool, share)| ShardPool::new(pool, share))
                 .collect(),
-            rules: settings.rules.clone(),
+            classifier: Classifier::new(&settings.rules),
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
             limits: settings.limits,

@@ -9,6 +9,7 @@
 
 use super::SessionId;
 use super::ahead::Ahead;
+use super::classifier::Classifier;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
@@ -21,7 +22,7 @@ use super::pool::{PoolUsage, ShardPool};
 use super::rewrite::Hop;
 use super::rule::{Addresses, Permanent};
 use super::session::{self, Session, TimeoutTable};
-use super::settings::{Limits, Rule};
+use super::settings::Limits;
 use super::stages::Unwatched;
 use super::subscriber::{Rate, Subscribers};
 use super::table::{Hash, Index};
@@ -43,7 +44,7 @@ pub struct Shard {
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,
     pub(super) pools: Vec<ShardPool>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) classifier: Classifier,
     pub(super) permanent: Permanent,
     pub(super) addresses: Addresses,
     pub(super) limits: Limits,

@@ -229,6 +229,8 @@ reasons! {
         Idle = "idle",
         /// TCP closed by both sides or reset, and its waiting time over.
         Closed = "closed",
+        /// A new configuration does not allow it.
+        Reload = "reload",
     }
 }
 

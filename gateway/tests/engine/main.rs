@@ -7,6 +7,7 @@ mod packet;
 mod permanent;
 mod properties;
 mod refusals;
+mod reload;
 mod rfc4787;
 mod rfc5382;
 mod rfc5508;

@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, Filtering, MappingMode, MappingView, Pool, Protocol, Refusal,
-    Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
+    Direction, DropReason, Endpoint, Filter, Filtering, MappingMode, MappingView, Policy, Pool, Protocol,
+    Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -187,6 +187,18 @@ impl Gateway {
             Verdict::Local => Outcome::Local,
             Verdict::Drop(reason) => Outcome::Drop(reason),
             Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
+        }
+    }
+
+    /// Changes what a running gateway lets change, and lets every shard look through its sessions.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        for shard in &mut self.shards {
+            shard.adopt(&mut Policy::new(&self.settings));
+            let mut at = Some(0);
+            while let Some(from) = at {
+                at = shard.sweep(from, 100, self.now);
+            }
         }
     }
 

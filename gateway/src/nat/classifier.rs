@@ -1,0 +1,193 @@
+//! The rules as new sessions ask them: the first match of very many, without walking them.
+//!
+//! Rules whose prefixes are of the same two lengths form a group, in which a hash finds those of one pair of prefixes
+//! (tuple space search). A group is asked only while it may hold an earlier rule than the best so far. So the cost is
+//! one lookup a group, of which real rule sets have few, and a walk over rules that differ in protocol and ports alone.
+
+use hashbrown::HashMap;
+
+use super::endpoint::Tuple;
+use super::settings::{Rule, RuleAction};
+use super::verdict::Protocol;
+
+/// All rules of a configuration, ready to be asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classifier {
+    /// In the order of their first rules.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    source_mask: u32,
+    destination_mask: u32,
+    first: u32,
+    /// By source and destination prefix, in the rules' order.
+    rules: HashMap<(u32, u32), Vec<Line>>,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    /// The rule's place among all.
+    place: u32,
+    protocol: Option<Protocol>,
+    /// `None`: whatever the port, and protocols without ports.
+    ports: Option<(u16, u16)>,
+    action: RuleAction,
+}
+
+impl Classifier {
+    pub(crate) fn new(rules: &[Rule]) -> Classifier {
+        let mut groups: Vec<Group> = Vec::new();
+        for (place, rule) in rules.iter().enumerate() {
+            let (source, destination) = (rule.source.trunc(), rule.destination.trunc());
+            let masks = (source.netmask().to_bits(), destination.netmask().to_bits());
+            let place = place as u32;
+            let known = groups.iter().position(|group| (group.source_mask, group.destination_mask) == masks);
+            let index = known.unwrap_or_else(|| {
+                let (source_mask, destination_mask) = masks;
+                groups.push(Group { source_mask, destination_mask, first: place, rules: HashMap::new() });
+                groups.len() - 1
+            });
+            let all = [0..=u16::MAX, 1..=u16::MAX].contains(&rule.ports);
+            let line = Line {
+                place,
+                protocol: rule.protocol,
+                ports: (!all).then(|| (*rule.ports.start(), *rule.ports.end())),
+                action: rule.action,
+            };
+            let prefixes = (source.addr().to_bits(), destination.addr().to_bits());
+            groups[index].rules.entry(prefixes).or_default().push(line);
+        }
+        Classifier { groups }
+    }
+
+    /// The action of the first rule that matches a session's first outbound packet; `None` where none does.
+    pub(crate) fn first_match(&self, tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
+        let mut best: Option<&Line> = None;
+        for group in &self.groups {
+            if best.is_some_and(|best| best.place < group.first) {
+                break;
+            }
+            let prefixes = (tuple.source & group.source_mask, tuple.destination & group.destination_mask);
+            let Some(lines) = group.rules.get(&prefixes) else { continue };
+            let found = lines
+                .iter()
+                .take_while(|line| best.is_none_or(|best| line.place < best.place))
+                .find(|line| line.matches(tuple, protocol));
+            best = found.or(best);
+        }
+        best.map(|line| line.action)
+    }
+}
+
+impl Line {
+    fn matches(&self, tuple: &Tuple, protocol: Protocol) -> bool {
+        let port = tuple.destination_port;
+        self.protocol.is_none_or(|wanted| wanted == protocol)
+            && self
+                .ports
+                .is_none_or(|(first, last)| protocol != Protocol::Icmp && (first..=last).contains(&port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ipnet::Ipv4Net;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Rule after rule, as a person reads them.
+    fn model(rules: &[Rule], tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
+        let (source, destination) =
+            (Ipv4Addr::from_bits(tuple.source), Ipv4Addr::from_bits(tuple.destination));
+        let port = |rule: &Rule| {
+            rule.ports == (0..=u16::MAX)
+                || rule.ports == (1..=u16::MAX)
+                || protocol != Protocol::Icmp && rule.ports.contains(&tuple.destination_port)
+        };
+        rules
+            .iter()
+            .find(|rule| {
+                rule.source.contains(&source)
+                    && rule.destination.contains(&destination)
+                    && rule.protocol.is_none_or(|wanted| wanted == protocol)
+                    && port(rule)
+            })
+            .map(|rule| rule.action)
+    }
+
+    fn protocol() -> impl Strategy<Value = Protocol> {
+        prop::sample::select(Protocol::ALL.to_vec())
+    }
+
+    /// Few addresses and few lengths, so that prefixes meet.
+    fn prefix() -> impl Strategy<Value = Ipv4Net> {
+        let lengths = prop::sample::select(vec![0, 8, 30, 31, 32]);
+        (0_u32..8, lengths).prop_map(|(host, len)| Ipv4Net::new((0x0a00_0000 | host).into(), len).unwrap())
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        let ports = prop::sample::select(vec![0..=65535, 1..=65535, 0..=0, 1..=2, 2..=3, 3..=3]);
+        let action = prop::sample::select(vec![
+            RuleAction::Drop,
+            RuleAction::Exempt,
+            RuleAction::Pool(0),
+            RuleAction::Pool(1),
+        ]);
+        (prefix(), prefix(), prop::option::of(protocol()), ports, action).prop_map(
+            |(source, destination, protocol, ports, action)| Rule {
+                source,
+                destination,
+                protocol,
+                ports,
+                action,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_walk_finds(
+            rules in prop::collection::vec(rule(), 0..40),
+            asked in prop::collection::vec((0_u32..9, 0_u32..9, 0_u16..5, protocol()), 1..40),
+        ) {
+            let classifier = Classifier::new(&rules);
+            for (source, destination, destination_port, protocol) in asked {
+                let tuple = Tuple {
+                    source: 0x0a00_0000 | source,
+                    destination: 0x0a00_0000 | destination,
+                    source_port: 7,
+                    destination_port,
+                };
+                prop_assert_eq!(
+                    classifier.first_match(&tuple, protocol),
+                    model(&rules, &tuple, protocol),
+                    "{:?} {:?}", tuple, protocol
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_rules_are_few_lookups() {
+        let drop = |host: u32| Rule {
+            source: "10.0.0.0/8".parse().unwrap(),
+            destination: Ipv4Net::new((0xc600_0000 + host).into(), 32).unwrap(),
+            protocol: None,
+            ports: 0..=65535,
+            action: RuleAction::Drop,
+        };
+        let last = Rule { destination: Ipv4Net::default(), action: RuleAction::Pool(0), ..drop(0) };
+        let rules: Vec<Rule> = (0..100_000).map(drop).chain([last]).collect();
+        let classifier = Classifier::new(&rules);
+        assert_eq!(classifier.groups.len(), 2);
+        assert_eq!(classifier.groups.iter().map(|group| group.rules.len()).collect::<Vec<_>>(), [100_000, 1]);
+        assert!(
+            classifier.groups.iter().flat_map(|group| group.rules.values()).all(|lines| lines.len() == 1)
+        );
+    }
+}

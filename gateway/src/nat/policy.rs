@@ -1,0 +1,91 @@
+//! New settings for a running shard.
+//!
+//! [`Shard::adopt`] changes the rules between two bursts, in one step and without allocating or freeing: what new sessions
+//! are held to is new from the next packet on. [`Shard::sweep`] then looks through the sessions, a bounded number at a time,
+//! and ends those that could not begin any more; the others never notice. Pools, forwards, 1:1 mappings and addresses
+//! are fixed when a shard is made.
+
+use super::classifier::Classifier;
+use super::mapping::Kind;
+use super::session::{LIVE, TimeoutTable};
+use super::settings::{Limits, RuleAction, Settings};
+use super::shard::Shard;
+use super::subscriber::Rate;
+use super::time::Time;
+use super::verdict::{DeleteReason, Direction};
+
+/// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
+#[derive(Debug)]
+pub struct Policy {
+    classifier: Classifier,
+    limits: Limits,
+    rate: Rate,
+    timeouts: TimeoutTable,
+    port_hold_ms: u32,
+}
+
+impl Policy {
+    /// The rules, timeouts and subscriber limits of `settings`, whose pools are those that the shard was made from.
+    pub fn new(settings: &Settings) -> Policy {
+        Policy {
+            classifier: Classifier::new(&settings.rules),
+            limits: settings.limits,
+            rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
+            timeouts: TimeoutTable::new(&settings.timeouts),
+            port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
+        }
+    }
+}
+
+impl Shard {
+    /// Puts `policy` in force; what was in force before is in it afterwards.
+    pub fn adopt(&mut self, policy: &mut Policy) {
+        std::mem::swap(&mut self.classifier, &mut policy.classifier);
+        std::mem::swap(&mut self.limits, &mut policy.limits);
+        std::mem::swap(&mut self.rate, &mut policy.rate);
+        std::mem::swap(&mut self.timeouts, &mut policy.timeouts);
+        std::mem::swap(&mut self.port_hold_ms, &mut policy.port_hold_ms);
+    }
+
+    /// Looks at `lines` lines of the session table from `from` on: ends the sessions that the policy forbids, and brings
+    /// forward the end of those that it lets idle for less than is left to them. Where to go on, `None` at the end.
+    pub fn sweep(&mut self, from: u32, lines: u32, now: Time) -> Option<u32> {
+        let capacity = self.sessions.as_slice().len() as u32;
+        let to = from.saturating_add(lines).min(capacity);
+        for id in from..to {
+            if self.sessions[id].flags & LIVE == 0 {
+                continue;
+            }
+            if self.is_allowed(id) {
+                self.shorten(id, now);
+            } else {
+                self.idle.stop(id);
+                self.end_session(id, Some(DeleteReason::Reload), now);
+            }
+        }
+        (to < capacity).then_some(to)
+    }
+
+    /// Whether the session could begin now (`Shard::origin` decides the same for a packet).
+    fn is_allowed(&self, id: u32) -> bool {
+        let session = &self.sessions[id];
+        let tuple = session.flows[Direction::Outbound as usize].tuple();
+        let action = self.classifier.first_match(&tuple, session.protocol());
+        let mapping = &self.mappings.lines[session.mapping];
+        match mapping.kind() {
+            Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),
+            Kind::Exempt => action == Some(RuleAction::Exempt),
+            Kind::Permanent => !matches!(action, Some(RuleAction::Drop | RuleAction::Exempt)),
+        }
+    }
+
+    fn shorten(&mut self, id: u32, now: Time) {
+        let session = &mut self.sessions[id];
+        let latest = now.plus_ms(u64::from(self.timeouts.of(session.timeout)));
+        if latest < now.near(session.expires) {
+            session.expires = latest.low();
+            self.idle.stop(id);
+            self.idle.start(id, latest);
+        }
+    }
+}
