@@ -19,6 +19,7 @@ mod limits;
 mod management;
 mod mistake;
 mod pool;
+mod reload;
 mod route;
 mod rule;
 mod section;
@@ -43,6 +44,7 @@ pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
 pub use management::{Log, Management, Token};
 pub use mistake::Mistake;
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
+pub use reload::{Reloaded, UnknownPool};
 pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
 

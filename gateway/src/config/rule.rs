@@ -90,7 +90,7 @@ fn find_pool(section: &Section<'_>, name: &At<String>, pools: &Pools) -> Option<
 }
 
 fn warn_of_shadows(nat: &Section<'_>, rules: &[At<Rule>]) {
-    for (nth, rule) in rules.iter().enumerate() {
+    for (nth, rule) in rules.iter().enumerate().take(COMPARED_MAX) {
         if let Some(earlier) = rules[..nth].iter().find(|earlier| covers(&earlier.value, &rule.value)) {
             let advice = format!("it above the rule on line {}, which matches all of it first", earlier.line);
             nat.report().warn(rule.line, &nat.path("rules"), "a rule that never matches", advice);
@@ -123,5 +123,8 @@ const ACTIONS: [(&str, RuleAction); 2] = [("exempt", RuleAction::Exempt), ("drop
 /// No restriction, whether it was written as every port or not at all: the engine matches protocols without ports too.
 pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
 
-/// Most rules: the slow path walks them in order.
-pub const RULES_MAX: usize = 1024;
+/// Most rules.
+pub const RULES_MAX: usize = 1 << 17;
+
+/// Rules that are compared with each other for shadows; more than a person writes come from a program.
+const COMPARED_MAX: usize = 4096;

@@ -9,6 +9,20 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
+/// Why a configuration did not come into force; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is wrong: at least one mistake, a line each.
+    #[error("{}", .0.join("\n"))]
+    Wrong(Vec<String>),
+    /// It cannot come into force in this gateway, as it runs.
+    #[error("{0}")]
+    Refused(String),
+    /// The gateway is stopping, or a worker does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
 /// A problem document. The type is always `about:blank` (RFC 9457 section 4.2.1): the status says what kind it is,
 /// the detail what happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +35,9 @@ pub struct Problem {
     pub status: u16,
     /// What happened, and what to do about it.
     pub detail: String,
+    /// Every mistake of a configuration that was refused, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<String>,
 }
 
 impl Problem {
@@ -33,6 +50,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Unknown").into(),
             status: status.as_u16(),
             detail: detail.into(),
+            mistakes: Vec::new(),
         }
     }
 }
@@ -41,6 +59,23 @@ impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, unavailable.0)
     }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Problem {
+        match error {
+            ReloadError::Wrong(mistakes) => {
+                let detail = format!("{} in the configuration; nothing was changed", count(mistakes.len()));
+                Problem { mistakes, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+            }
+            ReloadError::Refused(detail) => Problem::new(StatusCode::CONFLICT, detail),
+            ReloadError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+fn count(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".into() } else { format!("{mistakes} mistakes") }
 }
 
 impl IntoResponse for Problem {

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query as UrlQuery, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use super::access::Access;
 use super::metrics::{self, Metrics};
 use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Status};
 use super::{Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
+use crate::config::Token;
 use crate::nat::{Filter, Protocol};
 
 /// Threads of the blocking pool.
@@ -36,13 +38,23 @@ const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(Duration::from_m
 #[derive(Clone)]
 struct App {
     gateway: Arc<dyn Gateway>,
+    access: Access,
     metrics: Metrics,
     listings: Arc<Semaphore>,
 }
 
-/// All routes of `gateway`.
-pub(super) fn router(gateway: Arc<dyn Gateway>) -> Result<Router, prometheus::Error> {
+/// All routes of `gateway`, for clients of TCP, who may change things with `token`, and for those of the unix socket.
+pub(super) fn routers(
+    gateway: Arc<dyn Gateway>,
+    token: Option<Token>,
+) -> Result<[Router; 2], prometheus::Error> {
     let metrics = Metrics::new(Arc::clone(&gateway))?;
+    let listings = Arc::new(Semaphore::new(LISTINGS_MAX));
+    let app = App { gateway, access: Access::Tcp(token), metrics, listings };
+    Ok([app.clone(), App { access: Access::Socket, ..app }].map(router))
+}
+
+fn router(app: App) -> Router {
     let api = Router::new()
         .route("/status", show(Status::of))
         .route("/interfaces", show(InterfaceStatus::all))
@@ -55,8 +67,9 @@ pub(super) fn router(gateway: Arc<dyn Gateway>) -> Result<Router, prometheus::Er
         .route("/config", show(|gateway| gateway.config()))
         .route("/subscribers", get(subscribers))
         .route("/mappings", get(mappings))
-        .route("/sessions", get(sessions));
-    Ok(Router::new()
+        .route("/sessions", get(sessions))
+        .route("/reload", post(reload));
+    Router::new()
         .route("/", get(index))
         .route("/metrics", get(scrape))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -64,7 +77,7 @@ pub(super) fn router(gateway: Arc<dyn Gateway>) -> Result<Router, prometheus::Er
         .nest("/api/v1", api)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(App { gateway, metrics, listings: Arc::new(Semaphore::new(LISTINGS_MAX)) }))
+        .with_state(app)
 }
 
 impl App {
@@ -171,6 +184,11 @@ async fn sessions(State(app): State<App>, parameters: Parameters<ListParameters>
     app.ask_workers(move |gateway| gateway.sessions(&query)).await.map(json)
 }
 
+async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer {
+    app.access.may_change(&headers)?;
+    app.ask(|app| Ok(app.gateway.reload()?)).await.map(json)
+}
+
 async fn index(State(app): State<App>) -> Answer {
     app.ask(|app| Ok(page::render(&*app.gateway))).await.map(|page| {
         let headers =
@@ -200,7 +218,7 @@ async fn not_found(uri: Uri) -> Problem {
 }
 
 async fn method_not_allowed(uri: Uri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can only be read", uri.path()))
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take this method", uri.path()))
 }
 
 fn busy() -> Problem {

@@ -5,6 +5,7 @@
 //! of the server's ever waits on the packet path: counters are read in place ([`crate::counters::Published`]), and
 //! listings ask the workers for bounded pages and give up after [`LISTING_TIMEOUT`].
 
+mod access;
 mod error;
 mod http;
 pub mod metrics;
@@ -15,11 +16,11 @@ mod socket;
 
 use std::time::Duration;
 
-pub use error::{Problem, Unavailable};
+pub use error::{Problem, ReloadError, Unavailable};
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness, Route, Session,
-    Subscriber, WorkerSnapshot,
+    About, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness, Reloaded,
+    Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -71,4 +72,10 @@ pub trait Gateway: Send + Sync {
 
     /// One page of sessions.
     fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable>;
+
+    /// Reads the configuration file again and puts what it says in force.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed then.
+    fn reload(&self) -> Result<Reloaded, ReloadError>;
 }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::socket::{self, SocketFile};
 use super::{Gateway, http};
+use crate::config::Token;
 
 /// Connections at once, for each listener of its own: a crowd on TCP does not lock the operator out.
 const CONNECTIONS_MAX: usize = 64;
@@ -105,14 +106,14 @@ impl Server {
         self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// Starts the thread that answers for `gateway`.
-    pub fn spawn(self, gateway: Arc<dyn Gateway>) -> io::Result<Handle> {
-        let router = http::router(gateway).map_err(io::Error::other)?;
+    /// Starts the thread that answers for `gateway`. Clients of TCP may change things who have `token`.
+    pub fn spawn(self, gateway: Arc<dyn Gateway>, token: Option<Token>) -> io::Result<Handle> {
+        let routers = http::routers(gateway, token).map_err(io::Error::other)?;
         let (stop, stopped) = watch::channel(());
         let thread = thread::Builder::new().name("management http".into()).spawn(move || {
             let Server { runtime, tcp, unix } = self;
             let (unix, _file) = unix.unzip();
-            if let Err(error) = runtime.block_on(serve(router, tcp, unix, stopped)) {
+            if let Err(error) = runtime.block_on(serve(routers, tcp, unix, stopped)) {
                 tracing::error!(%error, "the management server ends");
             }
             runtime.shutdown_timeout(CLOSE_TIMEOUT);
@@ -149,7 +150,7 @@ impl Drop for Handle {
 
 /// Serves until the sender of `stopped` is gone.
 async fn serve(
-    router: Router,
+    [for_tcp, for_unix]: [Router; 2],
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
     stopped: watch::Receiver<()>,
@@ -158,12 +159,12 @@ async fn serve(
     let unix = unix.map(tokio::net::UnixListener::from_std).transpose()?;
     let over_tcp = async {
         if let Some(listener) = &tcp {
-            accept(async || Ok(listener.accept().await?.0), &router, &stopped).await;
+            accept(async || Ok(listener.accept().await?.0), &for_tcp, &stopped).await;
         }
     };
     let over_unix = async {
         if let Some(listener) = &unix {
-            accept(async || Ok(listener.accept().await?.0), &router, &stopped).await;
+            accept(async || Ok(listener.accept().await?.0), &for_unix, &stopped).await;
         }
     };
     tokio::join!(over_tcp, over_unix);

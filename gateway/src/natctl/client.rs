@@ -9,7 +9,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, Uri, header};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -38,7 +39,7 @@ pub(super) struct Url {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The gateway answered with a problem document.
-    #[error("{}", .0.detail)]
+    #[error("{}{}", .0.detail, .0.mistakes.iter().map(|line| format!("\n{line}")).collect::<String>())]
     Refused(Problem),
     /// Nothing answers there, or not like a gateway.
     #[error("{0}")]
@@ -46,13 +47,21 @@ pub(super) enum Failure {
     /// The answer cannot be written out.
     #[error("cannot write: {0}")]
     Output(io::Error),
+    /// The token cannot be read.
+    #[error("cannot read the token in {}: {source}", file.display())]
+    Token {
+        /// Where it should be.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 impl Failure {
     /// The program's exit code.
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
-            Failure::Refused(_) | Failure::Output(_) => 1,
+            Failure::Refused(_) | Failure::Output(_) | Failure::Token { .. } => 1,
             Failure::NoGateway(_) => 3,
         }
     }
@@ -61,17 +70,31 @@ impl Failure {
 impl Client {
     /// The body at `path` below `/api/v1/`.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// The answer to a change.
+    pub(super) fn post(&self, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
+        self.ask(Method::POST, path, token)
+    }
+
+    fn ask(&self, method: Method, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::NoGateway(error.to_string()))?;
         let request = async {
             match self {
                 Client::Unix(socket) => {
                     let stream = UnixStream::connect(socket).await.map_err(|error| self.no_gateway(error))?;
-                    self.request(stream, "localhost", path).await
+                    self.request(stream, "localhost", request).await
                 }
                 Client::Tcp(url) => {
                     let stream = TcpStream::connect(&url.authority).await;
-                    self.request(stream.map_err(|error| self.no_gateway(error))?, &url.authority, path).await
+                    self.request(stream.map_err(|error| self.no_gateway(error))?, &url.authority, request)
+                        .await
                 }
             }
         };
@@ -81,12 +104,14 @@ impl Client {
         })
     }
 
-    async fn request<S>(&self, stream: S, host: &str, path: &str) -> Result<Bytes, Failure>
+    async fn request<S>(&self, stream: S, host: &str, request: Builder) -> Result<Bytes, Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let request = Request::get(format!("/api/v1/{path}")).header(header::HOST, host);
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.no_gateway(error))?;
+        let request = request
+            .header(header::HOST, host)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.no_gateway(error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.no_gateway(error))?;
         tokio::spawn(connection);

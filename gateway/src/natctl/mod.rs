@@ -9,7 +9,7 @@ mod table;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::client::{Client, Failure, Url};
 use crate::management::snapshot::{
-    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Route, Session, Status,
+    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded, Route, Session, Status,
     Subscriber,
 };
 
@@ -84,6 +84,12 @@ enum Command {
         /// Show reasons that never struck too.
         #[arg(long)]
         all: bool,
+    },
+    /// Read the configuration file again and put it in force; a wrong file changes nothing.
+    Reload {
+        /// A file with the token of management.token, which a change over TCP needs.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
     },
     /// A completion script for a shell.
     Completions {
@@ -150,12 +156,23 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             terminal.show("counters", |counters: &Counters| show::counters(counters, keep(all)))
         }
         Command::Drops { all } => terminal.show("drops", |drops: &Drops| show::drops(drops, keep(all))),
+        Command::Reload { token_file } => {
+            let token = token_file.as_deref().map(read_token).transpose()?;
+            let body = terminal.client.post("reload", token.as_deref())?;
+            terminal.show_body(&body, |reloaded: &Reloaded| show::reloaded(reloaded))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Natctl::command(), "natctl", &mut script);
             print(&script)
         }
     }
+}
+
+fn read_token(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|source| Failure::Token { file: file.to_owned(), source })?;
+    Ok(text.trim().to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -180,8 +197,15 @@ struct Terminal {
 impl Terminal {
     /// Shows one resource.
     fn show<T: DeserializeOwned>(&self, path: &str, text: impl Fn(&T) -> String) -> Result<(), Failure> {
-        let body = self.client.get(path)?;
-        if self.json { print_json(&parse::<Value>(&body)?) } else { print(text(&parse(&body)?).as_bytes()) }
+        self.show_body(&self.client.get(path)?, text)
+    }
+
+    fn show_body<T: DeserializeOwned>(
+        &self,
+        body: &[u8],
+        text: impl Fn(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.json { print_json(&parse::<Value>(body)?) } else { print(text(&parse(body)?).as_bytes()) }
     }
 
     /// Shows the first `limit` rows of a table, page by page.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::table::Align::{Left, Right};
 use super::table::Table;
 use crate::management::snapshot::{
-    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Route, Session, Status,
-    Subscriber, WorkerStatus,
+    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded, Route, Session,
+    Status, Subscriber, WorkerStatus,
 };
 
 pub(super) fn status(status: &Status) -> String {
@@ -54,6 +54,17 @@ pub(super) fn status(status: &Status) -> String {
         ]
     };
     format!("{text}\n{}", Table::new(columns, status.workers.iter().map(row)))
+}
+
+pub(super) fn reloaded(reloaded: &Reloaded) -> String {
+    let mut text = format!("configuration generation {} is in force\n", reloaded.config_generation);
+    if !reloaded.needs_restart.is_empty() {
+        let _ = writeln!(text, "as before until a restart: {}", reloaded.needs_restart.join(", "));
+    }
+    for warning in &reloaded.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
 }
 
 pub(super) fn interfaces(rows: &[InterfaceStatus]) -> String {

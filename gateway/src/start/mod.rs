@@ -11,6 +11,7 @@
 mod control;
 mod dataplane;
 mod plan;
+mod reload;
 mod running;
 mod tables;
 
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::Config;
@@ -68,16 +69,17 @@ pub enum StartError {
 /// # Errors
 /// Why it did not start. What was set up until then is torn down again.
 pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
-    let stop = stop_signals()?;
+    let signals = signals()?;
     let management = &config.management;
     let server = Server::bind(Some(management.listen), Some(&management.socket))?;
     let eal = Eal::init(&plan::eal_args(&config))?;
     let options = plan::dataplane(&config, &eal)?;
     let dataplane = Dataplane::start(&eal, options)?;
+    let token = config.management.token.clone();
     let running = Arc::new(Running::new(config, file, &eal, dataplane));
     running.log_start();
-    let server = server.spawn(running.clone())?;
-    running.control(&stop);
+    let server = server.spawn(running.clone(), token)?;
+    running.control(&signals);
     tracing::info!("stopping");
     server.shutdown();
     running.stop();
@@ -85,14 +87,24 @@ pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Ends the wait of the control loop when the process is asked to end.
-fn stop_signals() -> std::io::Result<Receiver<()>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// What the process is asked by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Stop,
+    Reload,
+}
+
+/// Tells the control loop of signals.
+fn signals() -> std::io::Result<Receiver<Signal>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (send, receive) = bounded(1);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            // A second signal while the first is being obeyed changes nothing.
-            let _ = send.try_send(());
+        for signal in signals.forever() {
+            let asked = if signal == SIGHUP { Signal::Reload } else { Signal::Stop };
+            // The control loop empties the channel until it ends; then nobody listens.
+            if send.send(asked).is_err() {
+                return;
+            }
         }
     })?;
     Ok(receive)

@@ -2,28 +2,33 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
 use super::Dataplane;
+use super::Signal;
 use super::control::Control;
 use crate::config::Config;
 use crate::counters::PoolCounters;
 use crate::dpdk::Eal;
 use crate::management::snapshot::{
     About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
-    Readiness, Reloads, Route, Session, Subscriber, WorkerSnapshot,
+    Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
 };
-use crate::management::{Gateway, LISTING_TIMEOUT, Unavailable};
+use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
 /// See the module.
 pub(super) struct Running {
-    config: Config,
-    file: PathBuf,
+    /// What is in force.
+    pub(super) config: Mutex<Arc<Config>>,
+    pub(super) file: PathBuf,
+    pub(super) reloads: Mutex<Reloads>,
+    /// Held while the file is read again and put in force.
+    pub(super) reloading: Mutex<()>,
     since: Instant,
     memory: &'static str,
     pool_names: Vec<String>,
@@ -37,7 +42,9 @@ impl Running {
         let pool_names = config.settings.pools.iter().map(|pool| pool.name.clone()).collect();
         Running {
             pool_names,
-            config,
+            config: Mutex::new(Arc::new(config)),
+            reloads: Mutex::default(),
+            reloading: Mutex::default(),
             file: file.to_owned(),
             since: Instant::now(),
             memory: if eal.uses_hugepages() { "hugepages" } else { "no-huge" },
@@ -65,12 +72,15 @@ impl Running {
     }
 
     /// Does management's own work until asked to stop.
-    pub(super) fn control(&self, stop: &Receiver<()>) {
+    pub(super) fn control(self: &Arc<Running>, signals: &Receiver<Signal>) {
         let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
         self.step(|control, dataplane| control.begin(dataplane));
         loop {
             crossbeam_channel::select! {
-                recv(stop) -> _ => return,
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::Reload) => self.reload_aside(),
+                    Ok(Signal::Stop) | Err(_) => return,
+                },
                 recv(events) -> event => {
                     let Ok(event) = event else { return };
                     self.step(|control, dataplane| {
@@ -90,17 +100,21 @@ impl Running {
         drop(lock(&self.dataplane).take());
     }
 
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.config))
+    }
+
     fn step(&self, work: impl FnOnce(&mut Control, &Dataplane)) {
         let mut control = lock(&self.control);
         self.with(|dataplane| work(&mut control, dataplane));
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
         lock(&self.dataplane).as_ref().map(look)
     }
 
     fn name_of(&self, interface: InterfaceId) -> String {
-        self.config
+        self.config()
             .interfaces
             .get(usize::from(interface.0))
             .map_or_else(String::new, |found| found.name.clone())
@@ -155,24 +169,25 @@ const CONTROL_EVERY: Duration = Duration::from_millis(50);
 /// Events taken in one step.
 const EVENTS_AT_ONCE: usize = 256;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gateway for Running {
     fn about(&self) -> About {
+        let (config, reloads) = (self.config(), *lock(&self.reloads));
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dpdk: Eal::version().to_owned(),
             pid: std::process::id(),
             uptime_s: self.since.elapsed().as_secs(),
             config_file: self.file.display().to_string(),
-            config_generation: 1,
-            config_reloads: Reloads::default(),
+            config_generation: 1 + reloads.applied,
+            config_reloads: reloads,
             memory: self.memory.to_owned(),
             tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
-            idle: self.config.dpdk.idle.name().to_owned(),
-            sessions_limit: self.config.settings.limits.sessions.into(),
+            idle: config.dpdk.idle.name().to_owned(),
+            sessions_limit: config.settings.limits.sessions.into(),
         }
     }
 
@@ -200,25 +215,25 @@ impl Gateway for Running {
     }
 
     fn config(&self) -> serde_json::Value {
-        serde_json::json!({ "file": self.file, "explained": self.config.explain() })
+        serde_json::json!({ "file": self.file, "explained": self.config().explain() })
     }
 
     fn interfaces(&self) -> Vec<Interface> {
+        let config = self.config();
         let row = |dataplane: &Dataplane| {
-            let rows =
-                dataplane.ports.iter().zip(&self.config.interfaces).map(|(open, configured)| Interface {
-                    name: configured.name.clone(),
-                    device: configured.device.to_string(),
-                    driver: open.info.driver.clone(),
-                    role: configured.role.name().to_owned(),
-                    addresses: configured.addresses.iter().map(ToString::to_string).collect(),
-                    mac: open.interface.mac.to_string(),
-                    mtu: configured.mtu,
-                    vlan: configured.vlan,
-                    rx_queues: open.queues,
-                    tx_queues: open.queues,
-                    steering: open.steering.clone(),
-                });
+            let rows = dataplane.ports.iter().zip(&config.interfaces).map(|(open, configured)| Interface {
+                name: configured.name.clone(),
+                device: configured.device.to_string(),
+                driver: open.info.driver.clone(),
+                role: configured.role.name().to_owned(),
+                addresses: configured.addresses.iter().map(ToString::to_string).collect(),
+                mac: open.interface.mac.to_string(),
+                mtu: configured.mtu,
+                vlan: configured.vlan,
+                rx_queues: open.queues,
+                tx_queues: open.queues,
+                steering: open.steering.clone(),
+            });
             rows.collect()
         };
         self.with(row).unwrap_or_default()
@@ -278,12 +293,14 @@ impl Gateway for Running {
                 PoolCounters::sum(&read)
             })
         };
-        let pools = self.config.settings.pools.iter().enumerate();
+        let config = self.config();
+        let pools = config.settings.pools.iter().enumerate();
         pools.map(|(index, pool)| Pool::of(pool, &counters(index).unwrap_or_default())).collect()
     }
 
     fn forwards(&self) -> Vec<Forward> {
-        let settings = &self.config.settings;
+        let config = self.config();
+        let settings = &config.settings;
         let forwards = settings.port_forwards.iter().map(|forward| {
             let (first, last) = (*forward.external_ports.start(), *forward.external_ports.end());
             let ports = |first: u16| {
@@ -309,8 +326,9 @@ impl Gateway for Running {
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {
+        let config = self.config();
         let rows = |dataplane: &Dataplane| {
-            let workers = dataplane.workers().iter().zip(&self.config.dpdk.worker_lcores).enumerate();
+            let workers = dataplane.workers().iter().zip(&config.dpdk.worker_lcores).enumerate();
             workers
                 .map(|(index, (handle, &cpu))| WorkerSnapshot {
                     worker: index as u16,
@@ -378,5 +396,9 @@ impl Gateway for Running {
                 }
             },
         )
+    }
+
+    fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reload_file()
     }
 }

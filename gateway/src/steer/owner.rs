@@ -44,7 +44,8 @@ pub enum SteeringError {
     ForwardTwice(Ipv4Addr, u16),
 }
 
-/// Who owns what. The same in every worker; it changes only by [`Steering::set_forwards`].
+/// Who owns what. The same in every worker; it changes only by [`Steering::set_forwards`] and
+/// [`Steering::with_rules`].
 #[derive(Clone, Debug)]
 pub struct Steering {
     workers: u16,
@@ -118,15 +119,12 @@ impl Steering {
             division.claim(forward.external, inside.owner(forward.internal.into()));
         }
         let Division { externals, shares, unsteered, .. } = division;
-        let exempt =
-            settings.rules.iter().filter(|rule| rule.action == RuleAction::Exempt).map(|rule| rule.source);
-        let inside_prefixes = Ipv4Net::aggregate(&settings.inside.iter().copied().chain(exempt).collect());
         Ok(Steering {
             workers,
             inside: inside.clone(),
             outside,
             externals,
-            inside_prefixes,
+            inside_prefixes: inside_prefixes(settings),
             shares,
             unsteered,
         })
@@ -145,6 +143,11 @@ impl Steering {
             self.externals.entry(address).or_insert(External::whole(home)).add_forward(forward, owner)?;
         }
         Ok(())
+    }
+
+    /// The same owners under other rules, which say what comes back untranslated.
+    pub fn with_rules(&self, settings: &Settings) -> Steering {
+        Steering { inside_prefixes: inside_prefixes(settings), ..self.clone() }
     }
 
     /// How many workers there are.
@@ -237,6 +240,13 @@ impl Steering {
             self.outside.owner(dst)
         }
     }
+}
+
+/// Where inside addresses are: behind inside interfaces, and wherever exempt traffic comes from.
+fn inside_prefixes(settings: &Settings) -> Vec<Ipv4Net> {
+    let exempt =
+        settings.rules.iter().filter(|rule| rule.action == RuleAction::Exempt).map(|rule| rule.source);
+    Ipv4Net::aggregate(&settings.inside.iter().copied().chain(exempt).collect())
 }
 
 /// Which end's port names the outside endpoint.

@@ -11,6 +11,8 @@ const PUBLISH_EVERY_MS: u64 = 1;
 const COMMANDS_PER_ROUND: usize = 8;
 /// Table lines looked at for a listing in a round.
 const LINES_PER_ROUND: u32 = 256;
+/// Sessions looked at in a round after a change of the configuration.
+const SWEPT_PER_ROUND: u32 = 32;
 /// Rounds with packets between two looks at the commands.
 const ROUNDS_PER_LOOK: u64 = 16;
 
@@ -25,6 +27,9 @@ impl Worker {
         }
         if self.listing.is_some() {
             self.list();
+        }
+        if let Some(from) = self.sweep {
+            self.sweep = self.shard.sweep(from, SWEPT_PER_ROUND, self.now);
         }
         if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
             self.published_at = self.now;
@@ -50,6 +55,12 @@ impl Worker {
             Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
             // One at a time: management asks again when the answer does not come.
             Command::List(listing) => self.listing = Some(listing),
+            Command::Adopt(mut adoption, answer) => {
+                self.shard.adopt(&mut adoption.policy);
+                std::mem::swap(&mut self.steering, &mut adoption.steering);
+                self.sweep = Some(0);
+                drop(answer.try_send(adoption));
+            }
             Command::Stop => self.stopping = true,
         }
     }

@@ -3,10 +3,10 @@
 
 use crossbeam_channel::Sender;
 
-use crate::nat::{Filter, MappingView, SessionView};
+use crate::nat::{Filter, MappingView, Policy, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
 use crate::neighbor::{Binding, InterfaceId, Learn};
-use crate::steer::WorkerId;
+use crate::steer::{Steering, WorkerId};
 
 /// From management to a worker.
 pub enum Command {
@@ -18,8 +18,19 @@ pub enum Command {
     Transmit(InterfaceId, [u8; FRAME_LEN]),
     /// List a part of a table.
     List(Listing),
+    /// Put this in force. What was in force goes back, for a worker frees nothing.
+    Adopt(Box<Adoption>, Sender<Box<Adoption>>),
     /// End.
     Stop,
+}
+
+/// What a configuration changes in a running worker.
+#[derive(Debug)]
+pub struct Adoption {
+    /// For its shard.
+    pub policy: Policy,
+    /// Who owns what.
+    pub steering: Steering,
 }
 
 /// From a worker to management.

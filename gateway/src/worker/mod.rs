@@ -24,7 +24,7 @@ mod receive;
 mod setup;
 
 pub use idle::Idle;
-pub use message::{Command, Event, Listing, Page, Rows};
+pub use message::{Adoption, Command, Event, Listing, Page, Rows};
 pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
 
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub struct Worker {
     now: Time,
     published_at: Time,
     listing: Option<Listing>,
+    /// Where in the session table the sessions begin that a new configuration has not been held against yet.
+    sweep: Option<u32>,
     /// For frames of management's.
     buffers: Mempool,
     /// Packets that come out of hold queues, on their way; as large as all of those together.
@@ -95,7 +97,9 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                self.idle.rest();
+                if self.sweep.is_none() {
+                    self.idle.rest();
+                }
             } else {
                 self.counters.busy_cycles += Clock::tsc().wrapping_sub(start);
                 self.idle.busy();

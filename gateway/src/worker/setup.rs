@@ -161,6 +161,7 @@ impl Worker {
             now,
             published_at: now,
             listing: None,
+            sweep: None,
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),
             stopping: false,

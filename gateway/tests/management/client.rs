@@ -34,8 +34,17 @@ pub(crate) fn get_unix(socket: &Path, path: &str) -> Response {
     exchange(UnixStream::connect(socket).unwrap(), "GET", path)
 }
 
-fn exchange(mut stream: impl Read + Write, method: &str, path: &str) -> Response {
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+pub(crate) fn post(server: SocketAddr, path: &str, authorization: Option<&str>) -> Response {
+    let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    exchange_with(TcpStream::connect(server).unwrap(), "POST", path, &header)
+}
+
+fn exchange(stream: impl Read + Write, method: &str, path: &str) -> Response {
+    exchange_with(stream, method, path, "")
+}
+
+fn exchange_with(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> Response {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

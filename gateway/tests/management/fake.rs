@@ -7,9 +7,9 @@ use std::time::Duration;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
     About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
-    Readiness, Route, Session, Subscriber, WorkerSnapshot,
+    Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
-use gateway::management::{Gateway, LISTING_TIMEOUT, Unavailable};
+use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use gateway::nat::{self, Direction, DropReason, Filtering, MappingMode, Protocol};
 
 pub(crate) const SESSIONS: u16 = 250;
@@ -22,6 +22,7 @@ pub(crate) struct Fake {
     /// The gateway itself doesn't answer for longer than it may.
     pub(crate) management_hangs: AtomicBool,
     pub(crate) not_ready: AtomicBool,
+    pub(crate) file_is_wrong: AtomicBool,
 }
 
 impl Gateway for Fake {
@@ -171,6 +172,19 @@ impl Gateway for Fake {
         let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
         let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
         Ok(Page { items, next_cursor })
+    }
+
+    fn reload(&self) -> Result<Reloaded, ReloadError> {
+        match self.file_is_wrong.load(Ordering::Relaxed) {
+            true => {
+                Err(ReloadError::Wrong(vec!["gateway.toml:3: first".into(), "gateway.toml:7: second".into()]))
+            }
+            false => Ok(Reloaded {
+                config_generation: 2,
+                needs_restart: vec!["interfaces".into(), "nat.pools".into()],
+                warnings: vec!["gateway.toml:9: hardly meant".into()],
+            }),
+        }
     }
 }
 

@@ -5,11 +5,13 @@ mod fake;
 mod http;
 mod metrics;
 mod natctl;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gateway::config::{Config, Token};
 use gateway::management::{Handle, Server};
 
 use fake::Fake;
@@ -24,11 +26,16 @@ struct Running {
 }
 
 fn start() -> Running {
+    start_with(None)
+}
+
+/// Clients of TCP may change things with this token.
+fn start_with(token: Option<Token>) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("run/control.sock");
     let server = Server::bind(Some(([127, 0, 0, 1], 0).into()), Some(&socket)).unwrap();
     let address = server.local_addr().unwrap();
     let gateway = Arc::new(Fake::default());
-    let handle = server.spawn(Arc::clone(&gateway) as Arc<_>).unwrap();
+    let handle = server.spawn(Arc::clone(&gateway) as Arc<_>, token).unwrap();
     Running { gateway, address, socket, handle, _directory: directory }
 }

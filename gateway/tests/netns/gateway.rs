@@ -80,10 +80,14 @@ impl Gateway {
         }
     }
 
-    /// Sends a signal and waits for the end.
-    pub(crate) fn end_on(&mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("the gateway runs");
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end_on(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {

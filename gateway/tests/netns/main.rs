@@ -27,6 +27,7 @@ mod metrics;
 mod namespace;
 mod packet_socket;
 mod reflector;
+mod reload;
 mod rfc4787;
 mod rfc5382;
 mod rfc5508;

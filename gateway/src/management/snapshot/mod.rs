@@ -14,5 +14,5 @@ pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{Pool, PoolFailures, PoolUsage};
-pub use status::{About, Readiness, Reloads, Status, WorkerSnapshot, WorkerStatus};
+pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
 pub use table::{Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};

@@ -42,6 +42,17 @@ pub struct Reloads {
     pub refused: u64,
 }
 
+/// `POST /api/v1/reload`: what came into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// As [`About::config_generation`].
+    pub config_generation: u64,
+    /// Parts of the file that are other than what runs, and come into force by a restart.
+    pub needs_restart: Vec<String>,
+    /// What the file allows but hardly means, a line each.
+    pub warnings: Vec<String>,
+}
+
 /// Whether traffic passes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {

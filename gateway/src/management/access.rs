@@ -1,0 +1,38 @@
+//! Who may change things.
+
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::Problem;
+use crate::config::Token;
+
+/// How a client came, as far as it matters for what it may do.
+#[derive(Clone, Debug)]
+pub(super) enum Access {
+    /// By the unix socket, whose file says who may.
+    Socket,
+    /// By TCP: with the token, where there is one (RFC 6750).
+    Tcp(Option<Token>),
+}
+
+impl Access {
+    /// Whether a request with these headers may change anything.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(super) fn may_change(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Access::Tcp(token) = self else { return Ok(()) };
+        let Some(token) = token else {
+            let detail = "without management.token only the unix socket takes changes";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        };
+        // The scheme's name is of either case (RFC 9110 section 11.1).
+        let presented = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let presented = presented.and_then(|value| value.split_once(' '));
+        match presented {
+            Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim()) => {
+                Ok(())
+            }
+            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "changes need the token of management.token")),
+        }
+    }
+}

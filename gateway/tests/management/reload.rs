@@ -1,0 +1,80 @@
+//! Who may reload, and what is said of it.
+
+use std::process::{Command, Output};
+use std::sync::atomic::Ordering;
+
+use crate::client::{post, request};
+use crate::{Config, Running, Token, start, start_with};
+
+const RELOAD: &str = "/api/v1/reload";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn token() -> Token {
+    let text = include_str!("../config/example.toml");
+    let text = text.replacen("[management]", &format!("[management]\ntoken = \"{TOKEN}\""), 1);
+    Config::parse(&text, "example.toml").unwrap().management.token.unwrap()
+}
+
+fn natctl(server: &Running, arguments: &[&str]) -> Output {
+    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
+    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
+}
+
+#[test]
+fn over_tcp_nobody_reloads_without_a_token() {
+    let server = start();
+    for authorization in [None, Some("Bearer "), Some(TOKEN)] {
+        let response = post(server.address, RELOAD, authorization);
+        assert_eq!((response.status, response.content_type()), (403, "application/problem+json"));
+    }
+}
+
+#[test]
+fn over_tcp_the_token_reloads() {
+    let server = start_with(Some(token()));
+    let bearer = format!("Bearer {TOKEN}");
+    assert_eq!(post(server.address, RELOAD, Some(&bearer)).json()["config_generation"], 2);
+    assert_eq!(post(server.address, RELOAD, Some(&bearer.replacen('B', "b", 1))).status, 200);
+    for wrong in [None, Some(TOKEN), Some("Bearer 0123"), Some("Basic x"), Some(&bearer[..bearer.len() - 1])]
+    {
+        assert_eq!(post(server.address, RELOAD, wrong).status, 401, "{wrong:?}");
+    }
+    assert_eq!(request(server.address, "GET", RELOAD).status, 405);
+}
+
+#[test]
+fn natctl_says_what_came_into_force_and_what_did_not() {
+    let server = start();
+    let output = natctl(&server, &["reload"]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "configuration generation 2 is in force\n\
+         as before until a restart: interfaces, nat.pools\n\
+         warning: gateway.toml:9: hardly meant\n"
+    );
+    server.gateway.file_is_wrong.store(true, Ordering::Relaxed);
+    let output = natctl(&server, &["reload"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "natctl: 2 mistakes in the configuration; nothing was changed\n\
+         gateway.toml:3: first\n\
+         gateway.toml:7: second\n"
+    );
+}
+
+#[test]
+fn natctl_reads_the_token_from_a_file() {
+    let server = start_with(Some(token()));
+    let file = server.socket.with_file_name("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let url = format!("http://{}", server.address);
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_natctl")).args(["--url", &url]).args(arguments).output().unwrap()
+    };
+    assert_eq!(run(&["reload"]).status.code(), Some(1));
+    let file = file.to_str().unwrap();
+    assert_eq!(run(&["reload", "--token-file", file]).status.code(), Some(0));
+    let missing = run(&["reload", "--token-file", "/nonexistent/token"]);
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/nonexistent/token"), "{missing:?}");
+}
