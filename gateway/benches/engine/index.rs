@@ -6,9 +6,10 @@
 
 use std::hint::black_box;
 
-use gateway::nat::{BURST, Hash, Index, prefetch};
+use gateway::nat::{BURST, Hash, Index, Pages, prefetch};
 use hashbrown::HashTable;
 
+use crate::Options;
 use crate::cycles::{self, Random};
 use crate::report::{Report, Samples};
 
@@ -30,8 +31,8 @@ struct Tables {
     map: HashTable<u32>,
 }
 
-pub(crate) fn run(flows: u32, rounds: u32, report: &mut Report) {
-    let tables = Tables::new(flows);
+pub(crate) fn run(flows: u32, options: &Options, report: &mut Report) {
+    let tables = Tables::new(flows, options.pages());
     let mut random = Random::new();
     let cases: [(&str, Lookup); 3] = [
         ("index, two stages of 32", Tables::in_stages),
@@ -39,7 +40,7 @@ pub(crate) fn run(flows: u32, rounds: u32, report: &mut Report) {
         ("hashbrown, 32 hashes ahead", Tables::hashbrown),
     ];
     let mut samples = cases.map(|_| Samples::new());
-    for _ in 0..rounds {
+    for _ in 0..options.rounds {
         for ((_, case), samples) in cases.iter().zip(&mut samples) {
             let mut spent = 0;
             for _ in 0..LOOKUPS / CHUNK {
@@ -60,9 +61,9 @@ pub(crate) fn run(flows: u32, rounds: u32, report: &mut Report) {
 }
 
 impl Tables {
-    fn new(flows: u32) -> Tables {
+    fn new(flows: u32, pages: Pages) -> Tables {
         let records: Vec<Record> = (0..flows).map(|id| Record(key(id))).collect();
-        let mut index = Index::new(flows as usize).expect("memory");
+        let mut index = Index::with_pages(flows as usize, pages).expect("memory");
         let mut map = HashTable::with_capacity(flows as usize);
         for id in 0..flows {
             let hash = hash(&key(id));

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use gateway::nat::{
-    BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pool, Rule, RuleAction, Secret, Settings,
-    Shard, ShardOptions, Share, Time, Verdict,
+    BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pages, Pool, Rule, RuleAction, Secret,
+    Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
+use gateway::wire::tcp::{self, Flags};
 use gateway::wire::{ipv4, udp};
 
 use crate::cycles::{self, Random};
@@ -34,7 +35,7 @@ pub(crate) fn internal(flow: u32) -> Endpoint {
 }
 
 /// A shard with room for that many sessions.
-pub(crate) fn shard(sessions: u32) -> Shard {
+pub(crate) fn shard(sessions: u32, pages: Pages) -> Shard {
     let addresses: Vec<Ipv4Addr> = (0..sessions.div_ceil(FLOWS_PER_ADDRESS))
         .map(|index| Ipv4Addr::from_bits(0xcb00_7100 + index))
         .collect();
@@ -65,25 +66,51 @@ pub(crate) fn shard(sessions: u32) -> Shard {
         secret: Secret::new([7, 11, 13, 17]),
         now: Time(0),
     };
-    Shard::new(&options).expect("memory")
+    Shard::with_pages(&options, pages).expect("memory")
 }
 
-/// A UDP packet without payload worth the name.
-pub(crate) fn packet(from: Endpoint, to: Endpoint) -> Buffer {
+/// What flows through the shard.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    Udp,
+    /// Every other flow is a TCP connection, so that no branch predictor knows what comes next.
+    UdpAndTcp,
+}
+
+impl Traffic {
+    fn protocol(self, flow: u32) -> u8 {
+        match self {
+            Traffic::UdpAndTcp if flow % 2 == 1 => ipv4::TCP,
+            Traffic::Udp | Traffic::UdpAndTcp => ipv4::UDP,
+        }
+    }
+}
+
+/// A packet without payload worth the name; UDP takes no notice of the flags.
+fn packet(protocol: u8, flags: Flags, from: Endpoint, to: Endpoint) -> Buffer {
     let mut bytes = [0; LEN];
     let mut packet = ipv4::Packet::new_unchecked(&mut bytes[..]);
     packet.set_header_len(ipv4::HEADER_LEN);
     packet.set_total_len(LEN as u16);
     packet.set_ttl(64);
-    packet.set_protocol(ipv4::UDP);
+    packet.set_protocol(protocol);
     packet.set_src_bits(from.address);
     packet.set_dst_bits(to.address);
     packet.fill_checksum();
-    let mut datagram = udp::Packet::new_unchecked(packet.payload_mut());
-    datagram.set_src_port(from.port);
-    datagram.set_dst_port(to.port);
-    datagram.set_len((LEN - ipv4::HEADER_LEN) as u16);
-    datagram.fill_checksum(from.address.into(), to.address.into());
+    if protocol == ipv4::TCP {
+        let mut segment = tcp::Packet::new_unchecked(packet.payload_mut());
+        segment.set_src_port(from.port);
+        segment.set_dst_port(to.port);
+        segment.set_header_len(tcp::HEADER_LEN);
+        segment.set_flags(flags);
+        segment.fill_checksum(from.address.into(), to.address.into());
+    } else {
+        let mut datagram = udp::Packet::new_unchecked(packet.payload_mut());
+        datagram.set_src_port(from.port);
+        datagram.set_dst_port(to.port);
+        datagram.set_len((LEN - ipv4::HEADER_LEN) as u16);
+        datagram.fill_checksum(from.address.into(), to.address.into());
+    }
     Buffer(bytes)
 }
 
@@ -101,6 +128,7 @@ pub(crate) fn receiver(packet: &Buffer) -> Endpoint {
 
 /// A chunk of packets with what became of them.
 pub(crate) struct Chunk {
+    traffic: Traffic,
     pub(crate) packets: [Buffer; CHUNK],
     verdicts: [Verdict; CHUNK],
     directions: [Direction; CHUNK / BURST],
@@ -108,8 +136,9 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn new() -> Chunk {
+    pub(crate) fn new(traffic: Traffic) -> Chunk {
         Chunk {
+            traffic,
             packets: [Buffer([0; LEN]); CHUNK],
             verdicts: [Verdict::Local; CHUNK],
             directions: [Direction::Outbound; CHUNK / BURST],
@@ -125,19 +154,30 @@ impl Chunk {
             }
             let flow = random.below(external.len() as u32);
             self.flows[slot] = flow;
-            self.packets[slot] = match self.directions[slot / BURST] {
-                Direction::Outbound => packet(internal(flow), REMOTE),
-                Direction::Inbound => packet(REMOTE, external[flow as usize]),
+            let (from, to) = match self.directions[slot / BURST] {
+                Direction::Outbound => (internal(flow), REMOTE),
+                Direction::Inbound => (REMOTE, external[flow as usize]),
             };
+            self.packets[slot] = packet(self.traffic.protocol(flow), Flags::ACK, from, to);
         }
     }
 
-    /// First packets of these flows, at most [`CHUNK`] of them.
-    pub(crate) fn fill_new(&mut self, flows: &[u32]) {
+    /// A packet of each of these flows, at most [`CHUNK`] of them; a SYN makes its session.
+    pub(crate) fn fill_from_inside(&mut self, flows: &[u32], flags: Flags) {
         self.directions.fill(Direction::Outbound);
         for (slot, &flow) in flows.iter().enumerate() {
             self.flows[slot] = flow;
-            self.packets[slot] = packet(internal(flow), REMOTE);
+            self.packets[slot] = packet(self.traffic.protocol(flow), flags, internal(flow), REMOTE);
+        }
+    }
+
+    /// Answers to [`Chunk::fill_from_inside`]'s packets, to `external`.
+    pub(crate) fn fill_answers(&mut self, flows: &[u32], external: &[Endpoint]) {
+        self.directions.fill(Direction::Inbound);
+        for (slot, &flow) in flows.iter().enumerate() {
+            self.flows[slot] = flow;
+            let protocol = self.traffic.protocol(flow);
+            self.packets[slot] = packet(protocol, Flags::SYN | Flags::ACK, REMOTE, external[flow as usize]);
         }
     }
 

@@ -1,11 +1,11 @@
-//! What the engine alone costs, in cycles: `Shard::translate` on 64-byte UDP frames in memory, one thread, no NIC.
+//! What the engine alone costs, in cycles: `Shard::translate` on frames of 64 bytes in memory, one thread, no NIC.
 //!
 //! A burst has one direction, as a port delivers it; the direction of each burst and the flow of each packet are drawn
 //! at random. Packets are made outside the measured time, [`load::CHUNK`] at once, so they are warm (first-level cache)
 //! when it begins, as after a driver that has just written them; sessions and index are as warm as their size and the
 //! random order leave them. Every verdict and every outbound translation is checked after each chunk.
 //!
-//! - `established`: packets of sessions that exist, in bursts of 32, as workers do, and one at a time, which leaves
+//! - `established`: packets of sessions that exist, UDP and then half of the flows TCP, in bursts of 32, as workers do, and one at a time, which leaves
 //!   nothing to overlap. What lies between the two is what the stages and their prefetches are for.
 //! - `sessions`: one new session a packet, shuffled, into an empty table whose memory was touched before; and their end.
 //! - `index`: looking up a flow's record, half of it hash table and half the record's own line, with the engine's index
@@ -14,7 +14,8 @@
 //! Cycles are those of the time stamp counter, not of the core, which may run faster. Ranges are the lowest and the
 //! highest of the rounds; rounds of different cases take turns, so that what disturbs the machine disturbs them alike.
 //!
-//! `cargo bench --bench engine -- [--flows N,N...] [--rounds N] [--only CASE] [--json FILE]`
+//! `cargo bench --bench engine -- [--flows N,N...] [--rounds N] [--only CASE] [--reserved-pages] [--json FILE]`
+//! With `--features stage-cycles` also what each stage of the bursts takes.
 
 mod cycles;
 mod established;
@@ -29,6 +30,8 @@ use std::process::Command;
 
 use clap::{Parser, ValueEnum};
 
+use gateway::nat::Pages;
+use load::Traffic;
 use report::Report;
 
 /// Cycles a packet of the NAT engine alone.
@@ -49,9 +52,18 @@ struct Options {
     /// Where to write the figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Take reserved huge pages for the engine's tables; else the kernel is asked for transparent ones.
+    #[arg(long)]
+    reserved_pages: bool,
     /// What `cargo bench` says; without meaning here.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Options {
+    fn pages(&self) -> Pages {
+        if self.reserved_pages { Pages::Reserved } else { Pages::Ordinary }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,15 +80,16 @@ fn main() -> std::io::Result<()> {
     let mut report = Report::new();
     if runs(Case::Established) {
         for &flows in &options.flows {
-            established::run(flows, options.rounds, &mut report);
+            established::run(Traffic::Udp, flows, &options, &mut report);
+            established::run(Traffic::UdpAndTcp, flows, &options, &mut report);
         }
     }
     if runs(Case::Sessions) {
-        sessions::run(options.new_sessions, options.rounds, &mut report);
+        sessions::run(&options, &mut report);
     }
     if runs(Case::Index) {
         for &flows in &options.flows {
-            index::run(flows, options.rounds, &mut report);
+            index::run(flows, &options, &mut report);
         }
     }
     options.json.map_or(Ok(()), |path| report.write_json(&path))

@@ -37,8 +37,11 @@ impl Report {
         cycles.sort_by(f64::total_cmp);
         let (low, high) = (cycles[0], cycles[cycles.len() - 1]);
         let median = cycles[cycles.len() / 2];
-        let per_second = self.per_second / median;
-        println!("{case:<30} {flows:>10} {median:>8.1} ({low:.1}-{high:.1}) {:>7.2} M/s", per_second / 1e6);
+        let per_second = (median > 0.0).then(|| self.per_second / median);
+        println!(
+            "{case:<40} {flows:>10} {median:>8.1} ({low:.1}-{high:.1}) {:>7.2} M/s",
+            per_second.map_or(0.0, |rate| rate / 1e6)
+        );
         self.rows.push(json!({
             "case": case,
             "flows": flows,

@@ -1,9 +1,11 @@
 //! New sessions, and their end.
 
 use gateway::nat::{BURST, Time};
+use gateway::wire::tcp::Flags;
 
+use crate::Options;
 use crate::cycles::{self, Random};
-use crate::load::{self, CHUNK, Chunk};
+use crate::load::{self, CHUNK, Chunk, Traffic};
 use crate::report::{Report, Samples};
 
 /// Beyond every timeout, the port's rest included: an hour.
@@ -11,18 +13,19 @@ const APART_MS: u64 = 3_600_000;
 /// Timers that one call of `advance` looks at, as the worker's housekeeping does.
 const BUDGET: u32 = 64;
 
-pub(crate) fn run(sessions: u32, rounds: u32, report: &mut Report) {
-    let mut shard = load::shard(sessions);
-    let mut chunk = Chunk::new();
+pub(crate) fn run(options: &Options, report: &mut Report) {
+    let sessions = options.new_sessions;
+    let mut shard = load::shard(sessions, options.pages());
+    let mut chunk = Chunk::new(Traffic::Udp);
     let order = Random::new().shuffled(sessions);
     let mut made = Samples::new();
     let mut ended = Samples::new();
     // The first round touches the memory.
-    for round in 0..=rounds {
+    for round in 0..=options.rounds {
         let now = Time(u64::from(round) * 4 * APART_MS + 1);
         let mut spent = 0;
         for part in order.chunks(CHUNK) {
-            chunk.fill_new(part);
+            chunk.fill_from_inside(part, Flags::SYN);
             spent += chunk.measure(&mut shard, part.len(), BURST, now);
             assert_eq!(chunk.translated(part.len()).count(), part.len());
         }

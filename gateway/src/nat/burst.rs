@@ -115,14 +115,15 @@ impl Shard {
         watch.begin(packets.len());
         self.parse(packets, at, verdicts, &mut slots);
         watch.lap(Stage::Parse);
-        self.probe(&mut slots);
-        if slots.iter().any(|slot| slot.is_new(at.direction)) {
+        let all_known = self.probe(&mut slots);
+        watch.lap(Stage::Probe);
+        if !all_known && at.direction == Direction::Outbound {
             self.look_ahead(slots.iter().filter(|slot| slot.is_new(at.direction)).map(|slot| {
                 let Parsed { flow, protocol, flags, .. } = slot.parsed;
                 (flow, protocol, flags)
             }));
+            watch.lap(Stage::Slow);
         }
-        watch.lap(Stage::Probe);
         self.pass(packets, &slots, at, now, verdicts, watch);
         watch.lap(Stage::Translate);
     }
@@ -166,9 +167,10 @@ impl Shard {
         });
     }
 
-    /// Second stage: which session it may be.
+    /// Second stage: which session it may be. Whether there is one for every packet.
     #[inline(always)]
-    fn probe(&self, slots: &mut [Slot]) {
+    fn probe(&self, slots: &mut [Slot]) -> bool {
+        let mut all_known = true;
         let index = self.index.view();
         let sessions = self.sessions.as_slice();
         for slot in slots {
@@ -176,7 +178,10 @@ impl Shard {
             if candidate.is_none() {
                 candidate = index.displaced_candidate(slot.hash);
             }
-            let Some(id) = candidate else { continue };
+            let Some(id) = candidate else {
+                all_known = false;
+                continue;
+            };
             if let Some(session) = sessions.get(id as usize) {
                 prefetch(session);
             }
@@ -184,6 +189,7 @@ impl Shard {
                 slot.candidate = id;
             }
         }
+        all_known
     }
 
     /// Third stage: `(a:p -> r:q) becomes (X:P -> r:q)`, `(r:q -> X:P) becomes (r:q -> a:p)`.
@@ -256,7 +262,7 @@ impl Parsed {
         protocol: Protocol::Udp,
         header_len: 0,
         ttl: 0,
-        flags: 0,
+        flags: super::tcp::ACK,
         kind: Kind::Other,
     };
 }

@@ -4,6 +4,8 @@
 //! [`Shard::new`] nothing is allocated. One [`Shard`] belongs to one worker and knows nothing of the others; who owns
 //! which packet is decided outside (`steer`).
 //!
+//! What each stage costs and what each cache line holds is in `LAYOUT.md` beside this file.
+//!
 //! RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 6888 (carriers), RFC 7857 (updates).
 //!
 //! ```text

@@ -1,5 +1,7 @@
 //! From bytes to what the engine needs to know of a packet: its flow, and where its layer 4 begins.
 
+use std::hint::select_unpredictable;
+
 use super::endpoint::{Flow, Tuple};
 use super::tcp;
 use super::verdict::{DropReason, Protocol};
@@ -14,7 +16,7 @@ pub(crate) struct Parsed {
     /// Octets before layer 4.
     pub(crate) header_len: u8,
     pub(crate) ttl: u8,
-    /// TCP flags; 0 for the others.
+    /// TCP flags; ACK for the others, to whose sessions they mean nothing.
     pub(crate) flags: u8,
     pub(crate) kind: Kind,
 }
@@ -64,12 +66,11 @@ pub(crate) fn parse_plain(packet: &[u8]) -> Option<Parsed> {
     }
     let is_tcp = number == ipv4::TCP;
     // What UDP says of its length, and TCP of its header's, lies between its least value and what IPv4 says.
-    let (said, least, flags) = if is_tcp {
-        (usize::from(head[32] >> 4) * 4, wire::tcp::HEADER_LEN, head[33])
-    } else {
-        (usize::from(u16::from_be_bytes([head[24], head[25]])), udp::HEADER_LEN, 0)
-    };
-    if said < least || ipv4::HEADER_LEN + said > total_len || is_tcp & tcp::is_nonsense(flags) {
+    let (udp_len, data_offset) = (u16::from_be_bytes([head[24], head[25]]), u16::from(head[32] >> 4) * 4);
+    let said = usize::from(select_unpredictable(is_tcp, data_offset, udp_len));
+    let least = select_unpredictable(is_tcp, wire::tcp::HEADER_LEN, udp::HEADER_LEN);
+    let flags = select_unpredictable(is_tcp, head[33], tcp::ACK);
+    if said < least || ipv4::HEADER_LEN + said > total_len || tcp::is_nonsense(flags) {
         return None;
     }
     Some(Parsed {
@@ -124,7 +125,7 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, DropReason> {
     let protocol = Protocol::from_number(ip.protocol()).ok_or(DropReason::Protocol)?;
     let mut tuple =
         Tuple { source: ip.src_bits(), destination: ip.dst_bits(), source_port: 0, destination_port: 0 };
-    let (mut flags, mut kind) = (0, Kind::Other);
+    let (mut flags, mut kind) = (tcp::ACK, Kind::Other);
     let l4 = ip.payload();
     match protocol {
         Protocol::Udp => {

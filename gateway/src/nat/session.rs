@@ -16,6 +16,8 @@
 //! A packet that arrives in direction `d` matches `flows[d]` and leaves as `flows[!d]` reversed; so nothing here
 //! asks which direction it is. The inbound checksum deltas are the complements of the outbound ones (RFC 1624).
 
+use std::hint::select_unpredictable;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::endpoint::Flow;
@@ -79,7 +81,7 @@ impl Session {
     pub(crate) fn note(&mut self, direction: Direction, due: &Due) {
         let refreshed = due.of(self.timeout);
         let refreshes = direction == Direction::Outbound || self.protocol == Protocol::Tcp as u8;
-        self.expires = if refreshes { refreshed } else { self.expires };
+        self.expires = select_unpredictable(refreshes, refreshed, self.expires);
         let packets = &mut self.packets[direction as usize];
         *packets = packets.wrapping_add(1);
     }

@@ -80,7 +80,11 @@ impl Index {
         Index::with_pages(entries, Pages::default())
     }
 
-    pub(crate) fn with_pages(entries: usize, pages: Pages) -> io::Result<Index> {
+    /// As [`Index::new`], in these pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn with_pages(entries: usize, pages: Pages) -> io::Result<Index> {
         let buckets = (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE);
         Ok(Index { buckets: Lines::new(buckets, pages)?, mask: buckets - 1 })
     }
