@@ -39,6 +39,7 @@ test_packages=(
     shellcheck
     traceroute
     util-linux
+    valgrind # callgrind
 )
 
 missing_packages() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite: format, lints, documentation, unit, property, DPDK and namespace tests, the shipped
+# The whole test suite: format, lints, documentation, instruction counts, unit, property, DPDK and namespace tests, the shipped
 # configurations and these scripts. Goes on after a failure; exits 0 when there was none.
 #
 #   scripts/test.sh [--no-netns]
@@ -63,6 +63,7 @@ stage "format" cargo fmt --all --check
 stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
 stage "lints, engine alone" cargo clippy --quiet --package gateway --no-default-features --lib --bins -- --deny warnings
 stage "documentation" documentation
+stage "instructions" scripts/instructions.sh
 stage "tests" other_tests
 stage "documentation examples" cargo_test --quiet --workspace --doc
 stage "configurations" check_configurations
