@@ -64,7 +64,7 @@ mkdir -p "$output"
 gateway=$target/release/nat-gateway
 generator=$target/release/nat-trafficgen
 work=$(mktemp -d)
-before=0 tsc_hz=0
+before=0 apart=0 tsc_hz=0 seen_near=false
 samples=$work/samples
 : >"$samples"
 process=''
@@ -88,8 +88,9 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# The packet buffers of both programs; the tables come in transparent huge pages.
-((hugepages_before >= 512)) || echo 512 >$hugepages || say "no huge pages: figures will be lower"
+# For the packet buffers of both programs and the gateway's tables.
+pages=$((1024 + flows[-1] / 5000))
+((hugepages_before >= pages)) || echo $pages >$hugepages || say "no huge pages: figures will be lower"
 
 memif() { echo "net_memif$2,role=$1,socket=$work/memif.sock,socket-abstract=no,id=$2"; }
 
@@ -140,7 +141,7 @@ END
 start_gateway() {
     cores_apart before
     configure "$@"
-    rm -f "$work/memif.sock"
+    rm -f "$work/memif.sock" "$work/gateway.log"
     "$gateway" --config "$work/gateway.toml" 2>"$work/gateway.log" &
     process=$!
     await_log 'gateway started'
@@ -159,7 +160,7 @@ start_io() {
 
 await_log() {
     for _ in {1..600}; do
-        ! grep -q "$1" "$work/gateway.log" || return 0
+        ! grep -qs "$1" "$work/gateway.log" || return 0
         kill -0 "$process" 2>/dev/null || break
         sleep 0.1
     done
@@ -167,11 +168,30 @@ await_log() {
     die "the gateway does not start"
 }
 
+# Nanoseconds between CPUs behind one cache at most.
+NEAR=400
+
 # Sets before, or after, and tsc_hz.
 cores_apart() {
     local found
     found=$("$generator" --lcore "$generator_cpu" cores --peer "$gateway_cpu")
     read -r "$1" tsc_hz <<<"$found"
+    ((${found% *} > NEAR)) || seen_near=true
+}
+
+# Runs a function of one measurement, and again, up to three times, while the CPUs were far apart although they can be
+# near: the host has moved one of them, and may move it back. All runs are kept.
+near() {
+    for _ in 1 2 3; do
+        cores_apart before
+        for _ in {1..15}; do
+            if ! $seen_near || ((before <= NEAR)); then break; fi
+            sleep 1
+            cores_apart before
+        done
+        "$@"
+        if ! $seen_near || ((apart <= NEAR)); then return 0; fi
+    done
 }
 
 # One run of what was started, its figures with what they are of: CASE WHAT FLOWS WORKERS COMMAND [ARGUMENTS...]
@@ -187,8 +207,9 @@ measure() {
         return 0
     fi
     cores_apart after
+    apart=$((before > after ? before : after))
     jq -c --arg case "$case" --arg what "$what" --argjson round "$round" --argjson workers "$workers" \
-        --argjson cores_ns "$((before > after ? before : after))" '{case: $case, what: $what, round: $round, workers: $workers,
+        --argjson cores_ns "$apart" '{case: $case, what: $what, round: $round, workers: $workers,
         cores_ns: $cores_ns, flows, protocol, size, tsc_hz} + (.runs[] | select(.step == ""))' \
         "$work/run.json" | tee -a "$samples" | jq -r '"\(.case), \(.what), \(.flows) flows, \(.workers) worker(s): " +
         "\(.received_mpps * 1000 | round / 1000) Mpps, \(.lost) lost, \(.wrong) wrong, cores \(.cores_ns) ns apart"' >&2
@@ -203,24 +224,40 @@ translate='pool = "main"'
 exempt='action = "exempt"'
 load=(load --runs 1 --seconds "$seconds")
 
-round_of_memif() {
-    local count
+run_io() {
     start_io
     measure memif io 64 1 "${load[@]}" --expect untouched
-    for count in "${flows[@]}"; do
-        start_gateway "$count" "$gateway_cpu" "$translate"
-        measure memif nat "$count" 1 "${load[@]}"
-    done
+}
+
+run_nat() {
+    start_gateway "$1" "$gateway_cpu" "$translate"
+    measure memif nat "$1" 1 "${load[@]}"
+}
+
+run_exempt() {
     start_gateway 64 "$gateway_cpu" "$exempt"
     measure memif exempt 64 1 "${load[@]}" --expect routed
 }
 
+run_sessions() {
+    start_gateway 1000000 "$gateway_cpu" "$translate"
+    measure sessions "$1" 1000000 1 sessions --rate "$1"
+}
+
+run_latency() {
+    near run_latency "$half"
+}
+
+round_of_memif() {
+    local count
+    near run_io
+    for count in "${flows[@]}"; do near run_nat "$count"; done
+    near run_exempt
+}
+
 round_of_sessions() {
     local rate
-    for rate in open 1e6 2.5e6; do
-        start_gateway 1000000 "$gateway_cpu" "$translate"
-        measure sessions "$rate" 1000000 1 sessions --rate "$rate"
-    done
+    for rate in open 1e6 2.5e6; do near run_sessions "$rate"; done
 }
 
 round_of_pcap() {
@@ -262,8 +299,7 @@ round_of_latency() {
     local half
     half=$(jq -s '[.[] | select(.case == "memif" and .what == "nat" and .flows == 65536) | .received_mpps] | sort |
         if length > 0 then .[length / 2 | floor] * 500000 | floor else 3000000 end' "$samples")
-    start_gateway 65536 "$gateway_cpu" "$translate"
-    measure latency half 65536 1 "${load[@]}" --rate "$half" --sample 128
+    near run_latency "$half"
 }
 
 # With two CPUs the generator has to share one with a worker: then only the two ways of two workers compare.

@@ -48,9 +48,9 @@ pub(crate) fn all(results: &Results, directory: &Path) -> Outcome {
         let title = format!("What a packet costs in the engine alone ({})", engine.unit);
         against_flows(&directory.join("engine.svg"), &title, "cycles a packet", &engine_series(engine))?;
     }
-    let workers = results.rows("workers");
-    if !workers.is_empty() {
-        against_workers(&directory.join("workers.svg"), &workers)?;
+    let alone = results.rows("pcap");
+    if !alone.is_empty() {
+        against_workers(&directory.join("workers.svg"), &alone)?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn against_flows(path: &Path, title: &str, unit: &str, series: &[Series]) -> Out
     let points = || series.iter().flat_map(|series| &series.points);
     let (low, high) =
         points().fold((f64::MAX, 0f64), |(low, high), (flows, _)| (low.min(*flows), high.max(*flows)));
-    let top = points().fold(0f64, |top, (_, [_, _, high])| top.max(*high)) * 1.15;
+    let top = points().fold(0f64, |top, (_, [_, _, high])| top.max(*high)) * 1.35;
     if top == 0.0 {
         return Ok(());
     }
@@ -132,24 +132,20 @@ fn against_flows(path: &Path, title: &str, unit: &str, series: &[Series]) -> Out
 }
 
 fn against_workers(path: &Path, rows: &[Row]) -> Outcome {
-    let bar =
-        |what: &str, name: &'static str| rows.iter().find(|row| row.what == what).map(|row| (name, row.mpps));
-    let bars: Vec<(&str, [f64; 3])> = [
-        bar("one", "one worker"),
-        bar("owner", "two, none handed over"),
-        bar("crossed", "two, all handed over"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let name = |row: &Row| match row.workers {
+        1 => format!("{} flows, one worker", row.flows),
+        workers => format!("{workers} workers, half handed over"),
+    };
+    let bars: Vec<(String, [f64; 3])> = rows.iter().map(|row| (name(row), row.mpps)).collect();
     let top = bars.iter().fold(0f64, |top, (_, [_, _, high])| top.max(*high)) * 1.15;
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    let mut chart = prepare(&area, "Packets through several workers over memif, 65,536 flows")?
-        .build_cartesian_2d(-0.5..bars.len() as f64 - 0.5, 0.0..top)?;
+    let mut chart =
+        prepare(&area, "Packets through workers that have a CPU each, outbound, without a second process")?
+            .build_cartesian_2d(-0.5..bars.len() as f64 - 0.5, 0.0..top)?;
     let name = |at: &f64| {
         let index = at.round();
         let bar = ((at - index).abs() < 0.01).then(|| bars.get(index as usize)).flatten();
-        bar.map_or_else(String::new, |(name, _)| (*name).to_owned())
+        bar.map_or_else(String::new, |(name, _)| name.clone())
     };
     chart
         .configure_mesh()

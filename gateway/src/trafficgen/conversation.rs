@@ -72,12 +72,13 @@ impl Step {
 /// Takes every flow through `steps`, `rate` packets a second at first.
 pub fn run(traffic: &mut Traffic, steps: &[Step], rate: f64) -> Result<(), Error> {
     let flows = traffic.space().flows;
-    for step in steps {
+    for (index, step) in steps.iter().enumerate() {
         let mut slower = (0..ROUNDS).map(|round| rate / f64::from(1u32 << round));
         while let Some(rate) = slower.next() {
             let outcome = traffic.run(&step.pass(flows, Some(rate)));
             let unknown = traffic.unknown();
-            if unknown == 0 && outcome.received() >= u64::from(flows) {
+            // A flow that is known has taken its first step, if not with this packet.
+            if unknown == 0 && (index == 0 || outcome.received() >= u64::from(flows)) {
                 break;
             }
             if slower.len() == 0 {
