@@ -3,8 +3,8 @@
 //! UDP, one session a packet in random order, bursts of 32, packets warm; subscribers with 64 inside endpoints each,
 //! source ports in the ephemeral range, pools at half their ports, one remote a session, address-dependent filtering.
 //! Sessions are made twice: in a fresh table, and in one whose records were freed in another order than they were
-//! taken in. Their end is driven as a worker drives it: a budget of [`TIMERS`] a call; the longest call is shown, for
-//! packets wait that long.
+//! taken in. Their end is driven as a worker drives it: a budget of [`TIMERS`] a call; how long a call takes is shown, for
+//! packets wait that long. (The longest of all tell of the machine's interruptions.)
 //!
 //! `cargo bench --bench sessions [-- SESSIONS...]`
 
@@ -40,9 +40,9 @@ fn main() {
         row("new session, fresh table", |life| life.fresh);
         row("new session, used table", |life| life.used);
         row("end of a session", |life| life.end.mean);
-        row("  longest call", |life| life.end.longest);
+        row("  999 calls in 1,000 within", |life| life.end.long);
         row("end of a port's rest", |life| life.rest.mean);
-        row("  longest call", |life| life.rest.longest);
+        row("  999 calls in 1,000 within", |life| life.rest.long);
     }
 }
 
@@ -57,7 +57,8 @@ struct Life {
 struct Calls {
     /// For each session that there was.
     mean: f64,
-    longest: f64,
+    /// One call in a thousand takes longer.
+    long: f64,
 }
 
 impl Life {
@@ -109,17 +110,20 @@ fn create(shard: &mut Shard, order: &[u32], now: Time) -> f64 {
 
 /// Ends all that is due.
 fn advance(shard: &mut Shard, sessions: u32, now: Time) -> Calls {
-    let (mut spent, mut longest) = (0, 0);
+    let mut calls = Vec::new();
     loop {
         let start = cycles();
         let done = shard.advance(now, TIMERS);
         let took = cycles() - start;
-        spent += took;
-        longest = longest.max(took);
+        calls.push(took);
         if done {
-            return Calls { mean: spent as f64 / f64::from(sessions), longest: longest as f64 };
+            break;
         }
     }
+    let spent: u64 = calls.iter().sum();
+    calls.sort_unstable();
+    let long = calls[calls.len() - 1 - calls.len() / 1000];
+    Calls { mean: spent as f64 / f64::from(sessions), long: long as f64 }
 }
 
 fn shard(sessions: u32) -> Shard {

@@ -94,6 +94,18 @@ impl Chains {
         prefetch(&self.links[id]);
     }
 
+    /// Asks for the links of `id`, where it is one.
+    pub(crate) fn try_prefetch(&self, id: u32) {
+        if let Some(links) = self.links.as_slice().get(id as usize) {
+            prefetch(links);
+        }
+    }
+
+    /// Asks for the links of those before and behind `id`.
+    pub(crate) fn prefetch_neighbours(&self, id: u32) {
+        self.links[id].into_iter().for_each(|id| self.try_prefetch(id));
+    }
+
     /// Starts a list of `id` alone.
     pub(crate) fn start(&mut self, id: u32) {
         self.links[id] = [NIL; 2];

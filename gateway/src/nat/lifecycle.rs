@@ -1,4 +1,4 @@
-//! How sessions end, how mappings rest and end after them, and the housekeeping that sees to both.
+//! How sessions end, and how mappings rest and end after them.
 
 use super::filter::Pair;
 use super::mapping::Kind;
@@ -9,29 +9,6 @@ use super::time::Time;
 use super::verdict::{DeleteReason, Protocol};
 
 impl Shard {
-    /// Ends what is due by `now`: idle sessions, and rests of ports. `budget` bounds the work: each timer looked at
-    /// takes one from it. False where the budget ran out first; the rest waits for the next call.
-    pub fn advance(&mut self, now: Time, mut budget: u32) -> bool {
-        loop {
-            let sessions = self.sessions.as_slice();
-            let due = self.idle.next_due(now, &mut budget, |id| now.near(sessions[id as usize].expires));
-            let Some(id) = due else { break };
-            self.end_session(id, None, now);
-        }
-        loop {
-            let lines = self.mappings.lines.as_slice();
-            let due = self
-                .mappings
-                .rest
-                .next_due(now, &mut budget, |id| now.near(lines[id as usize].end_of_rest()));
-            let Some(id) = due else { break };
-            let subscriber = lines[id as usize].subscriber;
-            self.end_rest(id);
-            self.subscribers.remove_if_idle(subscriber);
-        }
-        budget > 0
-    }
-
     /// Ends a session whose time is over though its timer has not rung yet.
     pub(super) fn expire(&mut self, id: u32, now: Time) {
         self.idle.stop(id);

@@ -41,6 +41,7 @@ mod classifier;
 pub mod counters;
 mod cpu;
 mod endpoint;
+mod expiry;
 mod filter;
 mod hash;
 mod icmp;

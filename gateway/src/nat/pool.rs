@@ -118,6 +118,11 @@ impl ShardPool {
         Some(port)
     }
 
+    /// Asks for the line where a port stands.
+    pub(crate) fn prefetch(&self, index: u16, protocol: Protocol, port: u16) {
+        self.addresses[usize::from(index)].ports[protocol as usize].prefetch(port);
+    }
+
     /// Gives a port back.
     pub(crate) fn give(&mut self, index: u16, protocol: Protocol, port: u16) {
         self.addresses[usize::from(index)].ports[protocol as usize].give(port);

@@ -6,6 +6,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use super::cpu::prefetch;
 use super::hash::Random;
 
 const HALF: u32 = 1 << 15;
@@ -50,6 +51,11 @@ impl Ports {
     pub(crate) fn is_free(&self, port: u16) -> bool {
         let place = place(port);
         self.words[place as usize / 64] & 1 << (place % 64) != 0
+    }
+
+    /// Asks for the line where `port` stands.
+    pub(crate) fn prefetch(&self, port: u16) {
+        prefetch(&self.words[place(port) as usize / 64]);
     }
 
     /// Takes `port`; false where it is not free.

@@ -6,6 +6,8 @@
 
 use std::io;
 
+use arrayvec::ArrayVec;
+
 use super::cpu::prefetch;
 use super::ids::NIL;
 use super::memory::{Lines, Pages, Region};
@@ -20,6 +22,9 @@ const LEVELS: usize = 3;
 const HEAD: u32 = 1 << 31;
 /// In a `prev` link: not in the wheel.
 const STOPPED: u32 = NIL;
+
+/// Timers that ring soon, the first first.
+pub(crate) type Upcoming = ArrayVec<u32, 16>;
 
 /// See the module.
 pub(crate) struct Wheel {
@@ -100,6 +105,17 @@ impl Wheel {
             }
         }
         None
+    }
+
+    /// The timers that [`Wheel::next_due`] will look at first, as far as they stand in one slot, `most` of them at most.
+    pub(crate) fn upcoming(&self, most: u32) -> Upcoming {
+        let mut upcoming = Upcoming::new();
+        let mut id = self.first_at_tick().unwrap_or(NIL);
+        while id != NIL && !upcoming.is_full() && upcoming.len() < most as usize {
+            upcoming.push(id);
+            id = self.links[id][0];
+        }
+        upcoming
     }
 
     /// A timer in a slot whose span starts at this tick. The higher levels come first: what they hold moves down.

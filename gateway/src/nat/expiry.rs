@@ -1,0 +1,97 @@
+//! What is due: idle sessions, and rests of ports. A bounded piece of it a call.
+//!
+//! An end needs as many cold lines as a beginning (`ahead`), and they depend on one another just so. So the timers that
+//! ring next are gone through together first, a step at a time, before each is worked on.
+
+use super::cpu::prefetch;
+use super::shard::Shard;
+use super::time::Time;
+use super::timer::Upcoming;
+use super::verdict::Direction;
+
+impl Shard {
+    /// Ends what is due by `now`: idle sessions, and rests of ports. `budget` bounds the work: each timer looked at
+    /// takes one from it. False where the budget ran out first; the rest waits for the next call.
+    pub fn advance(&mut self, now: Time, mut budget: u32) -> bool {
+        'sessions: loop {
+            let upcoming = self.idle.upcoming(budget);
+            self.look_at_sessions(&upcoming, now);
+            for _ in 0..upcoming.len().max(1) {
+                let sessions = self.sessions.as_slice();
+                let due = self.idle.next_due(now, &mut budget, |id| now.near(sessions[id as usize].expires));
+                let Some(id) = due else { break 'sessions };
+                self.end_session(id, None, now);
+            }
+        }
+        'rests: loop {
+            let upcoming = self.mappings.rest.upcoming(budget);
+            self.look_at_rests(&upcoming);
+            for _ in 0..upcoming.len().max(1) {
+                let lines = self.mappings.lines.as_slice();
+                let end = |id: u32| now.near(lines[id as usize].end_of_rest());
+                let Some(id) = self.mappings.rest.next_due(now, &mut budget, end) else { break 'rests };
+                let subscriber = lines[id as usize].subscriber;
+                self.end_rest(id);
+                self.subscribers.remove_if_idle(subscriber);
+            }
+        }
+        budget > 0
+    }
+
+    /// Asks for what the ends of sessions need: their lines, then buckets and mappings, then subscribers.
+    fn look_at_sessions(&self, upcoming: &Upcoming, now: Time) {
+        let sessions = self.sessions.as_slice();
+        let lines = self.mappings.lines.as_slice();
+        upcoming.iter().for_each(|&id| prefetch(&sessions[id as usize]));
+        let due = || {
+            let sessions = upcoming.iter().map(|&id| (id, &sessions[id as usize]));
+            sessions.filter(|(_, session)| now.near(session.expires) <= now)
+        };
+        for (id, session) in due() {
+            let protocol = session.protocol();
+            for direction in Direction::ALL {
+                let flow = &session.flows[direction as usize];
+                self.index.view().prefetch(self.secret.flow(flow, protocol, direction));
+            }
+            prefetch(&lines[session.mapping as usize]);
+            self.mappings.rest.prefetch(session.mapping);
+            if self.filters_by_address {
+                let tuple = session.flows[0].tuple();
+                self.permissions.prefetch(tuple.from(), tuple.destination);
+                self.permissions.prefetch_run(id);
+            }
+        }
+        for (_, session) in due() {
+            prefetch(&self.subscribers.lines[lines[session.mapping as usize].subscriber]);
+            self.mappings.chains.prefetch(session.mapping);
+        }
+        for (_, session) in due() {
+            let subscriber = &self.subscribers.lines[lines[session.mapping as usize].subscriber];
+            if let Some(&next) = subscriber.resting.get(usize::from(session.protocol)) {
+                self.mappings.chains.try_prefetch(next);
+            }
+        }
+    }
+
+    /// Asks for what the ends of rests need: mappings, then buckets, neighbours in the chain and subscribers.
+    fn look_at_rests(&self, upcoming: &Upcoming) {
+        let lines = self.mappings.lines.as_slice();
+        for &id in upcoming {
+            prefetch(&lines[id as usize]);
+            self.mappings.chains.prefetch(id);
+        }
+        for &id in upcoming {
+            let line = &lines[id as usize];
+            let index = self.mappings.index.view();
+            index.prefetch(self.mappings.outside_hash(line.protocol(), line.external()));
+            index.prefetch(self.mappings.inside_hash(line.protocol(), line.internal()));
+            prefetch(&self.subscribers.lines[line.subscriber]);
+            self.mappings.chains.prefetch_neighbours(id);
+            self.pools[usize::from(line.pool)].prefetch(
+                line.address_index,
+                line.protocol(),
+                line.external().port,
+            );
+        }
+    }
+}
