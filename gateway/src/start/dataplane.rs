@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{StartError, tables};
+use super::StartError;
+use super::tables::{self, Tables};
 use crate::config::PacketBuffers;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, RssConfig, Started, Stopped};
@@ -135,7 +136,8 @@ impl Dataplane {
         }
         let (events_in, events) = bounded(EVENTS);
         let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
-        let (shards, tables) = tables::make(eal, &lcores, &settings, &steering)?;
+        let Tables { shards, nodes, memory } = tables::make(eal, &lcores, &settings, &steering)?;
+        warn_of_distance(&open, &nodes);
         let made = make_workers(eal, shards, |id, shard, rings| {
             let interfaces: Vec<Interface> = open.iter().map(|port| port.interface.clone()).collect();
             let (commands_in, commands) = bounded(COMMANDS);
@@ -174,7 +176,7 @@ impl Dataplane {
             workers: handles,
             ports: open,
             buffers,
-            tables: tables.to_string(),
+            tables: memory.to_string(),
             events,
             steering,
             routes,
@@ -277,6 +279,23 @@ fn start_port(
     Ok(OpenPort { port, info, interface, name: options.name, queues, steering })
 }
 
+/// Says which workers poll a port of another NUMA node: each of its packets crosses over.
+fn warn_of_distance(ports: &[OpenPort], nodes: &[u32]) {
+    for port in ports {
+        let Some(node) = port.info.socket else { continue };
+        let distant = distant(node, &nodes[..nodes.len().min(port.queues.into())]);
+        if !distant.is_empty() {
+            let interface = &port.name;
+            tracing::warn!(interface, node, workers = ?distant, "workers on another NUMA node than their port");
+        }
+    }
+}
+
+/// The workers whose CPU is not on `node`.
+fn distant(node: u32, workers: &[u32]) -> Vec<usize> {
+    (0..workers.len()).filter(|&worker| workers[worker] != node).collect()
+}
+
 /// What the NICs of a side have in common; the default where one of them has no table of a usable size.
 fn nic<'a>(infos: impl Iterator<Item = &'a PortInfo>) -> Nic {
     let usable = |info: &PortInfo| {
@@ -331,4 +350,15 @@ fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<Outlet> {
 
 fn lcore(eal: &Eal, index: usize) -> Result<LcoreId, dpdk::Error> {
     eal.worker(index).ok_or(dpdk::Error::TooManyLcores { wanted: index + 2, limit: eal.workers().len() + 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_another_node_are_named() {
+        assert_eq!(distant(1, &[0, 1, 1, 2]), [0, 3]);
+        assert_eq!(distant(0, &[0, 0]), [0; 0]);
+    }
 }

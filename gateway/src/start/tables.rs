@@ -49,6 +49,16 @@ impl fmt::Display for TableMemory {
     }
 }
 
+/// The tables of all workers.
+pub(super) struct Tables {
+    /// By worker.
+    pub(super) shards: Vec<Shard>,
+    /// The NUMA node of each worker's CPU.
+    pub(super) nodes: Vec<u32>,
+    /// What memory they got.
+    pub(super) memory: TableMemory,
+}
+
 /// A shard on its way to its worker.
 struct Plot {
     shard: Shard,
@@ -86,7 +96,7 @@ pub(super) fn make(
     lcores: &[LcoreId],
     settings: &Settings,
     steering: &Steering,
-) -> Result<(Vec<Shard>, TableMemory), StartError> {
+) -> Result<Tables, StartError> {
     let start = Instant::now();
     let sessions = settings.limits.sessions.div_ceil(u32::from(steering.workers()));
     let failed = |source| StartError::Tables { sessions, source };
@@ -130,8 +140,12 @@ pub(super) fn make(
     memory.ordinary -= memory.transparent;
     memory.took = start.elapsed();
     tracing::info!(memory = %memory, took_ms = memory.took.as_millis() as u64, "tables ready");
-    let shards = plots.into_iter().filter_map(Arc::into_inner).map(|plot| plot.shard).collect();
-    Ok((shards, memory))
+    let made = Tables {
+        memory,
+        nodes: plots.iter().map(|plot| plot.node).collect(),
+        shards: plots.into_iter().filter_map(Arc::into_inner).map(|plot| plot.shard).collect(),
+    };
+    Ok(made)
 }
 
 /// Runs a job on every worker's lcore, and one here meanwhile.
