@@ -32,7 +32,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
-use crate::dpdk::{Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
+use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
@@ -91,7 +91,7 @@ impl Worker {
         while !self.stopping {
             let start = Clock::tsc();
             self.now = Time(start / self.cycles_per_ms);
-            let packets = self.receive() + self.take_handed_over();
+            let packets = self.take_handed_over() + self.receive();
             self.send();
             self.keep_house(packets == 0);
             self.counters.polls += 1;
@@ -129,16 +129,24 @@ impl Worker {
         packets
     }
 
-    /// A burst from every ring; how many packets came.
+    /// What other workers have received for this one; how many packets came.
+    ///
+    /// Another worker puts up to a burst of each of its queues on the ring in a round. Twice as much is taken in one, so
+    /// that a ring runs empty while the other goes on receiving: what was received already comes before what was not.
     fn take_handed_over(&mut self) -> usize {
         let mut packets = 0;
         for index in 0..self.rings.len() {
-            let mut burst = Burst::new();
-            let received = self.rings[index].receive(&mut burst);
-            if received > 0 {
-                self.counters.handoff.received += received as u64;
-                self.handed_over(&mut burst);
-                packets += received;
+            for _ in 0..2 * self.queues.len().max(1) {
+                let mut burst = Burst::new();
+                let received = self.rings[index].receive(&mut burst);
+                if received > 0 {
+                    self.counters.handoff.received += received as u64;
+                    self.handed_over(&mut burst);
+                    packets += received;
+                }
+                if received < BURST {
+                    break;
+                }
             }
         }
         packets
