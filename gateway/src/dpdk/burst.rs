@@ -84,6 +84,12 @@ impl Burst {
         }
     }
 
+    /// Fetches every packet's own header, which another lcore wrote last: without it nothing of the frame can be read.
+    #[inline]
+    pub fn prefetch_headers(&self) {
+        self.0.iter().for_each(Mbuf::prefetch_header);
+    }
+
     /// Fetches the first cache line of every frame.
     #[inline]
     pub fn prefetch(&self) {

@@ -26,7 +26,7 @@ pub struct ShardOptions<'a> {
     pub settings: &'a Settings,
     /// This shard's part of each pool, in the settings' order.
     pub shares: &'a [Vec<Share>],
-    /// Sessions that this shard has room for; its part of [`Limits::sessions`].
+    /// Sessions that this shard has room for; its part of [`Limits::sessions`](super::settings::Limits::sessions).
     pub sessions: u32,
     /// Keys every hash and every random choice; drawn at start.
     pub secret: Secret,

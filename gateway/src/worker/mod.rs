@@ -14,6 +14,7 @@
 //! + consumed + put on rings + held.
 
 mod batch;
+mod congestion;
 mod deliver;
 mod housekeeping;
 mod idle;
@@ -37,6 +38,7 @@ use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
+use congestion::Congestion;
 use idle::Backoff;
 use link::Link;
 use outlet::{Exit, Note, Relay};
@@ -68,6 +70,7 @@ pub struct Worker {
     published: Arc<Published<WorkerCounters>>,
     /// By pool.
     pools: Vec<Arc<Published<PoolCounters>>>,
+    congestion: Congestion,
     idle: Backoff,
     cycles_per_ms: u64,
     now: Time,
@@ -91,8 +94,11 @@ impl Worker {
         while !self.stopping {
             let start = Clock::tsc();
             self.now = Time(start / self.cycles_per_ms);
-            let packets = self.take_handed_over() + self.receive();
+            let handed_over = self.take_handed_over();
+            let received = self.receive(start);
             self.send();
+            self.congestion.round(received, start);
+            let packets = handed_over + received;
             self.keep_house(packets == 0);
             self.counters.polls += 1;
             if packets == 0 {
@@ -112,8 +118,11 @@ impl Worker {
         self
     }
 
-    /// A burst from every queue; how many packets came.
-    fn receive(&mut self) -> usize {
+    /// A burst from every queue, unless others could not take it; how many packets came.
+    fn receive(&mut self, now: u64) -> usize {
+        if !self.congestion.may_receive(now, self.relays.iter().flatten().map(Relay::ring)) {
+            return 0;
+        }
         let mut packets = 0;
         for index in 0..self.queues.len() {
             let mut burst = Burst::new();

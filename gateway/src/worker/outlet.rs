@@ -75,6 +75,10 @@ impl Relay {
     pub(super) fn new(ring: Producer) -> Relay {
         Relay { ring, waiting: Burst::new() }
     }
+
+    pub(super) fn ring(&self) -> &Producer {
+        &self.ring
+    }
 }
 
 /// How often a full port is tried again with what it left.
@@ -152,6 +156,7 @@ impl Worker {
         }
         self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
         self.counters.handoff.full += relay.waiting.len() as u64;
+        self.congestion.refused(relay.waiting.len());
         let mut left = std::mem::take(&mut relay.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;

@@ -57,6 +57,8 @@ impl Worker {
     /// A burst from another worker. What it asks for is done as if this worker had received it; a packet that belongs
     /// to a third worker after all is dropped rather than sent round.
     pub(super) fn handed_over(&mut self, burst: &mut Burst) {
+        burst.prefetch_headers();
+        burst.prefetch();
         let mut arrived = [Batch::new(), Batch::new()];
         let mut hairpinned = Batch::new();
         for packet in burst.drain() {

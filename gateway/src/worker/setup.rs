@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
+use super::congestion::Congestion;
 use super::idle::{Backoff, Idle};
 use super::link::Link;
 use super::message::{Command, Event};
@@ -156,6 +157,7 @@ impl Worker {
             counters: WorkerCounters::default(),
             published: options.published,
             pools: options.pools,
+            congestion: Congestion::new(cycles_per_ms),
             idle: Backoff::new(options.idle),
             cycles_per_ms,
             now,
