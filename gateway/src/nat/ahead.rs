@@ -145,7 +145,7 @@ impl Shard {
             Protocol::Tcp => tcp::opening(miss.flags) == Some(tcp::State::SynSent),
             Protocol::Icmp => false,
         };
-        let rule = self.classifier.first_match(&miss.tuple, miss.protocol).filter(|_| begins);
+        let rule = self.policy.classifier.first_match(&miss.tuple, miss.protocol).filter(|_| begins);
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];

@@ -203,7 +203,7 @@ impl Shard {
         verdicts: &mut [Verdict],
         watch: &mut impl Stopwatch,
     ) {
-        let due = self.timeouts.from(now);
+        let due = self.policy.timeouts.from(now);
         let hop = at.hop();
         let mut tally = Tally::default();
         let mut burst = packets.iter_mut().zip(slots).zip(verdicts);

@@ -48,10 +48,10 @@ impl Shard {
         self.counters.mappings -= 1;
         let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        if mapping.kind() == Kind::Pool && !mapping.is_closed() && self.port_hold_ms > 0 {
+        if mapping.kind() == Kind::Pool && !mapping.is_closed() && self.policy.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.pools[usize::from(mapping.pool)].held[protocol as usize] += 1;
-            let until = now.plus_ms(u64::from(self.port_hold_ms));
+            let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
             self.mappings.lines[id].rest_until(until.low());
             self.mappings.rest.start(id, until);
             return;

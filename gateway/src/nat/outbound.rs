@@ -76,7 +76,7 @@ impl Shard {
     /// Drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
     fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
         let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
-        match (self.classifier.first_match(tuple, protocol), permanent) {
+        match (self.policy.classifier.first_match(tuple, protocol), permanent) {
             (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),
@@ -171,7 +171,7 @@ impl Shard {
         origin: Origin,
         now: Time,
     ) -> Result<u32, SessionFailure> {
-        if !self.rate.admit(&mut self.subscribers.lines[subscriber], now) {
+        if !self.policy.rate.admit(&mut self.subscribers.lines[subscriber], now) {
             return Err(SessionFailure::SubscriberRate);
         }
         let mapping = self.mapping_for(subscriber, parsed, origin, now)?;
@@ -248,8 +248,8 @@ impl Shard {
         protocol: Protocol,
         wanted: u16,
     ) -> Result<(Endpoint, u16), SessionFailure> {
-        let over =
-            self.subscribers.lines[subscriber].ports[protocol as usize] >= self.limits.ports_per_subscriber;
+        let over = self.subscribers.lines[subscriber].ports[protocol as usize]
+            >= self.policy.limits.ports_per_subscriber;
         let drawn = if over {
             Err(SessionFailure::SubscriberPorts)
         } else {
@@ -346,7 +346,7 @@ impl Shard {
         let rewrite = Rewrite::new(protocol, &inside, &outside.reversed());
         let state = tcp::opening(parsed.flags).filter(|_| protocol == Protocol::Tcp);
         let timeout = state.map_or(Timeout::initial(protocol, inside.destination_port), tcp::State::timeout);
-        let ms = self.timeouts.of(timeout as u8);
+        let ms = self.policy.timeouts.of(timeout as u8);
         let hairpin = if self.addresses.is_external(inside.destination) && line.kind() != Kind::Exempt {
             HAIRPIN
         } else {

@@ -17,11 +17,11 @@ use super::verdict::{DeleteReason, Direction};
 /// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
 #[derive(Debug)]
 pub struct Policy {
-    classifier: Classifier,
-    limits: Limits,
-    rate: Rate,
-    timeouts: TimeoutTable,
-    port_hold_ms: u32,
+    pub(super) classifier: Classifier,
+    pub(super) limits: Limits,
+    pub(super) rate: Rate,
+    pub(super) timeouts: TimeoutTable,
+    pub(super) port_hold_ms: u32,
 }
 
 impl Policy {
@@ -40,11 +40,7 @@ impl Policy {
 impl Shard {
     /// Puts `policy` in force; what was in force before is in it afterwards.
     pub fn adopt(&mut self, policy: &mut Policy) {
-        std::mem::swap(&mut self.classifier, &mut policy.classifier);
-        std::mem::swap(&mut self.limits, &mut policy.limits);
-        std::mem::swap(&mut self.rate, &mut policy.rate);
-        std::mem::swap(&mut self.timeouts, &mut policy.timeouts);
-        std::mem::swap(&mut self.port_hold_ms, &mut policy.port_hold_ms);
+        std::mem::swap(&mut self.policy, policy);
     }
 
     /// Looks at `lines` lines of the session table from `from` on: ends the sessions that the policy forbids, and brings
@@ -70,7 +66,7 @@ impl Shard {
     fn is_allowed(&self, id: u32) -> bool {
         let session = &self.sessions[id];
         let tuple = session.flows[Direction::Outbound as usize].tuple();
-        let action = self.classifier.first_match(&tuple, session.protocol());
+        let action = self.policy.classifier.first_match(&tuple, session.protocol());
         let mapping = &self.mappings.lines[session.mapping];
         match mapping.kind() {
             Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),
@@ -81,7 +77,7 @@ impl Shard {
 
     fn shorten(&mut self, id: u32, now: Time) {
         let session = &mut self.sessions[id];
-        let latest = now.plus_ms(u64::from(self.timeouts.of(session.timeout)));
+        let latest = now.plus_ms(u64::from(self.policy.timeouts.of(session.timeout)));
         if latest < now.near(session.expires) {
             session.expires = latest.low();
             self.idle.stop(id);

@@ -3,19 +3,18 @@
 use std::io;
 
 use super::ahead::Ahead;
-use super::classifier::Classifier;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
 use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::{Lines, Pages, Region};
+use super::policy::Policy;
 use super::pool::ShardPool;
 use super::rule::{Addresses, Permanent};
-use super::session::TimeoutTable;
 use super::settings::{Filtering, Settings, Share};
 use super::shard::Shard;
-use super::subscriber::{Rate, Subscribers};
+use super::subscriber::Subscribers;
 use super::table::Index;
 use super::time::Time;
 use super::timer::Wheel;
@@ -70,7 +69,7 @@ impl Shard {
             counters: Counters::default(),
             sessions: Lines::new(sessions as usize, pages)?,
             index: Index::with_pages(sessions as usize * 2, pages)?,
-            timeouts: TimeoutTable::new(&settings.timeouts),
+            policy: Policy::new(settings),
             secret,
             session_ids: Ids::new(sessions, pages)?,
             idle: Wheel::new(sessions, now, pages)?,
@@ -83,12 +82,8 @@ impl Shard {
                 .zip(shares)
                 .map(|(pool, share)| ShardPool::new(pool, share))
                 .collect(),
-            classifier: Classifier::new(&settings.rules),
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
-            limits: settings.limits,
-            rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
-            port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             random: Random::new(secret),
             filters_by_address: settings
                 .pools

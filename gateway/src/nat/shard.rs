@@ -9,7 +9,6 @@
 
 use super::SessionId;
 use super::ahead::Ahead;
-use super::classifier::Classifier;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::hash::{Random, Secret};
@@ -18,13 +17,13 @@ use super::mapping::Mappings;
 use super::memory::Lines;
 use super::outbound::is_query;
 use super::parse::{Kind, Parsed};
+use super::policy::Policy;
 use super::pool::{PoolUsage, ShardPool};
 use super::rewrite::Hop;
 use super::rule::{Addresses, Permanent};
-use super::session::{self, Session, TimeoutTable};
-use super::settings::Limits;
+use super::session::{self, Session};
 use super::stages::Unwatched;
-use super::subscriber::{Rate, Subscribers};
+use super::subscriber::Subscribers;
 use super::table::{Hash, Index};
 use super::tcp;
 use super::time::{Time, is_past};
@@ -36,7 +35,7 @@ pub struct Shard {
     pub(super) counters: Counters,
     pub(super) sessions: Lines<Session>,
     pub(super) index: Index,
-    pub(super) timeouts: TimeoutTable,
+    pub(super) policy: Policy,
     pub(super) secret: Secret,
     pub(super) session_ids: Ids,
     pub(super) idle: Wheel,
@@ -44,12 +43,8 @@ pub struct Shard {
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,
     pub(super) pools: Vec<ShardPool>,
-    pub(super) classifier: Classifier,
     pub(super) permanent: Permanent,
     pub(super) addresses: Addresses,
-    pub(super) limits: Limits,
-    pub(super) rate: Rate,
-    pub(super) port_hold_ms: u32,
     pub(super) random: Random,
     /// Whether some pool does.
     pub(super) filters_by_address: bool,
@@ -122,7 +117,7 @@ impl Shard {
         if state as u8 != session.tcp_state {
             self.change_tcp_state(id, state, now);
         }
-        let due = self.timeouts.from(now);
+        let due = self.policy.timeouts.from(now);
         let session = &mut self.sessions[id];
         session.note(at.direction, &due);
         let hairpin = session.flags & session::HAIRPIN != 0 && at.direction == Direction::Outbound;
@@ -146,7 +141,7 @@ impl Shard {
         session.tcp_state = state as u8;
         if session.timeout != timeout {
             session.timeout = timeout;
-            let ms = self.timeouts.of(timeout);
+            let ms = self.policy.timeouts.of(timeout);
             session.expires = now.low().wrapping_add(ms);
             self.idle.stop(id);
             self.idle.start(id, now.plus_ms(u64::from(ms)));
