@@ -7,13 +7,11 @@
 //!
 //! With a case as its argument it prints how many packets (or, for `end`, sessions) the count is of, else the cases.
 
-use std::hint::black_box;
-use std::net::Ipv4Addr;
+mod fixture;
 
-use gateway::nat::{
-    BURST, Direction, Filtering, Limits, MappingMode, Pool, Rule, RuleAction, Secret, Settings, Shard,
-    ShardOptions, Share, Time, Verdict,
-};
+use std::hint::black_box;
+
+use gateway::nat::{BURST, Direction, Filtering, Pages, Shard, Time, Verdict};
 use gateway::wire::{ipv4, tcp, udp};
 
 const FLOWS: usize = 2048;
@@ -103,40 +101,7 @@ fn establish(shard: &mut Shard, protocol: u8) -> Vec<Packet> {
 }
 
 fn shard() -> Shard {
-    let addresses = vec![Ipv4Addr::from_bits(EXTERNAL)];
-    let shares = [addresses.iter().map(|&address| Share { address, ports: 1024..=65535 }).collect()];
-    let settings = Settings {
-        inside: vec!["10.0.0.1/8".parse().expect("a prefix")],
-        outside: vec!["192.0.2.1/24".parse().expect("a prefix")],
-        pools: vec![Pool {
-            name: "trace".into(),
-            addresses,
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
-        }],
-        rules: vec![Rule {
-            source: "10.0.0.0/8".parse().expect("a prefix"),
-            destination: "0.0.0.0/0".parse().expect("a prefix"),
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        }],
-        limits: Limits {
-            sessions: 2 * FLOWS as u32,
-            new_sessions_per_subscriber_per_s: u32::MAX,
-            ..Limits::default()
-        },
-        ..Settings::default()
-    };
-    let options = ShardOptions {
-        settings: &settings,
-        shares: &shares,
-        sessions: settings.limits.sessions,
-        secret: Secret::new([7, 11, 13, 17]),
-        now: Time(0),
-    };
-    Shard::new(&options).expect("memory")
+    fixture::shard(2 * FLOWS as u32, EXTERNAL, 1, Filtering::AddressDependent, Pages::default())
 }
 
 fn trace(protocol: u8, flags: tcp::Flags) -> Vec<Packet> {

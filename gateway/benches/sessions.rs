@@ -8,13 +8,11 @@
 //!
 //! `cargo bench --bench sessions [-- SESSIONS...]`
 
-use std::hint::black_box;
-use std::net::Ipv4Addr;
+mod fixture;
 
-use gateway::nat::{
-    BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pool, Rule, RuleAction, Secret, Settings,
-    Shard, ShardOptions, Share, Time, Verdict,
-};
+use std::hint::black_box;
+
+use gateway::nat::{BURST, Direction, Endpoint, Filtering, Pages, Shard, Time, Verdict};
 use gateway::wire::{ipv4, udp};
 
 /// Inside endpoints of one subscriber.
@@ -127,37 +125,8 @@ fn advance(shard: &mut Shard, sessions: u32, now: Time) -> Calls {
 }
 
 fn shard(sessions: u32) -> Shard {
-    let addresses: Vec<Ipv4Addr> =
-        (0..sessions.div_ceil(32_000)).map(|index| Ipv4Addr::from_bits(0xcb00_7100 + index)).collect();
-    let shares = [addresses.iter().map(|&address| Share { address, ports: 1024..=65535 }).collect()];
-    let settings = Settings {
-        inside: vec!["10.0.0.1/8".parse().expect("a prefix")],
-        outside: vec!["192.0.2.1/24".parse().expect("a prefix")],
-        pools: vec![Pool {
-            name: "bench".into(),
-            addresses,
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
-        }],
-        rules: vec![Rule {
-            source: "10.0.0.0/8".parse().expect("a prefix"),
-            destination: "0.0.0.0/0".parse().expect("a prefix"),
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        }],
-        limits: Limits { sessions, new_sessions_per_subscriber_per_s: u32::MAX, ..Limits::default() },
-        ..Settings::default()
-    };
-    let options = ShardOptions {
-        settings: &settings,
-        shares: &shares,
-        sessions,
-        secret: Secret::new([7, 11, 13, 17]),
-        now: Time(0),
-    };
-    Shard::new(&options).expect("memory")
+    let addresses = sessions.div_ceil(32_000);
+    fixture::shard(sessions, 0xcb00_7100, addresses, Filtering::AddressDependent, Pages::default())
 }
 
 fn shuffle(order: &mut [u32], state: &mut u64) {

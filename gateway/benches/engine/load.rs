@@ -1,17 +1,14 @@
 //! A shard, the flows through it, and the packets of those flows.
 
 use std::hint::black_box;
-use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
-use gateway::nat::{
-    BURST, Direction, Endpoint, Filtering, Limits, MappingMode, Pages, Pool, Rule, RuleAction, Secret,
-    Settings, Shard, ShardOptions, Share, Time, Verdict,
-};
+use gateway::nat::{BURST, Direction, Endpoint, Filtering, Pages, Shard, Time, Verdict};
 use gateway::wire::tcp::{self, Flags};
 use gateway::wire::{ipv4, udp};
 
 use crate::cycles::{self, Random};
+use crate::fixture;
 
 /// IPv4, UDP and 18 octets: the shortest frame that Ethernet carries.
 pub(crate) const LEN: usize = 46;
@@ -36,37 +33,8 @@ pub(crate) fn internal(flow: u32) -> Endpoint {
 
 /// A shard with room for that many sessions.
 pub(crate) fn shard(sessions: u32, pages: Pages) -> Shard {
-    let addresses: Vec<Ipv4Addr> = (0..sessions.div_ceil(FLOWS_PER_ADDRESS))
-        .map(|index| Ipv4Addr::from_bits(0xcb00_7100 + index))
-        .collect();
-    let shares = [addresses.iter().map(|&address| Share { address, ports: 1024..=65535 }).collect()];
-    let settings = Settings {
-        inside: vec!["10.0.0.1/8".parse().expect("a prefix")],
-        pools: vec![Pool {
-            name: "bench".into(),
-            addresses,
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::EndpointIndependent,
-        }],
-        rules: vec![Rule {
-            source: "10.0.0.0/8".parse().expect("a prefix"),
-            destination: "0.0.0.0/0".parse().expect("a prefix"),
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        }],
-        limits: Limits { sessions, new_sessions_per_subscriber_per_s: u32::MAX, ..Limits::default() },
-        ..Settings::default()
-    };
-    let options = ShardOptions {
-        settings: &settings,
-        shares: &shares,
-        sessions,
-        secret: Secret::new([7, 11, 13, 17]),
-        now: Time(0),
-    };
-    Shard::with_pages(&options, pages).expect("memory")
+    let addresses = sessions.div_ceil(FLOWS_PER_ADDRESS);
+    fixture::shard(sessions, 0xcb00_7100, addresses, Filtering::EndpointIndependent, pages)
 }
 
 /// What flows through the shard.

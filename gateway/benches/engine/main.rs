@@ -19,6 +19,8 @@
 
 mod cycles;
 mod established;
+#[path = "../fixture/mod.rs"]
+mod fixture;
 mod index;
 mod load;
 mod report;
