@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use super::access::Access;
 use super::metrics::{self, Metrics};
 use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Status};
-use super::{Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
+use super::{DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
 use crate::config::Token;
 use crate::nat::{Filter, Protocol};
 
@@ -32,7 +32,10 @@ const LISTINGS_MAX: usize = 2;
 
 /// After this long the gateway's answer is no longer waited for. Above [`LISTING_TIMEOUT`], so that the gateway's
 /// own reason is heard.
-const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(Duration::from_millis(500));
+const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(GRACE);
+/// As [`ANSWER_TIMEOUT`], for a deletion.
+const DELETED_TIMEOUT: Duration = DELETION_TIMEOUT.saturating_add(GRACE);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -67,7 +70,8 @@ fn router(app: App) -> Router {
         .route("/config", show(|gateway| gateway.config()))
         .route("/subscribers", get(subscribers))
         .route("/mappings", get(mappings))
-        .route("/sessions", get(sessions))
+        .route("/sessions", get(sessions).delete(delete_sessions))
+        .route("/flush", post(flush))
         .route("/reload", post(reload));
     Router::new()
         .route("/", get(index))
@@ -86,9 +90,17 @@ impl App {
         &self,
         question: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.ask_within(ANSWER_TIMEOUT, question).await
+    }
+
+    async fn ask_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        question: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let app = self.clone();
         let answer = tokio::task::spawn_blocking(move || question(&app));
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(panicked)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, panicked.to_string())),
             Err(_) => Err(busy()),
@@ -98,16 +110,21 @@ impl App {
     /// Asks the gateway for what the workers must be asked for.
     async fn ask_workers<T: Send + 'static>(
         &self,
+        patience: Duration,
         question: impl FnOnce(&dyn Gateway) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Problem> {
         let permit = tokio::time::timeout(LISTING_TIMEOUT, Arc::clone(&self.listings).acquire_owned());
         let Ok(Ok(permit)) = permit.await else { return Err(busy()) };
-        self.ask(move |app| {
+        self.ask_within(patience, move |app| {
             // Given back when the question is answered, not when its caller stops waiting.
             let _permit = permit;
             Ok(question(&*app.gateway)?)
         })
         .await
+    }
+
+    async fn delete(&self, filter: Filter) -> Answer {
+        self.ask_workers(DELETED_TIMEOUT, move |gateway| gateway.delete_sessions(&filter)).await.map(json)
     }
 }
 
@@ -168,7 +185,7 @@ fn rows(asked: Option<usize>) -> Result<usize, Problem> {
 
 async fn subscribers(State(app): State<App>, parameters: Parameters<TopParameters>) -> Answer {
     let top = rows(parameters?.0.top)?;
-    app.ask_workers(move |gateway| gateway.subscribers(top)).await.map(json)
+    app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.subscribers(top)).await.map(json)
 }
 
 async fn mappings(State(app): State<App>, parameters: Parameters<ListParameters>) -> Answer {
@@ -176,12 +193,35 @@ async fn mappings(State(app): State<App>, parameters: Parameters<ListParameters>
     if query.filter.remote.is_some() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "remote: a mapping has none; ask for sessions"));
     }
-    app.ask_workers(move |gateway| gateway.mappings(&query)).await.map(json)
+    app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.mappings(&query)).await.map(json)
 }
 
 async fn sessions(State(app): State<App>, parameters: Parameters<ListParameters>) -> Answer {
     let query = parameters?.0.query()?;
-    app.ask_workers(move |gateway| gateway.sessions(&query)).await.map(json)
+    app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.sessions(&query)).await.map(json)
+}
+
+async fn delete_sessions(
+    State(app): State<App>,
+    headers: HeaderMap,
+    parameters: Parameters<ListParameters>,
+) -> Answer {
+    app.access.may_change(&headers)?;
+    let parameters = parameters?.0;
+    if parameters.limit.is_some() || parameters.cursor.is_some() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "limit, cursor: a deletion takes filters alone"));
+    }
+    let Query { filter, .. } = parameters.query()?;
+    if filter == Filter::default() {
+        let detail = "no filter; POST /api/v1/flush ends all sessions";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    app.delete(filter).await
+}
+
+async fn flush(State(app): State<App>, headers: HeaderMap) -> Answer {
+    app.access.may_change(&headers)?;
+    app.delete(Filter::default()).await
 }
 
 async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer {

@@ -16,20 +16,24 @@ mod socket;
 
 use std::time::Duration;
 
+use crate::nat::Filter;
 pub use error::{Problem, ReloadError, Unavailable};
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness, Reloaded,
-    Route, Session, Subscriber, WorkerSnapshot,
+    About, Deleted, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness,
+    Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
 pub const LISTING_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a deletion may take: tables are long, and a worker looks at a bounded piece between bursts.
+pub const DELETION_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// A running gateway, seen from outside.
 ///
-/// Any thread calls, several at once. Every method returns within [`LISTING_TIMEOUT`]; those that return a plain
-/// value take what is at hand and don't wait for a worker.
+/// Any thread calls, several at once. Every method returns within [`LISTING_TIMEOUT`], a deletion within
+/// [`DELETION_TIMEOUT`]; those that return a plain value take what is at hand and don't wait for a worker.
 pub trait Gateway: Send + Sync {
     /// What is running, and since when.
     fn about(&self) -> About;
@@ -72,6 +76,9 @@ pub trait Gateway: Send + Sync {
 
     /// One page of sessions.
     fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable>;
+
+    /// Ends the sessions that the filter names; all of them where it names none. Sessions made meanwhile may stay.
+    fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable>;
 
     /// Reads the configuration file again and puts what it says in force.
     ///

@@ -38,16 +38,20 @@ impl Shard {
         budget > 0
     }
 
-    /// Asks for what the ends of sessions need: their lines, then buckets and mappings, then subscribers.
+    /// Asks for what the ends of sessions need: their lines, and of those that are due the rest.
     fn look_at_sessions(&self, upcoming: &Upcoming, now: Time) {
         let sessions = self.sessions.as_slice();
-        let lines = self.mappings.lines.as_slice();
         upcoming.iter().for_each(|&id| prefetch(&sessions[id as usize]));
-        let due = || {
-            let sessions = upcoming.iter().map(|&id| (id, &sessions[id as usize]));
-            sessions.filter(|(_, session)| now.near(session.expires) <= now)
-        };
-        for (id, session) in due() {
+        let is_due = |id: &u32| now.near(sessions[*id as usize].expires) <= now;
+        self.look_at_ends(&upcoming.iter().copied().filter(is_due).collect());
+    }
+
+    /// Asks for what the ends of sessions whose lines are at hand need: buckets and mappings, then subscribers.
+    pub(super) fn look_at_ends(&self, ends: &Upcoming) {
+        let sessions = self.sessions.as_slice();
+        let lines = self.mappings.lines.as_slice();
+        let ends = || ends.iter().map(|&id| (id, &sessions[id as usize]));
+        for (id, session) in ends() {
             let protocol = session.protocol();
             for direction in Direction::ALL {
                 let flow = &session.flows[direction as usize];
@@ -61,11 +65,11 @@ impl Shard {
                 self.permissions.prefetch_run(id);
             }
         }
-        for (_, session) in due() {
+        for (_, session) in ends() {
             prefetch(&self.subscribers.lines[lines[session.mapping as usize].subscriber]);
             self.mappings.chains.prefetch(session.mapping);
         }
-        for (_, session) in due() {
+        for (_, session) in ends() {
             let subscriber = &self.subscribers.lines[lines[session.mapping as usize].subscriber];
             if let Some(&next) = subscriber.resting.get(usize::from(session.protocol)) {
                 self.mappings.chains.try_prefetch(next);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use super::SessionId;
 use super::endpoint::Endpoint;
 use super::mapping::Kind;
-use super::session::{LIVE, state_name};
+use super::session::{LIVE, Session, state_name};
 use super::shard::Shard;
 use super::time::Time;
 use super::verdict::Protocol;
@@ -29,6 +29,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    pub(super) fn accepts_session(&self, session: &Session) -> bool {
+        let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
+        self.accepts(session.protocol(), outbound.from(), inbound.to(), Some(outbound.to()))
+    }
+
     fn accepts(
         &self,
         protocol: Protocol,
@@ -112,20 +117,15 @@ impl Shard {
                 return Some(id);
             }
             let session = &self.sessions[id];
-            if session.flags & LIVE == 0 {
-                continue;
-            }
-            let mapping = &self.mappings.lines[session.mapping];
-            let protocol = session.protocol();
-            let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
-            let (internal, remote, external) = (outbound.from(), outbound.to(), inbound.to());
-            if filter.accepts(protocol, internal, external, Some(remote)) {
+            if session.flags & LIVE != 0 && filter.accepts_session(session) {
+                let mapping = &self.mappings.lines[session.mapping];
+                let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
                 page.push(SessionView {
                     id: SessionId(id),
-                    protocol,
-                    internal,
-                    external,
-                    remote,
+                    protocol: session.protocol(),
+                    internal: outbound.from(),
+                    external: inbound.to(),
+                    remote: outbound.to(),
                     state: state_name(session),
                     age_ms: now.0.saturating_sub(now.near(session.created).0),
                     expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),

@@ -24,7 +24,9 @@ const HEAD: u32 = 1 << 31;
 const STOPPED: u32 = NIL;
 
 /// Timers that ring soon, the first first.
-pub(crate) type Upcoming = ArrayVec<u32, 16>;
+pub(crate) type Upcoming = ArrayVec<u32, UPCOMING_MAX>;
+/// How many are worked on together.
+pub(crate) const UPCOMING_MAX: usize = 16;
 
 /// See the module.
 pub(crate) struct Wheel {

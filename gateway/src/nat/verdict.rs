@@ -231,6 +231,8 @@ reasons! {
         Closed = "closed",
         /// A new configuration does not allow it.
         Reload = "reload",
+        /// An operator ended it.
+        Deleted = "deleted",
     }
 }
 

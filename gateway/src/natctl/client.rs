@@ -78,6 +78,11 @@ impl Client {
         self.ask(Method::POST, path, token)
     }
 
+    /// The answer to a removal.
+    pub(super) fn delete(&self, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
+        self.ask(Method::DELETE, path, token)
+    }
+
     fn ask(&self, method: Method, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
         let mut request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
         if let Some(token) = token {

@@ -9,18 +9,18 @@ mod table;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::client::{Client, Failure, Url};
 use crate::management::snapshot::{
-    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded, Route, Session, Status,
-    Subscriber,
+    Counters, Deleted, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded, Route,
+    Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -66,13 +66,17 @@ enum Command {
     /// Mappings of inside to outside endpoints.
     Mappings(Selection),
     /// Sessions.
+    #[command(args_conflicts_with_subcommands = true)]
     Sessions {
+        #[command(subcommand)]
+        action: Option<SessionsAction>,
         #[command(flatten)]
         selection: Selection,
-        /// Remote address.
-        #[arg(long, value_name = "A")]
-        remote: Option<Ipv4Addr>,
+        #[command(flatten)]
+        remote: Remote,
     },
+    /// End all sessions.
+    Flush(Authorization),
     /// Everything counted that is not zero.
     Counters {
         /// Show zeros too.
@@ -86,11 +90,7 @@ enum Command {
         all: bool,
     },
     /// Read the configuration file again and put it in force; a wrong file changes nothing.
-    Reload {
-        /// A file with the token of management.token, which a change over TCP needs.
-        #[arg(long, value_name = "FILE")]
-        token_file: Option<PathBuf>,
-    },
+    Reload(Authorization),
     /// A completion script for a shell.
     Completions {
         /// The shell.
@@ -98,9 +98,42 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum SessionsAction {
+    /// End the sessions that all conditions hold for.
+    #[command(group(ArgGroup::new("any").multiple(true).required(true)
+        .args(["inside", "outside", "remote", "protocol", "port"])))]
+    Delete {
+        #[command(flatten)]
+        conditions: Conditions,
+        #[command(flatten)]
+        remote: Remote,
+        #[command(flatten)]
+        authorization: Authorization,
+    },
+}
+
+/// What allows a change.
+#[derive(Debug, Args)]
+struct Authorization {
+    /// A file with the token of management.token, which a change over TCP needs.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
 /// Which rows of a table to show.
 #[derive(Debug, Args)]
 struct Selection {
+    #[command(flatten)]
+    conditions: Conditions,
+    /// Most rows to show.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    limit: usize,
+}
+
+/// What rows must be like.
+#[derive(Debug, Args)]
+struct Conditions {
     /// Inside address.
     #[arg(long, value_name = "A")]
     inside: Option<Ipv4Addr>,
@@ -113,9 +146,14 @@ struct Selection {
     /// Port or query identifier of any endpoint.
     #[arg(long, value_name = "N")]
     port: Option<u16>,
-    /// Most rows to show.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
-    limit: usize,
+}
+
+/// What only sessions have.
+#[derive(Debug, Args)]
+struct Remote {
+    /// Remote address.
+    #[arg(long, value_name = "A")]
+    remote: Option<Ipv4Addr>,
 }
 
 /// Runs the program.
@@ -144,21 +182,29 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             terminal.show(&format!("subscribers?top={top}"), |rows: &Vec<Subscriber>| show::subscribers(rows))
         }
         Command::Mappings(selection) => {
-            let path = format!("mappings?{}", selection.query());
+            let path = format!("mappings?{}", selection.conditions.query());
             terminal.list(&path, selection.limit, |rows: &[Mapping]| show::mappings(rows))
         }
-        Command::Sessions { selection, remote } => {
-            let remote = remote.map(|remote| format!("remote={remote}&")).unwrap_or_default();
-            let path = format!("sessions?{remote}{}", selection.query());
+        Command::Sessions { action: None, selection, remote } => {
+            let path = format!("sessions?{}{}", remote.query(), selection.conditions.query());
             terminal.list(&path, selection.limit, |rows: &[Session]| show::sessions(rows))
+        }
+        Command::Sessions { action: Some(action), .. } => {
+            let SessionsAction::Delete { conditions, remote, authorization } = action;
+            let path = format!("sessions?{}{}", remote.query(), conditions.query());
+            let body = terminal.client.delete(&path, authorization.token()?.as_deref())?;
+            terminal.show_body(&body, |deleted: &Deleted| show::deleted(deleted))
+        }
+        Command::Flush(authorization) => {
+            let body = terminal.client.post("flush", authorization.token()?.as_deref())?;
+            terminal.show_body(&body, |deleted: &Deleted| show::deleted(deleted))
         }
         Command::Counters { all } => {
             terminal.show("counters", |counters: &Counters| show::counters(counters, keep(all)))
         }
         Command::Drops { all } => terminal.show("drops", |drops: &Drops| show::drops(drops, keep(all))),
-        Command::Reload { token_file } => {
-            let token = token_file.as_deref().map(read_token).transpose()?;
-            let body = terminal.client.post("reload", token.as_deref())?;
+        Command::Reload(authorization) => {
+            let body = terminal.client.post("reload", authorization.token()?.as_deref())?;
             terminal.show_body(&body, |reloaded: &Reloaded| show::reloaded(reloaded))
         }
         Command::Completions { shell } => {
@@ -167,12 +213,6 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             print(&script)
         }
     }
-}
-
-fn read_token(file: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(file);
-    let text = text.map_err(|source| Failure::Token { file: file.to_owned(), source })?;
-    Ok(text.trim().to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -239,7 +279,22 @@ impl Terminal {
     }
 }
 
-impl Selection {
+impl Authorization {
+    fn token(self) -> Result<Option<String>, Failure> {
+        let Some(file) = self.token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(&file).map_err(|source| Failure::Token { file, source })?;
+        Ok(Some(text.trim().to_owned()))
+    }
+}
+
+impl Remote {
+    /// As [`Conditions::query`].
+    fn query(&self) -> String {
+        self.remote.map(|remote| format!("remote={remote}&")).unwrap_or_default()
+    }
+}
+
+impl Conditions {
     /// The conditions as the beginning of a URL's query; a parameter can follow.
     fn query(&self) -> String {
         let condition = |name: &str, value: Option<String>| value.map(|value| format!("{name}={value}&"));

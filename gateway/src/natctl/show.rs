@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::table::Align::{Left, Right};
 use super::table::Table;
 use crate::management::snapshot::{
-    Counters, Drops, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded, Route, Session,
-    Status, Subscriber, WorkerStatus,
+    Counters, Deleted, Drops, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded, Route,
+    Session, Status, Subscriber, WorkerStatus,
 };
 
 pub(super) fn status(status: &Status) -> String {
@@ -65,6 +65,10 @@ pub(super) fn reloaded(reloaded: &Reloaded) -> String {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
+}
+
+pub(super) fn deleted(deleted: &Deleted) -> String {
+    format!("{} sessions ended\n", deleted.sessions)
 }
 
 pub(super) fn interfaces(rows: &[InterfaceStatus]) -> String {

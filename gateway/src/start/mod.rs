@@ -10,6 +10,7 @@
 
 mod control;
 mod dataplane;
+mod deletion;
 mod plan;
 mod reload;
 mod running;

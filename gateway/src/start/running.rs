@@ -14,10 +14,11 @@ use crate::config::Config;
 use crate::counters::PoolCounters;
 use crate::dpdk::Eal;
 use crate::management::snapshot::{
-    About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
-    Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool,
+    Query, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
+use crate::nat::Filter;
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
@@ -29,6 +30,8 @@ pub(super) struct Running {
     pub(super) reloads: Mutex<Reloads>,
     /// Held while the file is read again and put in force.
     pub(super) reloading: Mutex<()>,
+    /// Held while workers look for sessions to end.
+    pub(super) deleting: Mutex<()>,
     since: Instant,
     memory: &'static str,
     pool_names: Vec<String>,
@@ -45,6 +48,7 @@ impl Running {
             config: Mutex::new(Arc::new(config)),
             reloads: Mutex::default(),
             reloading: Mutex::default(),
+            deleting: Mutex::default(),
             file: file.to_owned(),
             since: Instant::now(),
             memory: if eal.uses_hugepages() { "hugepages" } else { "no-huge" },
@@ -396,6 +400,10 @@ impl Gateway for Running {
                 }
             },
         )
+    }
+
+    fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
+        self.delete(filter)
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {

@@ -1,6 +1,6 @@
 //! What a worker does between bursts, a bounded piece a round.
 
-use super::message::{Command, Listing, Page, Rows};
+use super::message::{Command, Deletion, Listing, Page, Rows};
 use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
@@ -13,6 +13,8 @@ const COMMANDS_PER_ROUND: usize = 8;
 const LINES_PER_ROUND: u32 = 256;
 /// Sessions looked at in a round after a change of the configuration.
 const SWEPT_PER_ROUND: u32 = 32;
+/// Lines of the session table looked at in a round for a deletion.
+const DELETED_PER_ROUND: u32 = 32;
 /// Rounds with packets between two looks at the commands.
 const ROUNDS_PER_LOOK: u64 = 16;
 
@@ -27,6 +29,9 @@ impl Worker {
         }
         if self.listing.is_some() {
             self.list();
+        }
+        if self.deletion.is_some() {
+            self.delete();
         }
         if let Some(from) = self.sweep {
             self.sweep = self.shard.sweep(from, SWEPT_PER_ROUND, self.now);
@@ -55,6 +60,7 @@ impl Worker {
             Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
             // One at a time: management asks again when the answer does not come.
             Command::List(listing) => self.listing = Some(listing),
+            Command::Delete(deletion) => self.deletion = Some(deletion),
             Command::Adopt(mut adoption, answer) => {
                 self.shard.adopt(&mut adoption.policy);
                 std::mem::swap(&mut self.steering, &mut adoption.steering);
@@ -114,6 +120,18 @@ impl Worker {
             Some(next) if !full => self.listing = Some(Listing { from: next, ..listing }),
             // Whoever asked may have given up.
             next => drop(listing.answer.try_send(Page { worker: self.id, rows: listing.rows, next })),
+        }
+    }
+
+    /// Goes on with a deletion, and answers when the table is through.
+    fn delete(&mut self) {
+        let Some(mut deletion) = self.deletion.take() else { return };
+        let Deletion { filter, from, .. } = &deletion;
+        let deleted = self.shard.delete_sessions(*from, DELETED_PER_ROUND, filter, self.now);
+        deletion.sessions += u64::from(deleted.sessions);
+        match deleted.next {
+            Some(next) => self.deletion = Some(Deletion { from: next, ..deletion }),
+            None => drop(deletion.answer.try_send(deletion.sessions)),
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Command {
     Transmit(InterfaceId, [u8; FRAME_LEN]),
     /// List a part of a table.
     List(Listing),
+    /// End sessions. The answer comes when the worker has been through its table.
+    Delete(Deletion),
     /// Put this in force. What was in force goes back, for a worker frees nothing.
     Adopt(Box<Adoption>, Sender<Box<Adoption>>),
     /// End.
@@ -54,6 +56,18 @@ pub struct Listing {
     pub rows: Rows,
     /// Where the page goes.
     pub answer: Sender<Page>,
+}
+
+/// Sessions that management wants ended. The worker looks through its table in bounded steps between bursts.
+pub struct Deletion {
+    /// Which.
+    pub filter: Filter,
+    /// Where in the worker's table to go on.
+    pub from: u32,
+    /// How many have been ended.
+    pub sessions: u64,
+    /// Where the number goes.
+    pub answer: Sender<u64>,
 }
 
 /// Rows of one table.

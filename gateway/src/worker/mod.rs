@@ -25,7 +25,7 @@ mod receive;
 mod setup;
 
 pub use idle::Idle;
-pub use message::{Adoption, Command, Event, Listing, Page, Rows};
+pub use message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};
 pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
 
 use std::sync::Arc;
@@ -76,6 +76,7 @@ pub struct Worker {
     now: Time,
     published_at: Time,
     listing: Option<Listing>,
+    deletion: Option<Deletion>,
     /// Where in the session table the sessions begin that a new configuration has not been held against yet.
     sweep: Option<u32>,
     /// For frames of management's.
@@ -103,7 +104,7 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                if self.sweep.is_none() {
+                if self.sweep.is_none() && self.deletion.is_none() {
                     self.idle.rest();
                 }
             } else {

@@ -163,6 +163,7 @@ impl Worker {
             now,
             published_at: now,
             listing: None,
+            deletion: None,
             sweep: None,
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),

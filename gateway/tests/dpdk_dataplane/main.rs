@@ -12,6 +12,7 @@ mod main_lcore;
 mod packet;
 
 mod across;
+mod deletion;
 mod drops;
 mod own;
 mod unresolved;

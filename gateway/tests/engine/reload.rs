@@ -106,11 +106,6 @@ fn rules() -> impl Strategy<Value = Vec<(&'static str, &'static str, RuleAction)
     prop::collection::vec((sources, destinations, actions), 0..4)
 }
 
-/// Everything times out, and every port has rested.
-fn drain(gateway: &mut Gateway) {
-    (0..40).for_each(|_| gateway.pass_s(60));
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// After a reload and its sweep no session is left that the new rules would not let begin, and none that they would
@@ -159,7 +154,7 @@ proptest! {
         for step in after {
             run(&mut gateway, &shape, step);
         }
-        drain(&mut gateway);
+        gateway.drain();
         prop_assert_eq!((gateway.sessions().len(), gateway.mappings().len()), (0, 0));
         for (shard, fresh) in gateway.shards.iter_mut().zip(&shape.gateway().shards) {
             let counters = *shard.counters();

@@ -202,6 +202,20 @@ impl Gateway {
         }
     }
 
+    /// Ends the sessions that `filter` accepts, a few table lines at a time; how many there were.
+    pub(crate) fn delete(&mut self, filter: &Filter) -> u32 {
+        let mut sessions = 0;
+        for shard in &mut self.shards {
+            let mut at = Some(0);
+            while let Some(from) = at {
+                let deleted = shard.delete_sessions(from, 5, filter, self.now);
+                sessions += deleted.sessions;
+                at = deleted.next;
+            }
+        }
+        sessions
+    }
+
     /// Time passes, and the housekeeping of every shard sees to it.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
@@ -213,6 +227,11 @@ impl Gateway {
     /// As [`Gateway::pass_ms`].
     pub(crate) fn pass_s(&mut self, seconds: u64) {
         self.pass_ms(seconds * 1000);
+    }
+
+    /// Everything times out, and every port has rested, with the timeouts of a trial.
+    pub(crate) fn drain(&mut self) {
+        (0..40).for_each(|_| self.pass_s(60));
     }
 
     /// The first packet of a flow, and the outside endpoint that it got.

@@ -35,8 +35,16 @@ pub(crate) fn get_unix(socket: &Path, path: &str) -> Response {
 }
 
 pub(crate) fn post(server: SocketAddr, path: &str, authorization: Option<&str>) -> Response {
+    change(server, "POST", path, authorization)
+}
+
+pub(crate) fn delete(server: SocketAddr, path: &str, authorization: Option<&str>) -> Response {
+    change(server, "DELETE", path, authorization)
+}
+
+fn change(server: SocketAddr, method: &str, path: &str, authorization: Option<&str>) -> Response {
     let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
-    exchange_with(TcpStream::connect(server).unwrap(), "POST", path, &header)
+    exchange_with(TcpStream::connect(server).unwrap(), method, path, &header)
 }
 
 fn exchange(stream: impl Read + Write, method: &str, path: &str) -> Response {

@@ -1,13 +1,14 @@
 //! A gateway that runs nothing: two workers, two interfaces, one pool and a table of 250 sessions.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool, Query,
-    Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool,
+    Query, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use gateway::nat::{self, Direction, DropReason, Filtering, MappingMode, Protocol};
@@ -23,6 +24,8 @@ pub(crate) struct Fake {
     pub(crate) management_hangs: AtomicBool,
     pub(crate) not_ready: AtomicBool,
     pub(crate) file_is_wrong: AtomicBool,
+    /// Sessions that were to be ended, over all requests.
+    pub(crate) deleted: Mutex<u64>,
 }
 
 impl Gateway for Fake {
@@ -172,6 +175,13 @@ impl Gateway for Fake {
         let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
         let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
         Ok(Page { items, next_cursor })
+    }
+
+    fn delete_sessions(&self, filter: &nat::Filter) -> Result<Deleted, Unavailable> {
+        self.wait()?;
+        let sessions = (0..SESSIONS).filter(|&n| is_asked_for(&session(n), filter)).count() as u64;
+        *self.deleted.lock().unwrap() += sessions;
+        Ok(Deleted { sessions })
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {

@@ -105,7 +105,7 @@ fn errors_are_problem_documents() {
         assert_eq!((&problem["type"], &problem["status"]), (&"about:blank".into(), &status.into()), "{path}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 5), "{path}: {problem}");
     }
-    assert_eq!(request(server.address, "POST", "/api/v1/sessions").headers["allow"], "GET,HEAD");
+    assert_eq!(request(server.address, "POST", "/api/v1/sessions").headers["allow"], "GET,HEAD,DELETE");
     let detail = get(server.address, "/api/v1/sessions?protocol=sctp").json()["detail"].to_string();
     assert!(detail.contains("protocol") && detail.contains("sctp") && detail.contains("udp"), "{detail}");
 }

@@ -1,6 +1,7 @@
 //! The management server against a fake gateway, and `natctl` against the server.
 
 mod client;
+mod deletion;
 mod fake;
 mod http;
 mod metrics;
@@ -27,6 +28,15 @@ struct Running {
 
 fn start() -> Running {
     start_with(None)
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// As a configuration gives it.
+fn token() -> Token {
+    let text = include_str!("../config/example.toml");
+    let text = text.replacen("[management]", &format!("[management]\ntoken = \"{TOKEN}\""), 1);
+    Config::parse(&text, "example.toml").unwrap().management.token.unwrap()
 }
 
 /// Clients of TCP may change things with this token.

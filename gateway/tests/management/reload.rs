@@ -4,16 +4,9 @@ use std::process::{Command, Output};
 use std::sync::atomic::Ordering;
 
 use crate::client::{post, request};
-use crate::{Config, Running, Token, start, start_with};
+use crate::{Running, TOKEN, start, start_with, token};
 
 const RELOAD: &str = "/api/v1/reload";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-fn token() -> Token {
-    let text = include_str!("../config/example.toml");
-    let text = text.replacen("[management]", &format!("[management]\ntoken = \"{TOKEN}\""), 1);
-    Config::parse(&text, "example.toml").unwrap().management.token.unwrap()
-}
 
 fn natctl(server: &Running, arguments: &[&str]) -> Output {
     let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));

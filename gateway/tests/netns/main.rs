@@ -15,6 +15,7 @@
 
 mod announce;
 mod environment;
+mod flush;
 mod forwards;
 mod frame;
 mod gateway;

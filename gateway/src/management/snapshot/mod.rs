@@ -15,4 +15,4 @@ pub use cursor::{BadCursor, Cursor};
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{Pool, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
-pub use table::{Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};
+pub use table::{Deleted, Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};

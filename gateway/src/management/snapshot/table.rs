@@ -183,6 +183,13 @@ impl Session {
     }
 }
 
+/// `DELETE /api/v1/sessions` and `POST /api/v1/flush`: what was ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// Sessions.
+    pub sessions: u64,
+}
+
 fn socket_address(endpoint: Endpoint) -> SocketAddrV4 {
     SocketAddrV4::new(endpoint.address.into(), endpoint.port)
 }
