@@ -91,17 +91,16 @@ impl Shard {
 
     fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {
         let addresses = &self.addresses;
+        addresses.check_source(tuple.source)?;
         match at.direction {
-            _ if addresses.is_martian(tuple.source) => Err(DropReason::SourceAddress),
             _ if at.routed && (addresses.is_own(tuple.source) || addresses.is_external(tuple.source)) => {
-                Err(DropReason::SourceAddress)
+                Err(DropReason::SpoofedGateway)
             }
             Direction::Outbound if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
             Direction::Inbound if at.routed && addresses.is_inside(tuple.source) => {
                 Err(DropReason::SpoofedOutside)
             }
-            _ if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
-            _ => Ok(()),
+            _ => addresses.check_destination(tuple.destination),
         }
     }
 

@@ -15,7 +15,7 @@ impl Shard {
     pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival) -> Verdict {
         let tuple = parsed.tuple();
         if at.routed
-            && let Err(reason) = self.check_inbound(&tuple)
+            && let Err(reason) = self.addresses.check_inbound(&tuple)
         {
             return Verdict::Drop(reason);
         }
@@ -34,25 +34,6 @@ impl Shard {
         };
         let rewrite = Rewrite::new(parsed.protocol, &tuple, &Tuple::new(tuple.from(), internal));
         self.forward_without_session(packet, parsed, &rewrite, at, false)
-    }
-
-    /// Refuses what no neighbour outside may send.
-    pub(super) fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
-        let addresses = &self.addresses;
-        match () {
-            () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {
-                Err(DropReason::SourceAddress)
-            }
-            // Our outside endpoints speak through hairpinning alone.
-            () if addresses.is_external(tuple.source) => Err(DropReason::SourceAddress),
-            () if addresses.is_inside(tuple.source) => Err(DropReason::SpoofedOutside),
-            // Outside nobody learns the gateway's inside addresses.
-            () if addresses.is_own(tuple.destination) && addresses.is_inside(tuple.destination) => {
-                Err(DropReason::InsideFromOutside)
-            }
-            () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
-            () => Ok(()),
-        }
     }
 
     /// The inside endpoint that an outside one leads to, as far as this remote may use it without a session; `None` where

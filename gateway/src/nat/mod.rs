@@ -35,6 +35,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod addresses;
 mod ahead;
 mod burst;
 mod classifier;

@@ -29,7 +29,7 @@ impl Shard {
     /// `(a:p -> r:q)` without a session becomes `(X:P -> r:q)`, and a session.
     pub(super) fn begin(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
         let tuple = parsed.tuple();
-        if let Err(reason) = self.check_outbound(&tuple) {
+        if let Err(reason) = self.addresses.check_outbound(&tuple) {
             return Verdict::Drop(reason);
         }
         if self.is_for_gateway(&tuple, parsed, packet) {
@@ -51,19 +51,6 @@ impl Shard {
                 self.counters.session_failures[failure as usize] += 1;
                 Verdict::Drop(failure.into())
             }
-        }
-    }
-
-    /// Refuses sources and destinations that no forwarded packet may have.
-    pub(super) fn check_outbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
-        let addresses = &self.addresses;
-        match () {
-            () if addresses.is_own(tuple.source) || addresses.is_martian(tuple.source) => {
-                Err(DropReason::SourceAddress)
-            }
-            () if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
-            () if addresses.is_martian(tuple.destination) => Err(DropReason::DestinationAddress),
-            () => Ok(()),
         }
     }
 

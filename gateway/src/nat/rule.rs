@@ -1,8 +1,6 @@
-//! What the configuration fixes for good: permanent mappings, and which addresses the gateway must tell apart.
+//! What the configuration fixes for good: permanent mappings.
 
-use hashbrown::{HashMap, HashSet};
-use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use hashbrown::HashMap;
 
 use super::endpoint::Endpoint;
 use super::settings::Settings;
@@ -56,61 +54,5 @@ impl Permanent {
     /// The outside endpoints that port forwards take.
     pub(crate) fn forwarded(&self) -> impl Iterator<Item = (Protocol, Endpoint)> + '_ {
         self.forward_in.keys().copied()
-    }
-}
-
-/// The addresses that need telling apart before anything is translated.
-pub(crate) struct Addresses {
-    own: HashSet<u32>,
-    external: HashSet<u32>,
-    broadcast: HashSet<u32>,
-    inside: Vec<Ipv4Net>,
-}
-
-impl Addresses {
-    pub(crate) fn new(settings: &Settings) -> Addresses {
-        let connected = || settings.inside.iter().chain(&settings.outside);
-        let external = settings
-            .pools
-            .iter()
-            .flat_map(|pool| pool.addresses.iter())
-            .chain(settings.port_forwards.iter().map(|forward| &forward.external))
-            .chain(settings.statics.iter().map(|one| &one.external));
-        Addresses {
-            own: connected().map(|net| net.addr().to_bits()).collect(),
-            external: external.map(|address| address.to_bits()).collect(),
-            broadcast: connected()
-                .filter(|net| net.prefix_len() < 31)
-                .flat_map(|net| [net.network().to_bits(), net.broadcast().to_bits()])
-                .collect(),
-            inside: settings.inside.iter().chain(&settings.inside_routed).map(Ipv4Net::trunc).collect(),
-        }
-    }
-
-    /// An address of one of the gateway's interfaces.
-    pub(crate) fn is_own(&self, address: u32) -> bool {
-        self.own.contains(&address)
-    }
-
-    /// An address that mappings use on the outside.
-    pub(crate) fn is_external(&self, address: u32) -> bool {
-        self.external.contains(&address)
-    }
-
-    /// An address that is reached through an inside interface.
-    pub(crate) fn is_inside(&self, address: u32) -> bool {
-        let address = Ipv4Addr::from_bits(address);
-        self.inside.iter().any(|net| net.contains(&address))
-    }
-
-    /// An address that no single host on a routed network has (RFC 1812 sections 4.2.2.11 and 5.3.7).
-    pub(crate) fn is_martian(&self, address: u32) -> bool {
-        let ip = Ipv4Addr::from_bits(address);
-        ip.is_multicast()
-            || ip.is_loopback()
-            || ip.is_link_local()
-            || ip.octets()[0] == 0
-            || ip.octets()[0] >= 240
-            || self.broadcast.contains(&address)
     }
 }

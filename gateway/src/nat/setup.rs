@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
@@ -11,7 +12,7 @@ use super::mapping::Mappings;
 use super::memory::{Lines, Pages, Region};
 use super::policy::Policy;
 use super::pool::ShardPool;
-use super::rule::{Addresses, Permanent};
+use super::rule::Permanent;
 use super::settings::{Filtering, Settings, Share};
 use super::shard::Shard;
 use super::subscriber::Subscribers;

@@ -8,6 +8,7 @@
 //! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here.
 
 use super::SessionId;
+use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
@@ -20,7 +21,7 @@ use super::parse::{Kind, Parsed};
 use super::policy::Policy;
 use super::pool::{PoolUsage, ShardPool};
 use super::rewrite::Hop;
-use super::rule::{Addresses, Permanent};
+use super::rule::Permanent;
 use super::session::{self, Session};
 use super::stages::Unwatched;
 use super::subscriber::Subscribers;
@@ -154,11 +155,13 @@ impl Shard {
         let tuple = parsed.tuple();
         let to = tuple.to();
         let (is_local, check) = match direction {
-            Direction::Outbound => (self.is_for_gateway(&tuple, parsed, packet), self.check_outbound(&tuple)),
+            Direction::Outbound => {
+                (self.is_for_gateway(&tuple, parsed, packet), self.addresses.check_outbound(&tuple))
+            }
             Direction::Inbound => {
                 let is_mapped = || self.admitted(parsed.protocol, to, tuple.source) != Ok(None);
                 let own = self.addresses.is_own(to.address);
-                (own && (is_query(parsed, packet) || !is_mapped()), self.check_inbound(&tuple))
+                (own && (is_query(parsed, packet) || !is_mapped()), self.addresses.check_inbound(&tuple))
             }
         };
         match check {

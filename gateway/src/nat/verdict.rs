@@ -165,14 +165,40 @@ reasons! {
         Fragment = "fragment",
         /// A protocol that is not translated.
         Protocol = "protocol",
-        /// Source address that no host may use: own, broadcast, multicast, loopback, link-local, zero.
+        /// Source in 0.0.0.0/8: this network, or none (RFC 1122 section 3.2.1.3).
+        SourceZero = "source-zero",
+        /// Source in 127.0.0.0/8.
+        SourceLoopback = "source-loopback",
+        /// Source in 169.254.0.0/16 (RFC 3927 section 2.7).
+        SourceLinkLocal = "source-link-local",
+        /// Source in 224.0.0.0/4.
+        SourceMulticast = "source-multicast",
+        /// Source 255.255.255.255.
+        SourceBroadcast = "source-broadcast",
+        /// Source that is the network or broadcast address of a connected prefix.
+        SourceDirectedBroadcast = "source-directed-broadcast",
+        /// Source in the rest of what no host has: 240.0.0.0/4, reserved (RFC 1112 section 4).
         SourceAddress = "source-address",
-        /// Destination that is not forwarded: broadcast, multicast, loopback, link-local, zero.
+        /// Destination in 0.0.0.0/8.
+        DestinationZero = "destination-zero",
+        /// Destination in 127.0.0.0/8.
+        DestinationLoopback = "destination-loopback",
+        /// Destination in 169.254.0.0/16.
+        DestinationLinkLocal = "destination-link-local",
+        /// Destination in 224.0.0.0/4.
+        DestinationMulticast = "destination-multicast",
+        /// Destination 255.255.255.255.
+        DestinationBroadcast = "destination-broadcast",
+        /// Destination that is the network or broadcast address of a connected prefix (RFC 2644).
+        DestinationDirectedBroadcast = "destination-directed-broadcast",
+        /// Destination in the rest of what no host has: 240.0.0.0/4, reserved.
         DestinationAddress = "destination-address",
         /// Inside source that is not reached through an inside interface.
         SpoofedInside = "spoofed-inside",
         /// From outside with an inside source address.
         SpoofedOutside = "spoofed-outside",
+        /// Source that is the gateway's own: an interface's address or, from outside, one that it translates to.
+        SpoofedGateway = "spoofed-gateway",
         /// From outside, addressed to an inside address.
         InsideFromOutside = "inside-from-outside",
         /// Inbound with no mapping.

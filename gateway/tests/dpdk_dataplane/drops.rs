@@ -85,16 +85,16 @@ fn refused(lab: &Lab) -> Vec<(Side, DropReason, Vec<u8>)> {
     let (host, remote, pool) = (HOST.octets(), REMOTE.octets(), POOL.octets());
     let [own_inside, own_outside] = Side::BOTH.map(|side| side.own().octets());
     vec![
-        out(SourceAddress, Kind::Udp, [127, 0, 0, 1], remote),
-        out(SourceAddress, Kind::Udp, own_inside, remote),
-        out(DestinationAddress, Kind::Udp, host, [224, 0, 0, 1]),
-        out(DestinationAddress, Kind::Udp, host, [255; 4]),
+        out(SourceLoopback, Kind::Udp, [127, 0, 0, 1], remote),
+        out(SpoofedGateway, Kind::Udp, own_inside, remote),
+        out(DestinationMulticast, Kind::Udp, host, [224, 0, 0, 1]),
+        out(DestinationBroadcast, Kind::Udp, host, [255; 4]),
         out(SpoofedInside, Kind::Udp, [192, 0, 2, 1], remote),
         out(NoRule, Kind::Udp, [10, 64, 200, 1], remote),
         out(RuleDrop, Kind::Udp, host, [192, 0, 2, 66]),
         out(TcpNoSession, Kind::Tcp(0x10), host, remote),
         out(LocalNoService, Kind::Tcp(SYN), host, own_inside),
-        inwards(SourceAddress, Kind::Udp, own_outside, pool),
+        inwards(SpoofedGateway, Kind::Udp, own_outside, pool),
         inwards(SpoofedOutside, Kind::Udp, host, pool),
         inwards(InsideFromOutside, Kind::Udp, remote, host),
         inwards(NoMapping, Kind::Udp, remote, pool),

@@ -99,26 +99,42 @@ fn options_and_datagrams_without_checksum_pass() {
     assert_eq!(seen.bytes[34..36], [0, 0], "no checksum stays none");
 }
 
-const MARTIANS: [&str; 8] = [
-    "0.0.0.0:5",
-    "0.1.2.3:5",
-    "127.0.0.1:5",
-    "169.254.3.4:5",
-    "224.0.0.251:5",
-    "255.255.255.255:5",
-    "240.0.0.1:5",
-    "10.64.0.255:5",
+/// Addresses that no host has, with the reasons for such a source and such a destination.
+const MARTIANS: [(&str, DropReason, DropReason); 11] = [
+    ("0.0.0.0:5", DropReason::SourceZero, DropReason::DestinationZero),
+    ("0.1.2.3:5", DropReason::SourceZero, DropReason::DestinationZero),
+    ("127.0.0.1:5", DropReason::SourceLoopback, DropReason::DestinationLoopback),
+    ("169.254.3.4:5", DropReason::SourceLinkLocal, DropReason::DestinationLinkLocal),
+    ("224.0.0.251:5", DropReason::SourceMulticast, DropReason::DestinationMulticast),
+    ("239.255.0.1:5", DropReason::SourceMulticast, DropReason::DestinationMulticast),
+    ("255.255.255.255:5", DropReason::SourceBroadcast, DropReason::DestinationBroadcast),
+    ("10.64.0.255:5", DropReason::SourceDirectedBroadcast, DropReason::DestinationDirectedBroadcast),
+    ("203.0.113.255:5", DropReason::SourceDirectedBroadcast, DropReason::DestinationDirectedBroadcast),
+    ("203.0.113.0:5", DropReason::SourceDirectedBroadcast, DropReason::DestinationDirectedBroadcast),
+    ("240.0.0.1:5", DropReason::SourceAddress, DropReason::DestinationAddress),
 ];
 
 #[test]
-fn sources_that_no_host_has_are_dropped_in_both_directions() {
+fn martian_sources_are_told_apart_in_both_directions() {
     let mut gateway = Gateway::changed(|_| {});
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
-    for source in MARTIANS.into_iter().chain(["10.64.0.1:5", "203.0.113.2:5", "203.0.113.255:5"]) {
+    for (source, reason, _) in MARTIANS {
         let outward = Packet::udp(ep(source), ep(REMOTE));
-        assert_eq!(gateway.outbound(outward).reason(), DropReason::SourceAddress, "{source}");
+        assert_eq!(gateway.outbound(outward).reason(), reason, "{source}");
         let inward = Packet::udp(ep(source), external);
-        assert_eq!(gateway.inbound(inward).reason(), DropReason::SourceAddress, "{source}");
+        assert_eq!(gateway.inbound(inward).reason(), reason, "{source}");
+    }
+}
+
+#[test]
+fn nobody_else_speaks_with_the_gateways_addresses() {
+    let mut gateway = Gateway::changed(|_| {});
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    for own in ["10.64.0.1:5", "203.0.113.2:5"] {
+        let outward = Packet::udp(ep(own), ep(REMOTE));
+        assert_eq!(gateway.outbound(outward).reason(), DropReason::SpoofedGateway, "{own}");
+        let inward = Packet::udp(ep(own), external);
+        assert_eq!(gateway.inbound(inward).reason(), DropReason::SpoofedGateway, "{own}");
     }
 }
 
@@ -129,11 +145,11 @@ fn our_outside_endpoints_do_not_speak_from_outside() {
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     assert_eq!(
         gateway.inbound(Packet::udp(at_port(external, 9), external)).reason(),
-        DropReason::SourceAddress
+        DropReason::SpoofedGateway
     );
     for own in ["203.0.113.10", "203.0.113.2"] {
         let error = Packet::error(own, 3, 3, &sent.bytes);
-        assert_eq!(gateway.inbound(error).reason(), DropReason::SourceAddress, "{own}");
+        assert_eq!(gateway.inbound(error).reason(), DropReason::SpoofedGateway, "{own}");
     }
 }
 
@@ -148,13 +164,13 @@ fn a_spoofed_source_is_not_answered_when_its_ttl_runs_out() {
 }
 
 #[test]
-fn destinations_that_no_host_has_are_dropped_in_both_directions() {
+fn martian_destinations_are_told_apart_in_both_directions() {
     let mut gateway = Gateway::changed(|_| {});
-    for destination in MARTIANS.into_iter().chain(["203.0.113.255:5", "203.0.113.0:5"]) {
+    for (destination, _, reason) in MARTIANS {
         let outward = Packet::udp(ep(HOST), ep(destination));
-        assert_eq!(gateway.outbound(outward).reason(), DropReason::DestinationAddress, "{destination}");
+        assert_eq!(gateway.outbound(outward).reason(), reason, "{destination}");
         let inward = Packet::udp(ep(REMOTE), ep(destination));
-        assert_eq!(gateway.inbound(inward).reason(), DropReason::DestinationAddress, "{destination}");
+        assert_eq!(gateway.inbound(inward).reason(), reason, "{destination}");
     }
 }
 
@@ -179,8 +195,8 @@ fn errors_with_spoofed_or_impossible_addresses_are_dropped() {
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     for (from, reason) in [
         ("10.64.0.9", DropReason::SpoofedOutside),
-        ("127.0.0.1", DropReason::SourceAddress),
-        ("224.0.0.1", DropReason::SourceAddress),
+        ("127.0.0.1", DropReason::SourceLoopback),
+        ("224.0.0.1", DropReason::SourceMulticast),
     ] {
         assert_eq!(gateway.inbound(Packet::error(from, 3, 3, &sent.bytes)).reason(), reason);
     }
