@@ -8,8 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, Filtering, MappingMode, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share,
-    Time, Verdict,
+    Direction, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,13 +20,7 @@ pub(crate) fn translate(input: impl BufRead, mut output: impl Write) -> Result<(
     let settings = Settings {
         inside: vec!["10.64.0.1/24".parse()?],
         outside: vec!["203.0.113.2/24".parse()?],
-        pools: vec![Pool {
-            name: "main".into(),
-            addresses: vec![address],
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
-        }],
+        pools: vec![Pool { name: "main".into(), addresses: vec![address], ..Pool::default() }],
         rules: vec![Rule {
             source: "10.64.0.0/24".parse()?,
             destination: "0.0.0.0/0".parse()?,

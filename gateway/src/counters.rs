@@ -225,10 +225,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::nat::{
-        Direction, Filtering, MappingMode, Rule, RuleAction, Secret, Settings, ShardOptions, Share, Time,
-        Verdict,
-    };
+    use crate::nat::{Direction, Rule, RuleAction, Secret, Settings, ShardOptions, Share, Time, Verdict};
     use crate::wire::checksum;
 
     #[test]
@@ -288,8 +285,7 @@ mod tests {
             name: "main".into(),
             addresses: vec![address],
             ports: 2000..=2000,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
+            ..nat::Pool::default()
         };
         let rule = Rule {
             source: "10.0.0.0/8".parse().unwrap(),

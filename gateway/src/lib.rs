@@ -41,8 +41,7 @@
 //!
 //! ```
 //! use gateway::nat::{
-//!     Direction, Filtering, MappingMode, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share,
-//!     Time, Verdict,
+//!     Direction, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
 //! };
 //!
 //! let settings = Settings {
@@ -51,9 +50,7 @@
 //!     pools: vec![Pool {
 //!         name: "main".into(),
 //!         addresses: vec!["203.0.113.10".parse()?],
-//!         ports: 1024..=65535,
-//!         mapping: MappingMode::EndpointIndependent,
-//!         filtering: Filtering::AddressDependent,
+//!         ..Pool::default()
 //!     }],
 //!     rules: vec![Rule {
 //!         source: "10.64.0.0/24".parse()?,

@@ -2,7 +2,7 @@
 #![cfg(feature = "dpdk")]
 
 use gateway::dpdk::softrss;
-use gateway::nat::settings::{Filtering, MappingMode, Pool, Settings};
+use gateway::nat::settings::{Pool, Settings};
 use gateway::steer::{Nic, Steering, WorkerId};
 
 const RETA_SIZES: [usize; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
@@ -16,9 +16,7 @@ fn steering(reta_size: usize, key_len: usize, workers: u16) -> Steering {
     let pool = Pool {
         name: "main".into(),
         addresses: (0xcb00_7140..0xcb00_7180_u32).map(Into::into).collect(),
-        ports: 1024..=65535,
-        mapping: MappingMode::EndpointIndependent,
-        filtering: Filtering::AddressDependent,
+        ..Pool::default()
     };
     let settings = Settings { pools: vec![pool], ..Settings::default() };
     let nic = Nic { reta_size, key_len };

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use gateway::nat::settings::{Filtering, MappingMode, Pool, Rule, RuleAction, Settings};
+use gateway::nat::settings::{Pool, Rule, RuleAction, Settings};
 use gateway::nat::{Direction, Secret, Shard, ShardOptions, Time, Verdict};
 use gateway::steer::{Nic, Steering, WorkerId};
 use gateway::wire::{icmpv4, ipv4, ports, udp};
@@ -15,9 +15,7 @@ fn settings(pool_addresses: u32) -> Settings {
     let pool = Pool {
         name: "main".into(),
         addresses: (0xcb00_710a..0xcb00_710a + pool_addresses).map(Into::into).collect(),
-        ports: 1024..=65535,
-        mapping: MappingMode::EndpointIndependent,
-        filtering: Filtering::AddressDependent,
+        ..Pool::default()
     };
     let rule =
         Rule { source: any, destination: any, protocol: None, ports: 0..=65535, action: RuleAction::Pool(0) };

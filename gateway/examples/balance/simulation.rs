@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use gateway::nat::settings::{Filtering, MappingMode, Pool, Settings};
+use gateway::nat::settings::{Pool, Settings};
 use gateway::nat::{Endpoint, Protocol};
 use gateway::steer::{Nic, Rss, Steering, WorkerId};
 
@@ -73,9 +73,7 @@ fn settings(addresses: u32) -> Settings {
         pools: vec![Pool {
             name: "main".into(),
             addresses: (FIRST_EXTERNAL..FIRST_EXTERNAL + addresses).map(Ipv4Addr::from_bits).collect(),
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
+            ..Pool::default()
         }],
         ..Settings::default()
     }

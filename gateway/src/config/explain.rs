@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
 use super::value::Ports;
 use super::{Config, Device, Interface};
-use crate::nat::{Pool, PortForward, Rule, RuleAction};
+use crate::nat::{Pool, PortForward, Protocol, Rule, RuleAction};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,14 +156,27 @@ impl Config {
             (Some(only), _) => only.to_string(),
             (None, _) => "no address".to_owned(),
         };
-        format!(
+        let mut text = format!(
             "{}: {addresses}, ports {}: {} per protocol; {} mapping, {} filtering",
             pool.name,
             Ports(&pool.ports),
             counted(ports_of(pool), "port"),
             word(&MAPPINGS, pool.mapping),
             word(&FILTERINGS, pool.filtering),
-        )
+        );
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let filtering = pool.filtering_of(protocol);
+            if filtering != pool.filtering {
+                text += &format!(", {} for {}", word(&FILTERINGS, filtering), protocol.name());
+            }
+        }
+        if !pool.port_parity {
+            text += "; parity is not kept";
+        }
+        if !pool.port_preservation {
+            text += "; inside ports are not preserved";
+        }
+        text
     }
 
     fn describe_rule(&self, rule: &Rule) -> String {

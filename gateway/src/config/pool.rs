@@ -41,6 +41,10 @@ pub(super) fn read_all(
         let ports = section.or("ports", DEFAULT_PORTS, value::ports);
         let mapping = section.or("mapping", MappingMode::EndpointIndependent, value::choice(&MAPPINGS));
         let filtering = section.or("filtering", Filtering::AddressDependent, value::choice(&FILTERINGS));
+        let filtering_tcp = section.optional("filtering_tcp", value::choice(&FILTERINGS));
+        let filtering_udp = section.optional("filtering_udp", value::choice(&FILTERINGS));
+        let port_parity = section.or("port_parity", true, value::boolean);
+        let port_preservation = section.or("port_preservation", true, value::boolean);
         let (name, ranges) = (name?.value, ranges?);
         claims.extend(ranges.iter().map(|range| Claim {
             range: range.value,
@@ -51,7 +55,17 @@ pub(super) fn read_all(
         }));
         let addresses = expand(section, &ranges, &mut room)?;
         refuse_scarce(section, addresses.len(), &ports, workers);
-        Some(Pool { name, addresses, ports: ports.value, mapping: mapping.value, filtering: filtering.value })
+        Some(Pool {
+            name,
+            addresses,
+            ports: ports.value,
+            mapping: mapping.value,
+            filtering: filtering.value,
+            filtering_tcp: filtering_tcp.map(|filtering| filtering.value),
+            filtering_udp: filtering_udp.map(|filtering| filtering.value),
+            port_parity: port_parity.value,
+            port_preservation: port_preservation.value,
+        })
     });
     Pools { names, lines, whole }
 }

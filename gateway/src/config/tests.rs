@@ -66,6 +66,22 @@ fn example_of_the_specification_works() {
 }
 
 #[test]
+fn optional_pool_keys_are_taken() {
+    let keys = "filtering_tcp = \"endpoint-independent\"\nfiltering_udp = \"address-and-port-dependent\"\n\
+                port_parity = false\nport_preservation = false\n";
+    let config = parse(&example_with("ports = \"1024-65535\"", &format!("{keys}ports = \"1024-65535\"")));
+    let pool = &config.settings.pools[0];
+    let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
+    use Filtering::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
+    assert_eq!(filtering, [AddressAndPortDependent, EndpointIndependent, AddressDependent]);
+    assert_eq!((pool.port_parity, pool.port_preservation), (false, false));
+    assert!(config.explain().contains(
+        "address-dependent filtering, endpoint-independent for tcp, address-and-port-dependent for udp; \
+         parity is not kept; inside ports are not preserved"
+    ));
+}
+
+#[test]
 fn worker_lcores_may_be_a_string() {
     let config = parse(&example_with("worker_lcores = [1] ", "worker_lcores = \"1-3, 3,0\" "));
     assert_eq!(config.dpdk.worker_lcores, [1, 2, 3, 3, 0]);

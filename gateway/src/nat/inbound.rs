@@ -57,7 +57,7 @@ impl Shard {
         match mapping.kind() {
             Kind::Permanent => true,
             Kind::Exempt => false,
-            Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering {
+            Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering(mapping.protocol()) {
                 Filtering::EndpointIndependent => true,
                 Filtering::AddressDependent => {
                     let pair = Pair { mapping: id, internal: mapping.internal(), remote };

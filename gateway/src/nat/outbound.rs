@@ -388,7 +388,8 @@ impl Shard {
     /// Whether the mapping keeps a list of the remote addresses that may answer it.
     pub(super) fn is_filtered_by_address(&self, mapping: &Mapping) -> bool {
         mapping.kind() == Kind::Pool
-            && self.pools[usize::from(mapping.pool)].filtering == Filtering::AddressDependent
+            && self.pools[usize::from(mapping.pool)].filtering(mapping.protocol())
+                == Filtering::AddressDependent
     }
 }
 

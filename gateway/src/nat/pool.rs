@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::hash::Random;
-use super::ports::Ports;
+use super::ports::{Ports, Wish};
 use super::settings::{Filtering, MappingMode, Pool, Share};
 use super::table::Hash;
 use super::verdict::{Protocol, SessionFailure};
@@ -17,7 +17,10 @@ struct Address {
 /// See the module.
 pub(crate) struct ShardPool {
     pub(crate) mapping: MappingMode,
-    pub(crate) filtering: Filtering,
+    /// By protocol.
+    filtering: [Filtering; Protocol::COUNT],
+    port_parity: bool,
+    port_preservation: bool,
     addresses: Vec<Address>,
     /// By protocol: bit `i % 64` of word `i / 64` is set where address `i` has a free port.
     open: [Vec<u64>; Protocol::COUNT],
@@ -41,11 +44,6 @@ pub struct PoolUsage {
     pub total: u32,
 }
 
-/// Keeps parity (RFC 4787 REQ-4); the RFC asks it of UDP alone.
-const fn keeps_parity(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::Udp)
-}
-
 impl ShardPool {
     pub(crate) fn new(pool: &Pool, shares: &[Share]) -> ShardPool {
         let addresses: Vec<Address> = shares
@@ -58,7 +56,9 @@ impl ShardPool {
         let total = addresses.iter().map(|address| address.ports[0].free()).sum();
         let mut pool = ShardPool {
             mapping: pool.mapping,
-            filtering: pool.filtering,
+            filtering: Protocol::ALL.map(|protocol| pool.filtering_of(protocol)),
+            port_parity: pool.port_parity,
+            port_preservation: pool.port_preservation,
             open: std::array::from_fn(|_| vec![0; addresses.len().div_ceil(64)]),
             total,
             free: [total; Protocol::COUNT],
@@ -70,6 +70,17 @@ impl ShardPool {
             (0..pool.addresses.len()).for_each(|index| pool.mark(protocol, index));
         }
         pool
+    }
+
+    /// Who may answer.
+    pub(crate) fn filtering(&self, protocol: Protocol) -> Filtering {
+        self.filtering[protocol as usize]
+    }
+
+    /// What an outside port for an inside port should be like. RFC 4787 REQ-4 asks parity of UDP alone.
+    fn wish(&self, protocol: Protocol, inside: u16) -> Wish {
+        let parity = self.port_parity && protocol == Protocol::Udp;
+        Wish { inside, preserved: self.port_preservation, parity }
     }
 
     fn mark(&mut self, protocol: Protocol, index: usize) {
@@ -111,8 +122,9 @@ impl ShardPool {
         wanted: u16,
         random: &mut Random,
     ) -> Option<u16> {
+        let wish = self.wish(protocol, wanted);
         let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
-        let port = ports.take_for(wanted, keeps_parity(protocol), random)?;
+        let port = ports.take_for(wish, random)?;
         self.free[protocol as usize] -= 1;
         self.mark(protocol, usize::from(index));
         Some(port)

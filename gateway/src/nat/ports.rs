@@ -21,6 +21,17 @@ pub(crate) struct Ports {
     free: u32,
 }
 
+/// What an outside port should be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// The inside port that it is for.
+    pub(crate) inside: u16,
+    /// That very port, where it is free.
+    pub(crate) preserved: bool,
+    /// As even or odd as the inside port (RFC 4787 REQ-4).
+    pub(crate) parity: bool,
+}
+
 /// Where a port stands in the bitmap.
 const fn place(port: u16) -> u32 {
     (port as u32 >> 1) | (port as u32 & 1) << 15
@@ -83,18 +94,18 @@ impl Ports {
         self.free += 1;
     }
 
-    /// Takes a port for the inside port `wanted`: that very port where it is free, else one at random that is on
-    /// the same side of 1024 and, with `parity`, as even or odd as `wanted`; where those are out, parity goes first
-    /// and the side second (RFC 4787 REQ-3a and 4 recommend, they do not demand).
-    pub(crate) fn take_for(&mut self, wanted: u16, parity: bool, random: &mut Random) -> Option<u16> {
-        if wanted != 0 && self.take(wanted) {
-            return Some(wanted);
+    /// Takes a port as wished, or else one at random that is on the same side of 1024 and, with parity, as even or odd as
+    /// the inside port; where those are out, parity goes first and the side second (RFC 4787 REQ-3a and 4 recommend,
+    /// they do not demand).
+    pub(crate) fn take_for(&mut self, wish: Wish, random: &mut Random) -> Option<u16> {
+        if wish.preserved && wish.inside != 0 && self.take(wish.inside) {
+            return Some(wish.inside);
         }
         if self.free == 0 {
             return None;
         }
-        let (side, other) = self.sides(wanted);
-        let odd = if parity { wanted & 1 } else { random.below(2) as u16 };
+        let (side, other) = self.sides(wish.inside);
+        let odd = if wish.parity { wish.inside & 1 } else { random.below(2) as u16 };
         let port = [(&side, odd), (&side, odd ^ 1), (&other, odd), (&other, odd ^ 1)]
             .into_iter()
             .find_map(|(side, odd)| self.find(half(side, odd), random))?;
@@ -163,20 +174,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn wish() -> impl Strategy<Value = Wish> {
+        (any::<u16>(), any::<bool>(), any::<bool>()).prop_map(|(inside, preserved, parity)| Wish {
+            inside,
+            preserved,
+            parity,
+        })
+    }
+
+    fn even_or_odd(inside: u16) -> Wish {
+        Wish { inside, preserved: true, parity: true }
+    }
+
     proptest! {
         /// Every port of a range comes out exactly once, whatever is asked for, and comes out again when given back.
         #[test]
-        fn hands_out_each_port_once(start in 1u16..2000, len in 1u16..500, wanted in any::<u16>(), parity: bool) {
+        fn hands_out_each_port_once(start in 1u16..2000, len in 1u16..500, wish in wish()) {
             let range = start..=start + len - 1;
             let mut random = Random::new(Secret::new([1, 2, 3, 4]));
             let mut ports = Ports::new(range.clone());
             let mut seen = std::collections::BTreeSet::new();
-            while let Some(port) = ports.take_for(wanted, parity, &mut random) {
+            while let Some(port) = ports.take_for(wish, &mut random) {
                 prop_assert!(range.contains(&port) && seen.insert(port));
             }
             prop_assert_eq!((seen.len(), ports.free()), (usize::from(len), 0));
             ports.give(start);
-            prop_assert_eq!(ports.take_for(wanted, parity, &mut random), Some(start));
+            prop_assert_eq!(ports.take_for(wish, &mut random), Some(start));
         }
 
         #[test]
@@ -185,7 +208,7 @@ mod tests {
             let mut ports = Ports::new(1..=65535);
             ports.take(wanted);
             for _ in 0..others {
-                let port = ports.take_for(wanted, true, &mut random).unwrap();
+                let port = ports.take_for(even_or_odd(wanted), &mut random).unwrap();
                 prop_assert_eq!((port < 1024, port & 1), (wanted < 1024, wanted & 1));
             }
         }
@@ -195,15 +218,16 @@ mod tests {
     fn preserves_a_free_port() {
         let mut ports = Ports::new(1024..=65535);
         let mut random = Random::new(Secret::new([1, 1, 1, 1]));
-        assert_eq!(ports.take_for(5000, true, &mut random), Some(5000));
-        assert_ne!(ports.take_for(5000, true, &mut random), Some(5000));
+        assert_eq!(ports.take_for(even_or_odd(5000), &mut random), Some(5000));
+        assert_ne!(ports.take_for(even_or_odd(5000), &mut random), Some(5000));
     }
 
     #[test]
     fn is_hard_to_guess() {
         let mut ports = Ports::new(1024..=65535);
         let mut random = Random::new(Secret::new([9, 8, 7, 6]));
-        let drawn: Vec<u16> = (0..200).map(|_| ports.take_for(80, false, &mut random).unwrap()).collect();
+        let wish = Wish { inside: 80, preserved: false, parity: false };
+        let drawn: Vec<u16> = (0..200).map(|_| ports.take_for(wish, &mut random).unwrap()).collect();
         let steps = drawn.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
         assert!(steps < 5, "{steps} of 199 ports follow their predecessor");
     }

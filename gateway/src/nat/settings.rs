@@ -40,8 +40,45 @@ pub struct Pool {
     pub ports: RangeInclusive<u16>,
     /// How outside endpoints are chosen.
     pub mapping: MappingMode,
-    /// Who may answer.
+    /// Who may answer, where the protocol has no filtering of its own.
     pub filtering: Filtering,
+    /// Who may answer over TCP (RFC 5382 REQ-3).
+    pub filtering_tcp: Option<Filtering>,
+    /// Who may answer over UDP (RFC 4787 REQ-8).
+    pub filtering_udp: Option<Filtering>,
+    /// Whether an even UDP port stays even and an odd one odd (RFC 4787 REQ-4).
+    pub port_parity: bool,
+    /// Whether an inside port that is free outside stays as it is.
+    pub port_preservation: bool,
+}
+
+impl Pool {
+    /// Who may answer over `protocol`.
+    pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
+        let own = match protocol {
+            Protocol::Tcp => self.filtering_tcp,
+            Protocol::Udp => self.filtering_udp,
+            Protocol::Icmp => None,
+        };
+        own.unwrap_or(self.filtering)
+    }
+}
+
+/// The configuration file's defaults, without a name and without addresses.
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            name: String::new(),
+            addresses: Vec::new(),
+            ports: 1024..=65535,
+            mapping: MappingMode::EndpointIndependent,
+            filtering: Filtering::AddressDependent,
+            filtering_tcp: None,
+            filtering_udp: None,
+            port_parity: true,
+            port_preservation: true,
+        }
+    }
 }
 
 /// A part of a pool that one shard hands out.

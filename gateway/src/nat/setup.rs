@@ -19,6 +19,7 @@ use super::subscriber::Subscribers;
 use super::table::Index;
 use super::time::Time;
 use super::timer::Wheel;
+use super::verdict::Protocol;
 
 /// What a shard is built from.
 pub struct ShardOptions<'a> {
@@ -86,10 +87,10 @@ impl Shard {
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
             random: Random::new(secret),
-            filters_by_address: settings
-                .pools
-                .iter()
-                .any(|pool| pool.filtering == Filtering::AddressDependent),
+            filters_by_address: settings.pools.iter().any(|pool| {
+                let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
+                filtering.contains(&Filtering::AddressDependent)
+            }),
             ahead: Ahead::default(),
         };
         for (protocol, external) in shard.permanent.forwarded() {

@@ -150,7 +150,8 @@ pub(super) fn pools(rows: &[Pool]) -> String {
     let row = |pool: &Pool| {
         let refused: u64 = pool.failures.iter().map(|failures: &PoolFailures| failures.count).sum();
         let (name, addresses) = (pool.name.clone(), pool.addresses.join(","));
-        let (mapping, filtering) = (pool.mapping.to_string(), pool.filtering.to_string());
+        let mapping = pool.mapping.to_string();
+        let filtering = [&pool.filtering_udp, &pool.filtering_tcp, &pool.filtering].map(ToString::to_string);
         let usage = pool.usage.clone();
         usage.into_iter().map(move |usage| {
             [
@@ -162,7 +163,7 @@ pub(super) fn pools(rows: &[Pool]) -> String {
                 usage.total.to_string(),
                 percent(usage.used + usage.held, usage.total),
                 mapping.clone(),
-                filtering.clone(),
+                filtering[usage.protocol as usize].clone(),
                 refused.to_string(),
             ]
         })

@@ -6,9 +6,7 @@ use std::ops::RangeInclusive;
 use proptest::prelude::*;
 
 use super::*;
-use crate::nat::settings::{
-    Filtering, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static,
-};
+use crate::nat::settings::{Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::{ipv4, ports};
@@ -22,8 +20,7 @@ fn pool(first: u32, addresses: u32, ports: RangeInclusive<u16>) -> Pool {
         name: "main".into(),
         addresses: (first..first + addresses).map(Ipv4Addr::from).collect(),
         ports,
-        mapping: MappingMode::EndpointIndependent,
-        filtering: Filtering::AddressDependent,
+        ..Pool::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gateway::nat::{
-    DeleteReason, DropReason, Endpoint, Filtering, Limits, MappingMode, Protocol, SessionFailure,
+    DeleteReason, DropReason, Endpoint, Filtering, Limits, MappingMode, Protocol, SessionFailure, Settings,
 };
 
 use crate::packet::{Packet, at_port, ep};
@@ -93,6 +93,30 @@ fn rfc4787_req4_keeps_parity_while_ports_of_it_are_free() {
 }
 
 #[test]
+fn rfc7857_parity_may_be_switched_off() {
+    let mut gateway = Gateway::changed(|settings| settings.pools[0].port_parity = false);
+    let hosts = (2..102).map(|host| Endpoint { address: ep(HOST).address + host, port: 1023 });
+    let drawn: Vec<Endpoint> = hosts.map(|host| gateway.open(Protocol::Udp, host, ep(REMOTE))).collect();
+    let even = drawn.iter().filter(|external| external.port % 2 == 0).count();
+    assert!((20..80).contains(&even), "{even} of 100 even ports for an odd one");
+}
+
+#[test]
+fn rfc7857_ports_need_not_be_preserved() {
+    let mut gateway = Gateway::changed(|settings| settings.pools[0].port_preservation = false);
+    for protocol in Protocol::ALL {
+        let hosts = (2..102).map(|host| Endpoint { address: ep(HOST).address + host, port: 4001 });
+        let drawn: Vec<u16> = hosts.map(|host| gateway.open(protocol, host, ep(REMOTE)).port).collect();
+        let near = drawn.iter().filter(|port| port.abs_diff(4001) < 1000).count();
+        assert!(near < 15, "{near} of 100 ports near the inside one");
+        assert!(
+            protocol != Protocol::Udp || drawn.iter().all(|port| port % 2 == 1),
+            "parity is another matter"
+        );
+    }
+}
+
+#[test]
 fn rfc4787_req5_idle_mappings_last_300_s_and_dns_30_s() {
     for (remote, seconds) in [(REMOTE, 300), ("192.0.2.53:53", 30)] {
         let mut gateway = Gateway::changed(|_| {});
@@ -154,6 +178,25 @@ fn rfc4787_req8_filters_by_endpoint_address_or_address_and_port() {
         }
         assert_eq!(gateway.sessions().len(), 1, "nothing from outside makes a session");
     }
+}
+
+#[test]
+fn rfc4787_req8_one_of_many_remotes_may_answer() {
+    let mut gateway = Gateway::with_shards(
+        Settings {
+            limits: Limits { new_sessions_per_subscriber_per_s: 10_000, ..Limits::default() },
+            ..settings()
+        },
+        1,
+        4096,
+    );
+    let remote = |nth: u32| Endpoint { address: ep("198.18.0.0:0").address + nth, port: 80 };
+    let external = gateway.open(Protocol::Udp, ep(HOST), remote(0));
+    (1..4000).for_each(|nth| assert_eq!(gateway.open(Protocol::Udp, ep(HOST), remote(nth)), external));
+    for nth in [0, 1999, 3999] {
+        gateway.inbound(Packet::udp(at_port(remote(nth), 9), external)).delivered();
+    }
+    assert_eq!(gateway.inbound(Packet::udp(remote(4000), external)).reason(), DropReason::Filtered);
 }
 
 #[test]

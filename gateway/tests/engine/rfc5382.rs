@@ -145,6 +145,26 @@ fn rfc5382_req3_filters_unsolicited_connections() {
 }
 
 #[test]
+fn rfc5382_req3_tcp_filters_apart_from_udp() {
+    let (strict, open) = (Filtering::AddressAndPortDependent, Filtering::EndpointIndependent);
+    let stranger = ep("192.0.2.99:5000");
+    for (tcp, udp) in [(Some(open), Some(strict)), (Some(strict), Some(open)), (None, None)] {
+        let mut gateway = Gateway::changed(|settings| {
+            (settings.pools[0].filtering_tcp, settings.pools[0].filtering_udp) = (tcp, udp);
+        });
+        let own = [(Protocol::Tcp, tcp), (Protocol::Udp, udp), (Protocol::Icmp, None)];
+        for (protocol, own) in own {
+            let external = gateway.open(protocol, ep(HOST), ep(REMOTE));
+            let mut admits = |from| gateway.inbound(Packet::answer(protocol, from, external)).is_delivered();
+            // Where it has none of its own, the pool's holds: address-dependent.
+            let (filtering, neighbour) = (own.unwrap_or(Filtering::AddressDependent), at_port(ep(REMOTE), 9));
+            assert_eq!(admits(stranger), filtering == open, "{protocol:?} {filtering:?}");
+            assert_eq!(admits(neighbour), filtering != strict, "{protocol:?} {filtering:?}");
+        }
+    }
+}
+
+#[test]
 fn rfc5382_req3_a_refusal_of_an_admitted_connection_passes_and_keeps_nothing() {
     let mut gateway =
         Gateway::changed(|settings| settings.pools[0].filtering = Filtering::EndpointIndependent);

@@ -75,6 +75,7 @@ impl Shape {
             ports: 2000..=1999 + self.ports,
             mapping: self.mapping,
             filtering: self.filtering,
+            ..Pool::default()
         }];
         settings.rules.insert(0, rule("0.0.0.0/0", "192.0.2.0/24", RuleAction::Exempt));
         settings.timeouts = TIMEOUTS;

@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, Filtering, MappingMode, MappingView, Policy, Pool, Protocol,
-    Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
+    Direction, DropReason, Endpoint, Filter, MappingView, Policy, Pool, Protocol, Refusal, Rule, RuleAction,
+    Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -18,13 +18,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         inside: vec!["10.64.0.1/24".parse().expect("prefix")],
         outside: vec!["203.0.113.2/24".parse().expect("prefix")],
-        pools: vec![Pool {
-            name: "main".into(),
-            addresses,
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
-        }],
+        pools: vec![Pool { name: "main".into(), addresses, ..Pool::default() }],
         rules: vec![rule("10.64.0.0/24", "0.0.0.0/0", RuleAction::Pool(0))],
         ..Settings::default()
     }
@@ -70,6 +64,11 @@ impl Outcome {
             Outcome::In(seen) => seen,
             other => panic!("not delivered inside: {other:?}"),
         }
+    }
+
+    /// Whether it left on the inside.
+    pub(crate) fn is_delivered(&self) -> bool {
+        matches!(self, Outcome::In(_))
     }
 
     /// Why it was dropped.

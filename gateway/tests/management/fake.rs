@@ -11,7 +11,7 @@ use gateway::management::snapshot::{
     Query, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use gateway::nat::{self, Direction, DropReason, Filtering, MappingMode, Protocol};
+use gateway::nat::{self, Direction, DropReason, Protocol};
 
 pub(crate) const SESSIONS: u16 = 250;
 
@@ -105,9 +105,7 @@ impl Gateway for Fake {
         let pool = nat::Pool {
             name: "main".into(),
             addresses: (10..=12).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect(),
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
+            ..nat::Pool::default()
         };
         let mut counters = PoolCounters::default();
         counters.ports[Protocol::Udp as usize] = PoolPorts { used: 250, held: 3, total: 193_536 };

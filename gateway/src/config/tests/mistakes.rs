@@ -111,6 +111,13 @@ const VALUES: &[Case] = &[
     ),
     (
         "filtering = \"address-dependent\"  ",
+        "filtering_tcp = \"none\" #!\n",
+        &[
+            "nat.pools.filtering_tcp, found \"none\", allowed endpoint-independent, address-dependent, address-and-port-dependent",
+        ],
+    ),
+    (
+        "filtering = \"address-dependent\"  ",
         "filtering = \"none\" #!\n",
         &[
             "nat.pools.filtering, found \"none\", allowed endpoint-independent, address-dependent, address-and-port-dependent",

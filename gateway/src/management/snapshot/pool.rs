@@ -23,6 +23,10 @@ pub struct Pool {
     pub mapping: Cow<'static, str>,
     /// RFC 4787 section 5: `endpoint-independent`, `address-dependent` or `address-and-port-dependent`.
     pub filtering: Cow<'static, str>,
+    /// As `filtering`, for TCP (RFC 5382 REQ-3).
+    pub filtering_tcp: Cow<'static, str>,
+    /// As `filtering`, for UDP.
+    pub filtering_udp: Cow<'static, str>,
     /// Use, by protocol.
     pub usage: Vec<PoolUsage>,
     /// Ports refused.
@@ -71,14 +75,20 @@ impl Pool {
                 MappingMode::EndpointIndependent => "endpoint-independent".into(),
                 MappingMode::AddressAndPortDependent => "address-and-port-dependent".into(),
             },
-            filtering: match pool.filtering {
-                Filtering::EndpointIndependent => "endpoint-independent".into(),
-                Filtering::AddressDependent => "address-dependent".into(),
-                Filtering::AddressAndPortDependent => "address-and-port-dependent".into(),
-            },
+            filtering: word(pool.filtering).into(),
+            filtering_tcp: word(pool.filtering_of(Protocol::Tcp)).into(),
+            filtering_udp: word(pool.filtering_of(Protocol::Udp)).into(),
             usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
             failures: PORT_FAILURES.iter().zip(&counters.failures).map(failures).collect(),
         }
+    }
+}
+
+const fn word(filtering: Filtering) -> &'static str {
+    match filtering {
+        Filtering::EndpointIndependent => "endpoint-independent",
+        Filtering::AddressDependent => "address-dependent",
+        Filtering::AddressAndPortDependent => "address-and-port-dependent",
     }
 }
 
@@ -109,9 +119,8 @@ mod tests {
         let pool = nat::Pool {
             name: "main".into(),
             addresses: vec![Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)],
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
-            filtering: Filtering::AddressDependent,
+            filtering_udp: Some(Filtering::EndpointIndependent),
+            ..nat::Pool::default()
         };
         let mut counters = PoolCounters::default();
         counters.ports[Protocol::Tcp as usize].used = 5;
@@ -120,7 +129,11 @@ mod tests {
         assert_eq!(json["addresses"][0], "203.0.113.10-203.0.113.11");
         assert_eq!(json["address_count"], 2);
         assert_eq!(json["ports"], "1024-65535");
-        assert_eq!(json["filtering"], "address-dependent");
+        assert_eq!(
+            (&json["filtering"], &json["filtering_tcp"]),
+            (&"address-dependent".into(), &"address-dependent".into())
+        );
+        assert_eq!(json["filtering_udp"], "endpoint-independent");
         assert_eq!(json["usage"][1]["protocol"], "tcp");
         assert_eq!(json["usage"][1]["used"], 5);
         assert_eq!(json["failures"][0]["reason"], "ports-exhausted");

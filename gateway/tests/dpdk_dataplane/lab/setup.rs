@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use gateway::config::PacketBuffers;
 use gateway::dpdk::{Consumer, Eal, Mempool, Port, Producer, ring};
 use gateway::nat::{
-    Direction, Filtering, Limits, MappingMode, Pool, PortForward, Protocol, Rule, RuleAction, Settings,
-    Static,
+    Direction, Filtering, Limits, Pool, PortForward, Protocol, Rule, RuleAction, Settings, Static,
 };
 use gateway::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
 use gateway::start::{Dataplane, DataplaneOptions, PortOptions};
@@ -46,9 +45,8 @@ impl Setup {
         let pool = Pool {
             name: "main".into(),
             addresses: (0..8).map(|nth| Ipv4Addr::from_bits(POOL.to_bits() + nth)).collect(),
-            ports: 1024..=65535,
-            mapping: MappingMode::EndpointIndependent,
             filtering: Filtering::EndpointIndependent,
+            ..Pool::default()
         };
         let everything = Rule {
             source: "10.64.0.0/16".parse().unwrap(),
