@@ -31,6 +31,7 @@ test_packages=(
     iperf3
     iproute2
     iputils-ping
+    iputils-tracepath
     jq
     nftables
     procps

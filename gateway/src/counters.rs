@@ -88,10 +88,10 @@ pub struct WorkerCounters {
     pub nat: nat::Counters,
     /// By interface, in the order of the configuration.
     pub interfaces: [InterfaceCounters; MAX_INTERFACES],
-    /// Packets that ended in the gateway itself: ARP, and what its own addresses take without an answer.
+    /// Packets that ended in the gateway itself: ARP, what its own addresses take without an answer, and what was cut.
     pub consumed: u64,
-    /// Packets that began in the gateway itself: ARP requests and announcements. An answer is not among them: it takes
-    /// the place of the packet that it answers.
+    /// Packets that began in the gateway itself: ARP requests and announcements, fragments of what was cut. An answer is
+    /// not among them: it takes the place of the packet that it answers.
     pub generated: u64,
     /// Packets handed to and taken from other workers.
     pub handoff: HandoffCounters,

@@ -32,6 +32,8 @@ pub struct Counters {
     pub icmp_errors_translated: [u64; 2],
     /// Fragments seen, by [`Direction`](super::Direction).
     pub fragments: [u64; 2],
+    /// Fragments made of packets that were too large for their way out.
+    pub fragments_created: u64,
 }
 
 impl Default for Counters {

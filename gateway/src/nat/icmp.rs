@@ -9,7 +9,6 @@
 //!
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
-use super::SessionId;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::mapping::Mapping;
 use super::parse::{Parsed, channel};
@@ -77,16 +76,18 @@ impl Shard {
         Ok(Verdict::Forward(None))
     }
 
-    /// Makes a packet that session `id` has just translated in `direction` what its sender sent, TTL included: an error
-    /// of the gateway's own is to quote it so.
+    /// Makes a packet that was translated in `direction` what it was before, TTL included: an error of the gateway's own
+    /// is to quote it so. False, and nothing is changed, where nothing that is known translates its answer.
     ///
     /// `(X:P -> r:q) becomes (a:p -> r:q)`, inbound `(r:q -> a:p) becomes (r:q -> X:P)`.
-    pub fn restore(&self, id: SessionId, direction: Direction, packet: &mut [u8]) {
-        let session = &self.sessions[id.0];
-        let Ok(header) = ipv4::Packet::new_header(&*packet) else { return };
-        let header_len = header.header_len();
-        let back = session.rewrite(direction.flip());
-        Rewrite { to: back.to.reversed(), ..back }.apply(packet, header_len, session.protocol(), Hop::BACK);
+    #[must_use]
+    pub fn restore(&self, direction: Direction, packet: &mut [u8]) -> bool {
+        let Ok(sent) = embedded(packet) else { return false };
+        let answered = self.rewrite_of(&sent.tuple.reversed(), sent.protocol, direction.flip());
+        let Some(answered) = answered else { return false };
+        let back = Rewrite { to: answered.to.reversed(), ..answered };
+        back.apply(packet, sent.header_len, sent.protocol, Hop::BACK);
+        true
     }
 
     fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {

@@ -231,7 +231,7 @@ reasons! {
         NextHopUnresolved = "next-hop-unresolved",
         /// Addressed to the gateway itself, and nothing there takes it.
         LocalNoService = "local-no-service",
-        /// Larger than the way out allows.
+        /// Larger than the way out allows, where it may be neither answered nor cut.
         TooBig = "too-big",
         /// The ring to the owning worker was full.
         HandoffFull = "handoff-full",

@@ -1,4 +1,8 @@
-//! IPv4 headers (RFC 791, RFC 6864 for the identification).
+//! IPv4 headers (RFC 791, RFC 6864 for the identification), and fragments.
+
+mod fragment;
+
+pub use fragment::{Fragment, Fragments, HEADER_LEN_MAX};
 
 use std::net::Ipv4Addr;
 

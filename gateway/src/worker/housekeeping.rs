@@ -4,6 +4,7 @@ use super::message::{Command, Deletion, Listing, Page, Rows};
 use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
+use crate::nat::DropReason;
 
 /// How often counters are published while there is traffic, milliseconds.
 const PUBLISH_EVERY_MS: u64 = 1;
@@ -98,7 +99,10 @@ impl Worker {
         let later = self.now_ms().wrapping_add(crate::neighbor::HOLD_MS);
         while self.hops.held() > 0 {
             self.hops.expire(later, |packet| held.push(packet));
-            self.give_up(&mut held);
+            for packet in held.drain(..) {
+                let direction = self.direction(&packet);
+                self.drop(packet, DropReason::NextHopUnresolved, direction);
+            }
         }
         self.released = held;
     }

@@ -13,6 +13,7 @@
 //! Invariant, to the packet, for every worker at rest: received + taken from rings + generated = transmitted + dropped
 //! + consumed + put on rings + held.
 
+mod answer;
 mod batch;
 mod congestion;
 mod deliver;
@@ -23,6 +24,7 @@ mod message;
 mod outlet;
 mod receive;
 mod setup;
+mod too_big;
 
 pub use idle::Idle;
 pub use message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};

@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// An outbound packet whose remote is an outside endpoint of ours goes to that endpoint's owner.
-    fn turn_round(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
+    pub(super) fn turn_round(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.owner(&packet, header_len, Direction::Inbound) {
             owner if owner == self.id => hairpinned.push(packet, header_len),
@@ -134,7 +134,7 @@ impl Worker {
         }
     }
 
-    fn translate_hairpinned(&mut self, batch: &mut Batch) {
+    pub(super) fn translate_hairpinned(&mut self, batch: &mut Batch) {
         if batch.is_empty() {
             return;
         }

@@ -168,17 +168,6 @@ fn a_filter_refuses_strangers_wherever_they_arrive() {
 }
 
 #[test]
-fn a_packet_above_the_mtu_of_the_way_out_is_dropped() {
-    Setup { mtus: [1500, 1400], vlans: [None, Some(9)], ..Setup::new(2) }.run(|lab| {
-        lab.learn_all([HOST]);
-        let of = |len: usize| Packet { payload: vec![3; len - 28], ..packet(Kind::Udp, HOST, REMOTE) };
-        assert_eq!(lab.one(Side::Inside, &of(1400)).packet().payload.len(), 1372);
-        lab.send_packet(Side::Inside, &of(1401));
-        assert_eq!(lab.dropped(DropReason::TooBig), 1);
-    });
-}
-
-#[test]
 fn a_frame_in_several_buffers_is_dropped() {
     crate::main_lcore::run(|eal| {
         let small = Mempool::new(eal, "small", 63, 0, 128 + Mempool::HEADROOM).unwrap();

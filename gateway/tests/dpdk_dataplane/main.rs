@@ -15,6 +15,7 @@ mod across;
 mod deletion;
 mod drops;
 mod own;
+mod too_big;
 mod unresolved;
 mod whole;
 mod wrong_queue;

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use gateway::nat::DropReason;
+use gateway::nat::{DropReason, Protocol};
 use gateway::worker::{Command, Event};
 
-use crate::lab::{Lab, ROUTER, Setup, Side};
+use crate::lab::{Lab, OWN, POOL, ROUTER, Setup, Side};
 use crate::packet::{Kind, Packet};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 2);
@@ -20,6 +20,19 @@ fn numbered(number: u8) -> Packet {
 
 fn held(lab: &mut Lab) -> u64 {
     lab.rest().iter().map(|counters| counters.held).sum()
+}
+
+/// The sender of the first `count` packets is told of each, as it knows it.
+#[track_caller]
+fn assert_host_unreachable(lab: &mut Lab, count: u8) {
+    let seen = lab.exchange(Vec::new(), count.into());
+    for (seen, number) in seen.iter().zip(0..) {
+        assert_eq!((seen.side, seen.link().dst), (Side::Inside, Lab::mac_of(HOST)));
+        let error = seen.packet();
+        assert_eq!((error.kind, *error.from.ip(), *error.to.ip()), (Kind::Error(3, 1), OWN[0], HOST));
+        assert_eq!(error.payload, numbered(number).octets());
+    }
+    assert_eq!(held(lab), 0);
 }
 
 fn asked_for(lab: &Lab, side: Side, address: Ipv4Addr) -> usize {
@@ -64,19 +77,16 @@ fn a_hold_queue_is_bounded_and_its_rest_is_counted() {
 }
 
 #[test]
-fn what_waits_in_vain_is_dropped_after_3_seconds() {
+fn rfc1812_5_2_7_1_what_waits_in_vain_is_answered_after_3_seconds() {
     Setup::new(2).run(|lab| {
         let start = Instant::now();
         (0..5).for_each(|number| lab.send_packet(Side::Inside, &numbered(number)));
         assert_eq!(held(lab), 5);
-        let unresolved = |lab: &Lab| -> u64 {
-            let reason = DropReason::NextHopUnresolved as usize;
-            lab.counters().iter().map(|counters| counters.nat.dropped[reason].iter().sum::<u64>()).sum()
-        };
-        lab.wait("they are given up", |lab| unresolved(lab) == 5);
+        let waits = |lab: &Lab| -> u64 { lab.counters().iter().map(|counters| counters.held).sum() };
+        lab.wait("they are given up", |lab| waits(lab) == 0);
         // Workers count whole milliseconds.
         assert!(start.elapsed() > Duration::from_millis(2998), "{:?}", start.elapsed());
-        assert_eq!(held(lab), 0);
+        assert_host_unreachable(lab, 5);
         // It is asked for again when it is needed again.
         asked_for(lab, Side::Outside, ROUTER);
         lab.send_packet(Side::Inside, &numbered(5));
@@ -86,14 +96,32 @@ fn what_waits_in_vain_is_dropped_after_3_seconds() {
 }
 
 #[test]
-fn what_waits_for_a_forgotten_neighbour_is_dropped() {
+fn what_waits_for_a_forgotten_neighbour_is_answered() {
     Setup::new(2).run(|lab| {
         (0..5).for_each(|number| lab.send_packet(Side::Inside, &numbered(number)));
         assert_eq!(held(lab), 5);
         let forget = || Command::Forget(Side::Outside.interface(), ROUTER.to_bits());
         lab.dataplane().tell_all(forget);
         lab.wait("it is forgotten", |lab| lab.counters().iter().all(|counters| counters.held == 0));
-        assert_eq!(lab.dropped(DropReason::NextHopUnresolved), 5);
+        assert_host_unreachable(lab, 5);
+    });
+}
+
+#[test]
+fn what_was_hairpinned_and_waits_for_a_forgotten_neighbour_is_answered() {
+    let (target, forward) = (Ipv4Addr::new(10, 64, 0, 50), SocketAddrV4::new(POOL, 8080));
+    Setup::new(3).forward(Protocol::Udp, (*forward.ip(), forward.port()), target).run(move |lab| {
+        let senders: Vec<_> = (2..12).map(|nth| Ipv4Addr::new(10, 64, 9, nth)).collect();
+        lab.learn_all(senders.iter().copied());
+        for &sender in &senders {
+            let packet = Packet::new(Kind::Udp, SocketAddrV4::new(sender, 5000), forward, b"anyone there?");
+            lab.send_packet(Side::Inside, &packet);
+            assert_eq!(held(lab), 1);
+            lab.dataplane().tell_all(|| Command::Forget(Side::Inside.interface(), target.to_bits()));
+            let error = lab.exchange(Vec::new(), 1).remove(0).packet();
+            assert_eq!((error.kind, *error.to.ip()), (Kind::Error(3, 1), sender));
+            assert_eq!(Packet::read(&error.payload), packet);
+        }
     });
 }
 

@@ -44,11 +44,25 @@ pub(crate) struct Options {
     /// Rules ahead of the one that translates everything.
     pub(crate) rules: &'static str,
     pub(crate) ports_per_subscriber: u32,
+    /// Further keys of the interfaces.
+    pub(crate) inside: &'static str,
+    pub(crate) outside: &'static str,
+    /// Keys of `[nat]` itself and of `[nat.timeouts]`.
+    pub(crate) nat: &'static str,
+    pub(crate) timeouts: &'static str,
 }
 
 impl Options {
-    pub(crate) const DEFAULT: Options =
-        Options { workers: 1, filtering: "address-dependent", rules: "", ports_per_subscriber: 4096 };
+    pub(crate) const DEFAULT: Options = Options {
+        workers: 1,
+        filtering: "address-dependent",
+        rules: "",
+        ports_per_subscriber: 4096,
+        inside: "",
+        outside: "",
+        nat: "",
+        timeouts: "",
+    };
 }
 
 /// Namespaces and the gateway between them. Fields are dropped in this order.
@@ -209,7 +223,7 @@ fn cpus() -> Vec<usize> {
 
 /// The configuration of SPEC's shape that these options stand for, with its socket in `work`.
 pub(crate) fn config(options: Options, work: &Path) -> String {
-    let Options { workers, filtering, rules, ports_per_subscriber } = options;
+    let Options { workers, filtering, rules, ports_per_subscriber, inside, outside, nat, timeouts } = options;
     let cpus = cpus();
     let main = cpus[0];
     let lcores: Vec<_> = (1..=workers).map(|worker| cpus[worker % cpus.len()]).collect();
@@ -227,17 +241,19 @@ name = "inside"
 device = "net_tap0,iface=tap-in"
 role = "inside"
 addresses = ["10.64.0.1/24"]
-
+{inside}
 [[interfaces]]
 name = "outside"
 device = "net_tap1,iface=tap-out"
 role = "outside"
 addresses = ["203.0.113.2/24"]
-
+{outside}
 [[routes]]
 prefix = "198.51.100.0/24"
 via = "203.0.113.1"
 
+[nat]
+{nat}
 [[nat.pools]]
 name = "main"
 addresses = ["203.0.113.10-203.0.113.12"]
@@ -266,6 +282,8 @@ sessions = 32_768
 ports_per_subscriber = {ports_per_subscriber}
 new_sessions_per_subscriber_per_s = 1_000_000
 
+[nat.timeouts]
+{timeouts}
 [management]
 listen = "127.0.0.1:9464"
 socket = {socket:?}

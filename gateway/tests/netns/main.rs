@@ -27,6 +27,7 @@ mod management;
 mod metrics;
 mod namespace;
 mod packet_socket;
+mod path_mtu;
 mod reflector;
 mod reload;
 mod rfc4787;

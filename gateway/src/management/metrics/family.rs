@@ -41,7 +41,7 @@ families! {
     CONSUMED: COUNTER "consumed_packets_total" ["worker"],
         "Packets that ended in the gateway itself.";
     GENERATED: COUNTER "generated_packets_total" ["worker"],
-        "Packets that began in the gateway itself: ARP requests and announcements.";
+        "Packets that began in the gateway itself: ARP requests and announcements, fragments.";
     HELD: GAUGE "held_packets" ["worker"],
         "Packets that wait for the address of their next hop.";
 

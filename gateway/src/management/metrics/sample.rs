@@ -130,6 +130,7 @@ impl Samples {
         }
         self.add(&f::ICMP_ERRORS, &[], sum(&|nat| nat.icmp_errors_translated.iter().sum()));
         self.add(&f::FRAGMENTS, &["received"], sum(&|nat| nat.fragments.iter().sum()));
+        self.add(&f::FRAGMENTS, &["created"], sum(&|nat| nat.fragments_created));
         self.add(&f::HAIRPINNED, &[], sum(&|nat| nat.hairpinned));
     }
 

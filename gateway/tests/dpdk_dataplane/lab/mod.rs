@@ -19,7 +19,7 @@ use gateway::worker::Command;
 
 use crate::packet::{Link, Packet};
 pub use balance::drops;
-pub use setup::{POOL, ROUTER, Setup};
+pub use setup::{OWN, POOL, ROUTER, Setup};
 
 /// A side of the gateway: its interface there, and the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,141 @@
+//! What the gateway says itself: replies to pings, and ICMP errors to the senders of packets that go no further.
+//!
+//! An error is about the packet as its sender knows it: what was translated is made what it was before. A hairpinned
+//! packet was translated twice, the first time perhaps by another worker. So an error about it goes the way of any
+//! error from the inside: about what the first translation made, to the outside endpoint, hairpinned itself.
+
+use super::Worker;
+use super::batch::Batch;
+use crate::dpdk::Mbuf;
+use crate::nat::{Direction, DropReason, IcmpGenerated};
+use crate::neighbor::local::Outcome;
+use crate::wire::ethernet;
+use crate::wire::icmpv4::{self, message, time_exceeded, unreachable};
+
+/// An ICMP error of the gateway's own.
+#[derive(Clone, Copy)]
+pub(super) struct Answer {
+    ty: u8,
+    code: u8,
+    /// The four octets that each type reads its own way.
+    rest: u32,
+    counted: IcmpGenerated,
+    /// What the packet counts as where no answer may be sent.
+    otherwise: DropReason,
+}
+
+impl Answer {
+    pub(super) const TIME_EXCEEDED: Answer = Answer {
+        ty: message::TIME_EXCEEDED,
+        code: time_exceeded::TTL,
+        rest: 0,
+        counted: IcmpGenerated::TimeExceeded,
+        otherwise: DropReason::TtlExceeded,
+    };
+    pub(super) const NO_ROUTE: Answer = Answer::unreachable(unreachable::NET, DropReason::NoRoute);
+    pub(super) const NO_NEIGHBOR: Answer =
+        Answer::unreachable(unreachable::HOST, DropReason::NextHopUnresolved);
+
+    /// The packet must not be cut, and the way out takes `mtu` octets (RFC 1191 section 4).
+    pub(super) const fn too_big(mtu: u16) -> Answer {
+        let answer = Answer::unreachable(unreachable::FRAG_NEEDED, DropReason::TooBig);
+        Answer { rest: mtu as u32, counted: IcmpGenerated::FragmentationNeeded, ..answer }
+    }
+
+    const fn unreachable(code: u8, otherwise: DropReason) -> Answer {
+        Answer { ty: message::UNREACHABLE, code, rest: 0, counted: IcmpGenerated::Unreachable, otherwise }
+    }
+}
+
+impl Worker {
+    /// A packet for the gateway itself.
+    #[cold]
+    pub(super) fn local(&mut self, mut packet: Mbuf, direction: Direction) {
+        let interface = &self.interfaces[self.arrival(&packet)];
+        let (header_len, side) = (interface.header_len(), interface.side());
+        let room = packet.len() - header_len;
+        grow(&mut packet, header_len);
+        let bytes = &mut packet.data_mut()[header_len..];
+        let (len, counted) =
+            match self.responders[side as usize].answer(bytes, side, &self.routes, self.now.0 as u32) {
+                Outcome::EchoReply(len) => (len, IcmpGenerated::EchoReply),
+                Outcome::PortUnreachable(len) => (len, IcmpGenerated::Unreachable),
+                Outcome::NoService => return self.drop(packet, DropReason::LocalNoService, direction),
+                Outcome::Limited => return self.drop(packet, DropReason::ReplyLimited, direction),
+            };
+        debug_assert!(len <= room.max(icmpv4::ERROR_LEN_MAX));
+        self.reply(packet, header_len + len, counted);
+    }
+
+    /// Answers a packet that goes no further, and that is as it arrived.
+    #[cold]
+    pub(super) fn answer(&mut self, packet: Mbuf, answer: Answer, direction: Direction) {
+        if let Some((packet, len)) = self.error(packet, answer, direction) {
+            self.reply(packet, len, answer.counted);
+        }
+    }
+
+    /// Answers a packet that was translated in `direction` and goes no further.
+    #[cold]
+    pub(super) fn answer_translated(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) {
+        let interface = &self.interfaces[self.arrival(&packet)];
+        let (header_len, hairpinned) = (interface.header_len(), interface.direction != direction);
+        if !self.shard.restore(direction, &mut packet.data_mut()[header_len..]) {
+            return self.drop(packet, answer.otherwise, direction);
+        }
+        if !hairpinned {
+            return self.answer(packet, answer, direction);
+        }
+        let Some((mut error, len)) = self.error(packet, answer, direction) else { return };
+        if !error.set_len(len) {
+            return self.drop(error, DropReason::NoBuffer, direction);
+        }
+        self.shard.counters().icmp_generated[answer.counted as usize] += 1;
+        let mut batch = Batch::new();
+        self.turn_round(error, &mut batch);
+        self.translate_hairpinned(&mut batch);
+    }
+
+    /// Makes a packet the error about it, and says how long the frame is then. Where none may be sent the packet is
+    /// dropped.
+    fn error(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) -> Option<(Mbuf, usize)> {
+        let interface = &self.interfaces[self.arrival(&packet)];
+        if !self.responders[interface.side() as usize].may_send_error(self.now_ms()) {
+            self.drop(packet, DropReason::ReplyLimited, direction);
+            return None;
+        }
+        let (header_len, source) = (interface.header_len(), interface.address);
+        grow(&mut packet, header_len);
+        let bytes = &mut packet.data_mut()[header_len..];
+        match icmpv4::error(bytes, answer.ty, answer.code, answer.rest, source) {
+            Some(len) => Some((packet, header_len + len)),
+            None => {
+                self.drop(packet, answer.otherwise, direction);
+                None
+            }
+        }
+    }
+
+    /// Sends an answer, in the place of the packet that it answers, back to the station that sent that.
+    fn reply(&mut self, mut packet: Mbuf, len: usize, counted: IcmpGenerated) {
+        let arrival = self.arrival(&packet);
+        let interface = &self.interfaces[arrival];
+        let back = ethernet::Frame::new_unchecked(packet.data()).src();
+        let fits = packet.set_len(len)
+            && ethernet::emit(packet.data_mut(), back, interface.mac, interface.vlan, ethernet::IPV4).is_ok();
+        if !fits {
+            let direction = interface.direction;
+            return self.drop(packet, DropReason::NoBuffer, direction);
+        }
+        self.shard.counters().icmp_generated[counted as usize] += 1;
+        self.transmit(arrival, packet);
+    }
+}
+
+/// Makes room behind a packet for the error that quotes it, as far as the buffer goes.
+fn grow(packet: &mut Mbuf, header_len: usize) {
+    let wanted = (header_len + icmpv4::ERROR_LEN_MAX).min(packet.len() + packet.tailroom());
+    if packet.len() < wanted {
+        packet.set_len(wanted);
+    }
+}
