@@ -8,12 +8,13 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dpdk_support::{cpu, eal};
 use gateway::dpdk::{BURST, Burst, Consumer, Mempool, Port, Producer, ring};
+use gateway::trafficgen::conversation;
 use gateway::trafficgen::flow::{FlowSpace, Order};
 use gateway::trafficgen::station::{Station, StationOptions};
 use gateway::trafficgen::traffic::{Expect, Pass, Spread, Traffic, TrafficOptions};
@@ -82,8 +83,13 @@ fn counts_what_a_wire_loses_and_breaks() {
     let wires =
         [wire((from_inside, to_outside), &stop, breaks), wire((from_outside, to_inside), &stop, |_| ())];
     let pass = |seed| Some((Order::Random(seed), None));
-    let outcome =
-        traffic.run(&Pass { senders: [pass(1), pass(2)], rate: Some(20_000.0), seconds: 0.5, sample: 16 });
+    let outcome = traffic.run(&Pass {
+        senders: [pass(1), pass(2)],
+        flows: 1000,
+        rate: Some(20_000.0),
+        seconds: 0.5,
+        sample: 16,
+    });
     stop.store(true, Ordering::Relaxed);
     wires.into_iter().for_each(|wire| wire.join().unwrap());
 
@@ -103,6 +109,43 @@ fn counts_what_a_wire_loses_and_breaks() {
     assert_eq!(pool.in_use(), 0);
 }
 
+/// A wire that turns every tenth of the first frames into another's: the second pass brings those and no others.
+#[test]
+fn teaches_again_only_what_was_lost() {
+    const FLOWS: u32 = 1000;
+    let pool = Mempool::new(eal(), "teaching", 4095, 0, Mempool::DATA_ROOM).unwrap();
+    let (inside, from_inside, to_inside) = station("teaching-in", &pool);
+    let (outside, from_outside, to_outside) = station("teaching-out", &pool);
+    let first_host = 0x0a00_0001;
+    let space = FlowSpace { flows: FLOWS, first_host, host_shift: 6, first_remote: 0xc612_0000 };
+    let options =
+        TrafficOptions { expect: Expect::Translated, is_tcp: false, lens: vec![60], spread: Spread::Owner };
+    // Hosts leave by their own endpoints: they are the pool.
+    let mut traffic = Traffic::new([inside, outside], space, first_host, options, &pool).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let frames = Arc::new(AtomicU32::new(0));
+    let counted = frames.clone();
+    let routes = move |frame: &mut [u8]| {
+        frame[..6].fill(0);
+        frame[22] -= 1;
+        // The TTL is the upper half of its word: the sum goes up by as much, and what it carries over comes around.
+        let sum = u16::from_be_bytes([frame[24], frame[25]]);
+        let (sum, carry) = sum.overflowing_add(0x100);
+        frame[24..26].copy_from_slice(&(sum + u16::from(carry)).to_be_bytes());
+        let nth = counted.fetch_add(1, Ordering::Relaxed);
+        if nth < FLOWS && nth % 10 == 3 {
+            frame[40] ^= 1;
+        }
+    };
+    let wires =
+        [wire((from_inside, to_outside), &stop, routes), wire((from_outside, to_inside), &stop, |_| ())];
+    let taught = conversation::run(&mut traffic, conversation::opening(false), 20_000.0);
+    stop.store(true, Ordering::Relaxed);
+    wires.into_iter().for_each(|wire| wire.join().unwrap());
+    taught.unwrap();
+    assert_eq!(frames.load(Ordering::Relaxed), FLOWS + FLOWS / 10);
+}
+
 /// A gateway, ended with the value.
 struct Gateway(Child);
 
@@ -113,50 +156,33 @@ impl Drop for Gateway {
     }
 }
 
-fn start_gateway(directory: &Path) -> Gateway {
+/// A memif port of either end.
+fn device(directory: &Path, role: &str, id: u32) -> String {
+    format!("net_memif{id},role={role},socket={}/memif,socket-abstract=no,id={id}", directory.display())
+}
+
+/// Room for 3000 sessions, which end when idle for so many seconds, and ports that do not rest.
+fn start_gateway(directory: &Path, udp: u32) -> Gateway {
     let config = directory.join("gateway.toml");
-    let device = |id| {
-        format!("net_memif{id},role=server,socket={}/memif,socket-abstract=no,id={id}", directory.display())
-    };
-    let text = format!(
-        r#"
-        [dpdk]
-        main_lcore = {cpu}
-        worker_lcores = [{cpu}]
-        memory = "no-huge"
-        [[interfaces]]
-        name = "inside"
-        device = "{inside}"
-        role = "inside"
-        addresses = ["172.16.0.1/30"]
-        [[interfaces]]
-        name = "outside"
-        device = "{outside}"
-        role = "outside"
-        addresses = ["172.16.1.1/30"]
-        [[routes]]
-        prefix = "10.0.0.0/8"
-        via = "172.16.0.2"
-        [[routes]]
-        prefix = "0.0.0.0/0"
-        via = "172.16.1.2"
-        [[nat.pools]]
-        name = "main"
-        addresses = ["100.64.0.0-100.64.0.3"]
-        [[nat.rules]]
-        source = "10.0.0.0/8"
-        pool = "main"
-        [nat.limits]
-        sessions = 3000
-        [management]
-        listen = "127.0.0.1:0"
-        socket = "{directory}/control"
-        "#,
-        cpu = cpu(),
-        inside = device(0),
-        outside = device(1),
-        directory = directory.display(),
-    );
+    let socket = directory.join("control");
+    let values = [
+        ("main_cpu", cpu().to_string()),
+        ("worker_cpus", cpu().to_string()),
+        ("memory", "no-huge".into()),
+        ("idle", "backoff".into()),
+        ("inside", device(directory, "server", 0)),
+        ("outside", device(directory, "server", 1)),
+        ("queue_size", "1024".into()),
+        ("last_external", "100.64.0.3".into()),
+        ("action", "pool = \"main\"".into()),
+        ("sessions", "3000".into()),
+        ("udp", udp.to_string()),
+        ("port_hold", "0".into()),
+        ("listen", "127.0.0.1:0".into()),
+        ("socket", socket.display().to_string()),
+    ];
+    let text = include_str!("config/memif.toml").to_owned();
+    let text = values.iter().fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
     std::fs::write(&config, text).unwrap();
     let log = std::fs::File::create(directory.join("log")).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_nat-gateway"))
@@ -180,14 +206,12 @@ fn start_gateway(directory: &Path) -> Gateway {
 
 /// Runs the generator to its end; its figures.
 fn generate(directory: &Path, arguments: &[&str]) -> Value {
-    let device = |id| {
-        format!("net_memif{id},role=client,socket={}/memif,socket-abstract=no,id={id}", directory.display())
-    };
+    let [inside, outside] = [0, 1].map(|id| device(directory, "client", id));
     let json = directory.join("figures.json");
     let output = Command::new(env!("CARGO_BIN_EXE_nat-trafficgen"))
         .args(["--lcore", &cpu().to_string(), "--no-huge"])
         .args(arguments)
-        .args(["--inside", &device(0), "--outside", &device(1), "--json"])
+        .args(["--inside", &inside, "--outside", &outside, "--json"])
         .arg(&json)
         .output()
         .unwrap();
@@ -206,7 +230,7 @@ fn assert_sound(run: &Value) {
 #[test]
 fn finds_the_gateway_right() {
     let directory = tempfile::tempdir().unwrap();
-    let gateway = start_gateway(directory.path());
+    let gateway = start_gateway(directory.path(), 300);
     for protocol in ["udp", "tcp"] {
         let flows = ["--flows", "600", "--protocol", protocol, "--size", "imix"];
         let load = ["load", "--runs", "2", "--seconds", "0.3", "--rate", "20000", "--warmup-rate", "5000"];
@@ -221,10 +245,65 @@ fn finds_the_gateway_right() {
 #[test]
 fn finds_out_how_many_connections_the_gateway_keeps() {
     let directory = tempfile::tempdir().unwrap();
-    let gateway = start_gateway(directory.path());
+    let gateway = start_gateway(directory.path(), 300);
     let figures = generate(directory.path(), &["rfc9693", "capacity", "--flows", "4000", "--rate", "10000"]);
     let kept = figures["value"].as_f64().unwrap();
     // A frame that a busy machine loses is a connection that is not made.
     assert!((2500.0..=3000.0).contains(&kept), "{figures}");
+    drop(gateway);
+}
+
+/// What the gateway counts of sessions that ended for a reason.
+fn sessions_deleted(directory: &Path, reason: &str) -> u64 {
+    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
+    natctl.arg("--socket").arg(directory.join("control")).args(["counters", "--all", "--json"]);
+    let output = natctl.output().unwrap();
+    let counters: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let is_it = |row: &&Value| row["name"] == "sessions_deleted_total" && row["labels"]["reason"] == reason;
+    let row = counters["counters"].as_array().unwrap().iter().find(is_it);
+    row.expect("the counter")["value"].as_u64().unwrap()
+}
+
+/// The command that empties the gateway's table.
+fn flush(directory: &Path) -> String {
+    format!("{} --socket {} flush", env!("CARGO_BIN_EXE_natctl"), directory.join("control").display())
+}
+
+/// Nobody sends that fast, so the search has to come down a long way: without the flush the table would be full.
+#[test]
+fn rfc9693_establishment_searches_with_a_table_that_is_flushed() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = start_gateway(directory.path(), 300);
+    let search = ["rfc9693", "establishment", "--flows", "1000", "--rate", "1e9"];
+    let figures = generate(directory.path(), &[&search[..], &["--reset", &flush(directory.path())]].concat());
+    let (value, trials) = (figures["value"].as_f64().unwrap(), figures["trials"].as_array().unwrap());
+    assert!(value > 0.0 && value < 1e9 && trials.len() > 6, "{figures}");
+    let established = trials.iter().map(|trial| trial["established"].as_u64().unwrap());
+    let all_but_the_last: u64 = established.take(trials.len() - 1).sum();
+    assert!(all_but_the_last > 3000, "{figures}");
+    assert_eq!(sessions_deleted(directory.path(), "deleted"), all_but_the_last);
+    drop(gateway);
+}
+
+#[test]
+fn rfc9693_tear_down_ends_every_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = start_gateway(directory.path(), 300);
+    let fill = ["rfc9693", "tear-down", "--flows", "1000", "--rate", "20000"];
+    let figures = generate(directory.path(), &[&fill[..], &["--reset", &flush(directory.path())]].concat());
+    assert!(figures["value"].as_f64().unwrap() > 100.0, "{figures}");
+    assert!(figures["trials"][0]["validated"].as_u64().unwrap() > 900, "{figures}");
+    drop(gateway);
+}
+
+#[test]
+fn short_lived_sessions_expire_beside_a_load_that_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let gateway = start_gateway(directory.path(), 2);
+    let load = ["load", "--runs", "1", "--seconds", "4", "--rate", "20000", "--warmup-rate", "20000"];
+    let flows = ["--flows", "64", "--short-lived", "1000"];
+    let figures = generate(directory.path(), &[&load[..], &flows].concat());
+    assert_sound(&figures["runs"][0]);
+    assert_eq!(sessions_deleted(directory.path(), "idle"), 1000);
     drop(gateway);
 }

@@ -135,6 +135,9 @@ pub struct Load {
     /// Sessions a second while the gateway is taught.
     #[arg(long, default_value_t = 1_500_000.0)]
     pub warmup_rate: f64,
+    /// Further flows, taught with the others and then left alone, so that their sessions expire during the runs.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub short_lived: u32,
     /// One packet of so many measures the latency.
     #[arg(long, default_value_t = 1024)]
     pub sample: u32,

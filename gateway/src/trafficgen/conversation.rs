@@ -4,7 +4,8 @@
 //! UDP   out ─► (learnt)                            TCP   SYN out ─► (learnt), SYN+ACK in, ACK out
 //!                                                        FIN+ACK out, FIN+ACK in, ACK out
 //! ```
-//! Each step is one pass over all flows, shuffled; what is lost is sent again, slower, as hosts would.
+//! Each step is one pass over all flows, shuffled; what is lost is sent again, slower, as hosts would: of the first step
+//! only those flows that the gateway has not let out yet.
 
 use super::Error;
 use super::count::Outcome;
@@ -63,9 +64,13 @@ pub fn data(is_tcp: bool) -> Option<Segment> {
 impl Step {
     /// A pass in which each flow takes this step once.
     pub fn pass(&self, flows: u32, rate: Option<f64>) -> Pass {
+        self.ordered(Order::Once(Permutation::new(flows)), flows, rate)
+    }
+
+    fn ordered(&self, order: Order, flows: u32, rate: Option<f64>) -> Pass {
         let mut senders = [None, None];
-        senders[self.side as usize] = Some((Order::Once(Permutation::new(flows)), self.segment));
-        Pass { senders, rate, seconds: f64::INFINITY, sample: 1024 }
+        senders[self.side as usize] = Some((order, self.segment));
+        Pass { senders, flows, rate, seconds: f64::INFINITY, sample: 1024 }
     }
 }
 
@@ -73,17 +78,23 @@ impl Step {
 pub fn run(traffic: &mut Traffic, steps: &[Step], rate: f64) -> Result<(), Error> {
     let flows = traffic.space().flows;
     for (index, step) in steps.iter().enumerate() {
-        let mut slower = (0..ROUNDS).map(|round| rate / f64::from(1u32 << round));
-        while let Some(rate) = slower.next() {
-            let outcome = traffic.run(&step.pass(flows, Some(rate)));
+        let mut pass = step.pass(flows, Some(rate));
+        for round in 1.. {
+            let outcome = traffic.run(&pass);
             let unknown = traffic.unknown();
             // A flow that is known has taken its first step, if not with this packet.
-            if unknown == 0 && (index == 0 || outcome.received() >= u64::from(flows)) {
+            if unknown.is_empty() && (index == 0 || outcome.received() >= u64::from(flows)) {
                 break;
             }
-            if slower.len() == 0 {
-                return Err(Error::Untaught { step: step.name, flows, unknown, reasons: reasons(&outcome) });
+            if round == ROUNDS {
+                let (step, unknown, reasons) = (step.name, unknown.len(), reasons(&outcome));
+                return Err(Error::Untaught { step, flows, unknown, reasons });
             }
+            let slower = Some(rate / f64::from(1u32 << round));
+            pass = match index {
+                0 => step.ordered(Order::Listed(unknown.into_iter()), flows, slower),
+                _ => step.pass(flows, slower),
+            };
         }
     }
     Ok(())

@@ -103,6 +103,8 @@ pub enum Order {
     Sequential(u32),
     /// Each once, shuffled.
     Once(Permutation),
+    /// These.
+    Listed(std::vec::IntoIter<u32>),
 }
 
 impl Order {
@@ -126,17 +128,22 @@ impl Order {
                     }
                 }
             }
-            Order::Once(permutation) => {
-                let mut filled = 0;
-                while filled < flows.len() {
-                    let Some(flow) = permutation.next() else { return filled };
-                    flows[filled] = flow;
-                    filled += 1;
-                }
-            }
+            Order::Once(permutation) => return fill(flows, permutation),
+            Order::Listed(list) => return fill(flows, list),
         }
         flows.len()
     }
+}
+
+/// Fills `flows` as far as there are more; how many there were.
+#[inline]
+fn fill(flows: &mut [u32], from: &mut impl Iterator<Item = u32>) -> usize {
+    let mut filled = 0;
+    for (flow, next) in flows.iter_mut().zip(from) {
+        *flow = next;
+        filled += 1;
+    }
+    filled
 }
 
 /// Every number below a bound once, shuffled, without a table: bijections on the next power of two, and those that
@@ -236,6 +243,9 @@ mod tests {
             [once.next(40, &mut flows), once.next(40, &mut flows), once.next(40, &mut flows)],
             [32, 8, 0]
         );
+        let mut listed = Order::Listed(vec![5, 3, 8].into_iter());
+        assert_eq!((listed.next(40, &mut flows), &flows[..3]), (3, &[5, 3, 8][..]));
+        assert_eq!(listed.next(40, &mut flows), 0);
     }
 
     #[test]

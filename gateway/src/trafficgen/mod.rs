@@ -7,8 +7,10 @@
 //! # Use
 //! ```text
 //! nat-trafficgen load     --inside DEVICE --outside DEVICE --flows 1000000 [--direction out|in|mixed] [--rate PPS]
+//!                         [--short-lived 1000000]
 //! nat-trafficgen sessions --inside DEVICE --outside DEVICE --flows 1000000 [--rate PPS]
 //! nat-trafficgen rfc9693  --inside DEVICE --outside DEVICE --flows 1000000 establishment|capacity|tear-down
+//!                         [--reset 'natctl flush']
 //! nat-trafficgen io       --a DEVICE --b DEVICE
 //! nat-trafficgen pcap     --flows 65536 INSIDE.pcap OUTSIDE.pcap
 //! nat-trafficgen cores    --peer CPU

@@ -56,7 +56,8 @@ fn eal(dpdk: &Dpdk, devices: [&str; 2]) -> Result<(Eal, Mempool), Error> {
     Ok((eal, pool))
 }
 
-fn traffic(dpdk: &Dpdk, network: &Network) -> Result<Traffic, Error> {
+/// Room for the network's flows, and for `more` behind them.
+fn traffic(dpdk: &Dpdk, network: &Network, more: u32) -> Result<Traffic, Error> {
     if !network.flows_per_host.is_power_of_two() || network.flows_per_host > 32_768 || network.flows == 0 {
         return Err(Error::Argument(
             "--flows-per-host is a power of two up to 32768, and --flows at least 1".into(),
@@ -82,7 +83,7 @@ fn traffic(dpdk: &Dpdk, network: &Network) -> Result<Traffic, Error> {
         }
     }
     let space = FlowSpace {
-        flows: network.flows,
+        flows: network.flows + more,
         first_host: network.hosts.to_bits(),
         host_shift: network.flows_per_host.trailing_zeros(),
         first_remote: network.remotes.to_bits(),
@@ -97,7 +98,7 @@ fn traffic(dpdk: &Dpdk, network: &Network) -> Result<Traffic, Error> {
 }
 
 fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
-    let mut traffic = traffic(dpdk, &load.network)?;
+    let mut traffic = traffic(dpdk, &load.network, load.short_lived)?;
     let is_tcp = load.network.protocol == Protocol::Tcp;
     conversation::run(&mut traffic, conversation::opening(is_tcp), load.warmup_rate)?;
     let order = |seed| match load.order {
@@ -113,6 +114,7 @@ fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
         };
         let outcome = traffic.run(&Pass {
             senders: [sender(0, Direction::In), sender(1, Direction::Out)],
+            flows: load.network.flows,
             rate: load.rate.0,
             seconds: load.seconds,
             sample: load.sample.max(1),
@@ -124,7 +126,7 @@ fn run_load(dpdk: &Dpdk, load: &Load) -> Result<(), Error> {
 }
 
 fn run_sessions(dpdk: &Dpdk, sessions: &Sessions) -> Result<(), Error> {
-    let mut traffic = traffic(dpdk, &sessions.network)?;
+    let mut traffic = traffic(dpdk, &sessions.network, 0)?;
     let is_tcp = sessions.network.protocol == Protocol::Tcp;
     let mut report = Report::new("sessions", &sessions.network, dpdk);
     report.header();
@@ -147,12 +149,13 @@ fn run_rfc9693(dpdk: &Dpdk, options: &Rfc9693) -> Result<(), Error> {
     if options.network.protocol != Protocol::Udp {
         return Err(Error::Argument("RFC 9693 is measured with UDP".into()));
     }
-    let mut traffic = traffic(dpdk, &options.network)?;
+    let mut traffic = traffic(dpdk, &options.network, 0)?;
     let reset = Reset { command: options.reset.clone() };
     let told = |trial: &Trial| {
         println!(
-            "{:>12.0}/s: {} connections, {} established, {} validated, {} wrong{}",
+            "{:>12.0}/s, sent at {:.0}/s: {} connections, {} established, {} validated, {} wrong{}",
             trial.rate,
+            trial.sent_rate,
             trial.connections,
             trial.established,
             trial.validated,

@@ -66,6 +66,8 @@ pub enum Spread {
 pub struct Pass {
     /// Who sends; the order of flows and the segment, of each side.
     pub senders: [Option<(Order, Option<Segment>)>; 2],
+    /// Those of random and sequential orders are below this.
+    pub flows: u32,
     /// Packets a second over all senders; as many as the port takes without.
     pub rate: Option<f64>,
     /// How long, unless the flows run out before.
@@ -147,12 +149,12 @@ impl Traffic {
     }
 
     /// Flows whose outside endpoint is not known.
-    pub fn unknown(&self) -> usize {
+    pub fn unknown(&self) -> Vec<u32> {
         match self.options.expect {
             Expect::Translated => {
-                (0..self.space.flows).filter(|&flow| self.externals.get(flow).is_none()).count()
+                (0..self.space.flows).filter(|&flow| self.externals.get(flow).is_none()).collect()
             }
-            Expect::Routed | Expect::Untouched => 0,
+            Expect::Routed | Expect::Untouched => Vec::new(),
         }
     }
 
@@ -178,7 +180,7 @@ impl Traffic {
                 if self.lanes[side as usize].is_idle() {
                     let due = paces[side as usize].due(now);
                     let mut flows = [0; BURST];
-                    let count = order.next(self.space.flows, &mut flows[..due]);
+                    let count = order.next(pass.flows, &mut flows[..due]);
                     more |= count > 0 || due == 0;
                     self.build(side, &flows[..count], pass.sample);
                 } else {
