@@ -21,13 +21,7 @@ pub(crate) fn translate(input: impl BufRead, mut output: impl Write) -> Result<(
         inside: vec!["10.64.0.1/24".parse()?],
         outside: vec!["203.0.113.2/24".parse()?],
         pools: vec![Pool { name: "main".into(), addresses: vec![address], ..Pool::default() }],
-        rules: vec![Rule {
-            source: "10.64.0.0/24".parse()?,
-            destination: "0.0.0.0/0".parse()?,
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        }],
+        rules: vec![Rule { source: "10.64.0.0/24".parse()?, action: RuleAction::Pool(0), ..Rule::default() }],
         ..Settings::default()
     };
     let mut shard = Shard::new(&ShardOptions {

@@ -287,13 +287,8 @@ mod tests {
             ports: 2000..=2000,
             ..nat::Pool::default()
         };
-        let rule = Rule {
-            source: "10.0.0.0/8".parse().unwrap(),
-            destination: "0.0.0.0/0".parse().unwrap(),
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        };
+        let rule =
+            Rule { source: "10.0.0.0/8".parse().unwrap(), action: RuleAction::Pool(0), ..Rule::default() };
         let inside = vec!["10.0.0.1/8".parse().unwrap()];
         let settings = Settings { inside, pools: vec![pool], rules: vec![rule], ..Settings::default() };
         let shares = [vec![Share { address, ports: 2000..=2000 }]];

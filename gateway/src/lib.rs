@@ -54,10 +54,8 @@
 //!     }],
 //!     rules: vec![Rule {
 //!         source: "10.64.0.0/24".parse()?,
-//!         destination: "0.0.0.0/0".parse()?,
-//!         protocol: None,
-//!         ports: 0..=65535,
 //!         action: RuleAction::Pool(0),
+//!         ..Rule::default()
 //!     }],
 //!     ..Settings::default()
 //! };

@@ -11,14 +11,12 @@ const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn settings(pool_addresses: u32) -> Settings {
-    let any = "0.0.0.0/0".parse().unwrap();
     let pool = Pool {
         name: "main".into(),
         addresses: (0xcb00_710a..0xcb00_710a + pool_addresses).map(Into::into).collect(),
         ..Pool::default()
     };
-    let rule =
-        Rule { source: any, destination: any, protocol: None, ports: 0..=65535, action: RuleAction::Pool(0) };
+    let rule = Rule { action: RuleAction::Pool(0), ..Rule::default() };
     Settings {
         inside: vec!["10.64.0.1/16".parse().unwrap()],
         outside: vec!["203.0.113.2/24".parse().unwrap()],

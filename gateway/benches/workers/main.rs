@@ -128,7 +128,9 @@ fn settings() -> Settings {
     Settings {
         inside: vec!["10.64.0.1/16".parse().expect("a prefix")],
         outside: vec!["203.0.113.1/24".parse().expect("a prefix")],
-        statics: (0..HOSTS).map(|nth| Static { external: outside(nth), internal: host(nth) }).collect(),
+        statics: (0..HOSTS)
+            .map(|nth| Static { external: outside(nth).into(), internal: host(nth).into() })
+            .collect(),
         limits: Limits {
             sessions: 1 << 17,
             new_sessions_per_subscriber_per_s: u32::MAX,

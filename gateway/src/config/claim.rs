@@ -27,7 +27,7 @@ pub(super) struct Claim {
 pub(super) enum Use {
     /// To be shared by subscribers.
     Pool,
-    /// For one inside host.
+    /// For inside hosts, one to one.
     Static,
     /// These ports, for an inside host's.
     Forward(Protocol, RangeInclusive<u16>),
@@ -71,13 +71,11 @@ pub(super) fn refuse_overlaps(report: &Report, claims: &[Claim]) {
         }
     }
 
-    let statics: HashMap<_, _> = whole
-        .iter()
-        .filter(|claim| claim.purpose == Use::Static)
-        .map(|claim| (claim.range.first(), *claim))
-        .collect();
+    whole.retain(|claim| claim.purpose == Use::Static);
     for forward in &forwards {
-        if let Some(other) = statics.get(&forward.range.first()) {
+        let behind = whole.partition_point(|claim| claim.range.first() <= forward.range.first());
+        let before = behind.checked_sub(1).map(|at| whole[at]);
+        if let Some(other) = before.filter(|other| other.range.overlaps(forward.range)) {
             refuse_pair(report, other, forward);
         }
     }

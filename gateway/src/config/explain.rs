@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
-use super::value::Ports;
+use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
 use crate::nat::{Pool, PortForward, Protocol, Rule, RuleAction};
 
@@ -136,7 +136,7 @@ impl Config {
             writeln!(out, "\nStatic 1:1")?;
         }
         for mapping in &settings.statics {
-            writeln!(out, "  {} is {} outside", mapping.internal, mapping.external)?;
+            writeln!(out, "  {} is {} outside", Hosts(mapping.internal), Hosts(mapping.external))?;
         }
         Ok(())
     }
@@ -184,12 +184,21 @@ impl Config {
             0 => "anywhere".to_owned(),
             _ => rule.destination.to_string(),
         };
-        let traffic = match (rule.protocol, &rule.ports) {
-            (None, ports) if *ports == ALL_PORTS => "everything".to_owned(),
-            (None, ports) => format!("tcp and udp to port {}", Ports(ports)),
-            (Some(protocol), ports) if *ports == ALL_PORTS => protocol.name().to_owned(),
-            (Some(protocol), ports) => format!("{} to port {}", protocol.name(), Ports(ports)),
+        let with_ports = rule.ports != ALL_PORTS || rule.source_ports != ALL_PORTS;
+        let mut traffic = match rule.protocol {
+            None if with_ports => "tcp and udp".to_owned(),
+            None => "everything".to_owned(),
+            Some(protocol) => protocol.name().to_owned(),
         };
+        for (end, ports) in [("from", &rule.source_ports), ("to", &rule.ports)] {
+            if *ports != ALL_PORTS {
+                traffic.push_str(&format!(" {end} port {}", Ports(ports)));
+            }
+        }
+        if !rule.icmp_types.is_empty() {
+            let types: Vec<String> = rule.icmp_types.iter().map(u8::to_string).collect();
+            traffic.push_str(&format!(" of type {}", types.join(", ")));
+        }
         let action = match rule.action {
             RuleAction::Pool(pool) => format!("translate from pool {}", self.settings.pools[pool].name),
             RuleAction::Exempt => "forward without translation".to_owned(),

@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
+use super::address::AddressRange;
 use super::claim::{Claim, Use};
 use super::interface::{Connected, Draft};
 use super::mistake::At;
 use super::section::Section;
-use super::unique::Unique;
 use super::value::{self, Ports};
 use crate::nat::{PortForward, Protocol, Static};
 
@@ -63,7 +63,7 @@ pub(super) fn read_forwards(
         let external = section.required("external", value::endpoint);
         let internal = section.required("internal", value::endpoint);
         if let Some(internal) = &internal {
-            refuse_unreachable(section, internal.line, internal.value.0, inside);
+            refuse_unreachable(section, internal.line, internal.value.0.into(), inside);
         }
         let (protocol, external, internal) = (protocol?.value, external?, internal?);
         let (external_line, (external, external_ports)) = (external.line, external.value);
@@ -108,38 +108,73 @@ pub(super) fn read_statics(
     claims: &mut Vec<Claim>,
     forwarded: &Forwarded,
 ) -> Option<Vec<Static>> {
-    let mut internals = Unique::default();
+    let mut room = STATICS_MAX;
+    let mut internals = HashMap::new();
     nat.tables("static", STATICS_MAX, |section| {
-        let external = section.required("external", value::host);
-        let internal = section.required("internal", value::host);
-        if let Some(At { line, value }) = &internal {
-            internals.claim(section, "internal", *line, value.to_string());
-            refuse_unreachable(section, *line, *value, inside);
-            if let Some(earlier) = forwarded.to_host(*value) {
-                let found = format!("{value}, which the port forward of line {earlier} leads to");
-                section.wrong(*line, "internal", found, "an inside host without port forwards");
-            }
+        let external = section.required("external", value::hosts);
+        let internal = section.required("internal", value::hosts);
+        if let Some(internal) = &internal {
+            refuse_unreachable(section, internal.line, internal.value, inside);
         }
-        let external = external?;
+        let (external, internal) = (external?, internal?);
+        if external.value.prefix_len() != internal.value.prefix_len() {
+            let found = format!("{} for {}", value::Hosts(internal.value), value::Hosts(external.value));
+            section.wrong(internal.line, "internal", found, "a prefix as long as external's");
+            return None;
+        }
+        let mapping = Static { external: external.value, internal: internal.value };
+        let range = AddressRange::from(mapping.external);
+        let Some(left) = room.checked_sub(range.count() as usize) else {
+            let allowed = format!("at most {STATICS_MAX} in all static mappings together");
+            section.wrong(external.line, "external", format_args!("{} addresses", range.count()), allowed);
+            return None;
+        };
+        room = left;
+        refuse_taken(section, &internal, &mut internals, forwarded);
         claims.push(Claim {
-            range: external.value.into(),
+            range,
             line: external.line,
             key: section.path("external"),
-            owner: format!("static {}", external.value),
+            owner: format!("static {}", value::Hosts(mapping.external)),
             purpose: Use::Static,
         });
-        Some(Static { external: external.value, internal: internal?.value })
+        Some(mapping)
     })
 }
 
-/// An inside host is behind an inside interface, and is not the gateway.
-fn refuse_unreachable(section: &Section<'_>, line: usize, host: Ipv4Addr, inside: Option<&Inside<'_>>) {
-    let Some(inside) = inside else { return };
-    let is_inside = inside.prefixes.iter().any(|net| net.contains(&host));
-    if !is_inside || Connected(inside.interfaces).owner(host).is_some() {
-        let nets: Vec<String> = inside.prefixes.iter().map(Ipv4Net::to_string).collect();
-        let allowed = format!("a host that is reached through an inside interface: {}", nets.join(", "));
+/// An inside host has one outside address.
+fn refuse_taken(
+    section: &Section<'_>,
+    internal: &At<Ipv4Net>,
+    internals: &mut HashMap<Ipv4Addr, usize>,
+    forwarded: &Forwarded,
+) {
+    let line = internal.line;
+    let twice = AddressRange::from(internal.value)
+        .iter()
+        .filter_map(|host| internals.insert(host, line).map(|earlier| (host, earlier)))
+        .next();
+    if let Some((host, earlier)) = twice {
+        let allowed = format!("each host once; it stands on line {earlier} already");
         section.wrong(line, "internal", host, allowed);
+    }
+    let forward =
+        AddressRange::from(internal.value).iter().find_map(|host| Some((host, forwarded.to_host(host)?)));
+    if let Some((host, earlier)) = forward {
+        let found = format!("{host}, which the port forward of line {earlier} leads to");
+        section.wrong(line, "internal", found, "an inside host without port forwards");
+    }
+}
+
+/// Inside hosts are behind an inside interface. One by itself is not the gateway; a prefix may reach over it.
+fn refuse_unreachable(section: &Section<'_>, line: usize, hosts: Ipv4Net, inside: Option<&Inside<'_>>) {
+    let Some(inside) = inside else { return };
+    let is_inside = inside.prefixes.iter().any(|net| net.contains(&hosts));
+    let is_own = hosts.prefix_len() == 32 && Connected(inside.interfaces).owner(hosts.addr()).is_some();
+    if !is_inside || is_own {
+        let nets: Vec<String> = inside.prefixes.iter().map(Ipv4Net::to_string).collect();
+        let allowed = format!("hosts that are reached through an inside interface: {}", nets.join(", "));
+        section.wrong(line, "internal", value::Hosts(hosts), allowed);
     }
 }
 
@@ -149,5 +184,5 @@ pub const PORT_FORWARDS_MAX: usize = 65_536;
 /// Most ports of all port forwards together: the engine looks each up by itself.
 pub const FORWARDED_PORTS_MAX: usize = 1 << 20;
 
-/// Most 1:1 mappings.
+/// Most outside addresses of all 1:1 mappings together.
 pub const STATICS_MAX: usize = 65_536;

@@ -47,8 +47,9 @@ pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
 pub use reload::{Reloaded, UnknownPool};
 pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
+pub use value::Hosts;
 
-use crate::nat::Settings;
+use crate::nat::{Settings, Static};
 use forward::Inside;
 use mistake::Report;
 use section::Section;
@@ -144,7 +145,7 @@ impl Config {
         let settings = &self.settings;
         let pools = settings.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
         let forwards = settings.port_forwards.iter().map(|forward| forward.external);
-        let statics = settings.statics.iter().map(|mapping| mapping.external);
+        let statics = settings.statics.iter().flat_map(Static::pairs).map(|(external, _)| external);
         pools.chain(forwards).chain(statics).filter(|address| {
             let is_linked = interface.addresses.iter().any(|net| net.contains(address));
             let is_own = interface.addresses.iter().any(|net| net.addr() == *address);

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::mistake::At;
 use super::pool::Pools;
 use super::section::Section;
-use super::value;
+use super::value::{self, Ports};
 use crate::nat::{Protocol, Rule, RuleAction};
 
 /// Reads every `[[nat.rules]]`; `None` unless all of them are whole. `inside` is where subscribers live, if known.
@@ -33,14 +33,17 @@ fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) ->
     let destination = section.or("destination", Ipv4Net::default(), value::prefix);
     let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
     let protocol = section.optional("protocol", value::choice(&protocols));
-    let ports = section.optional("ports", value::ports);
-    if let (Some(ports), Some(At { value: Protocol::Icmp, .. })) = (&ports, &protocol) {
-        section.wrong(
-            ports.line,
-            "ports",
-            value::Ports(&ports.value),
-            "ports with protocol tcp, udp or none",
-        );
+    let is_icmp = protocol.as_ref().is_some_and(|protocol| protocol.value == Protocol::Icmp);
+    let [source_ports, ports] = ["source_ports", "ports"].map(|key| {
+        let ports = section.optional(key, value::ports);
+        if let Some(ports) = ports.as_ref().filter(|_| is_icmp) {
+            section.wrong(ports.line, key, Ports(&ports.value), "ports with protocol tcp, udp or none");
+        }
+        ports.map(|ports| ports.value).filter(|ports| *ports != (1..=65535)).unwrap_or(ALL_PORTS)
+    });
+    let icmp_types = section.list("icmp_types", value::icmp_query)?;
+    if let Some(ty) = icmp_types.first().filter(|_| !is_icmp) {
+        section.wrong(ty.line, "icmp_types", ty.value, "types with protocol icmp");
     }
     let source = source?;
     if let Some(inside) = inside {
@@ -55,7 +58,9 @@ fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) ->
         source: source.value,
         destination: destination.value,
         protocol: protocol.map(|protocol| protocol.value),
-        ports: ports.map(|ports| ports.value).filter(|ports| *ports != (1..=65535)).unwrap_or(ALL_PORTS),
+        source_ports,
+        ports,
+        icmp_types: icmp_types.into_iter().map(|ty| ty.value).collect(),
         action: action?,
     })
 }
@@ -109,13 +114,17 @@ fn warn_of_unused(nat: &Section<'_>, pools: &Pools, rules: &[At<Rule>]) {
 
 /// Whether every session that matches `inner` matches `outer` too.
 fn covers(outer: &Rule, inner: &Rule) -> bool {
-    let all_protocols = outer.protocol.is_none() && outer.ports == ALL_PORTS;
-    let same_protocol = outer.protocol.is_none_or(|protocol| inner.protocol == Some(protocol));
-    let ports = outer.ports.start() <= inner.ports.start() && inner.ports.end() <= outer.ports.end();
+    let within = |inner: &RangeInclusive<u16>, outer: &RangeInclusive<u16>| {
+        outer.start() <= inner.start() && inner.end() <= outer.end()
+    };
+    let types =
+        !inner.icmp_types.is_empty() && inner.icmp_types.iter().all(|ty| outer.icmp_types.contains(ty));
     outer.source.contains(&inner.source)
         && outer.destination.contains(&inner.destination)
-        && (all_protocols
-            || (same_protocol && ports && (inner.protocol.is_some() || outer.protocol.is_none())))
+        && outer.protocol.is_none_or(|protocol| inner.protocol == Some(protocol))
+        && within(&inner.source_ports, &outer.source_ports)
+        && within(&inner.ports, &outer.ports)
+        && (outer.icmp_types.is_empty() || types)
 }
 
 const ACTIONS: [(&str, RuleAction); 2] = [("exempt", RuleAction::Exempt), ("drop", RuleAction::Drop)];

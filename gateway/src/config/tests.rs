@@ -1,5 +1,6 @@
 //! The parser against the specification's example, the shipped files and a table of mistakes.
 
+mod additions;
 mod limits;
 mod mistakes;
 mod mutations;
@@ -44,13 +45,8 @@ fn example_of_the_specification_works() {
     assert_eq!(pool.ports, 1024..=65535);
     assert_eq!(pool.mapping, MappingMode::EndpointIndependent);
     assert_eq!(pool.filtering, Filtering::AddressDependent);
-    let rule = Rule {
-        source: "10.64.0.0/24".parse().unwrap(),
-        destination: "0.0.0.0/0".parse().unwrap(),
-        protocol: None,
-        ports: 0..=65535,
-        action: RuleAction::Pool(0),
-    };
+    let rule =
+        Rule { source: "10.64.0.0/24".parse().unwrap(), action: RuleAction::Pool(0), ..Rule::default() };
     assert_eq!(settings.rules, [rule]);
     let forward = PortForward {
         protocol: Protocol::Tcp,
@@ -60,7 +56,10 @@ fn example_of_the_specification_works() {
         internal_port: 80,
     };
     assert_eq!(settings.port_forwards, [forward]);
-    let mapping = Static { external: Ipv4Addr::new(203, 0, 113, 20), internal: Ipv4Addr::new(10, 64, 0, 20) };
+    let mapping = Static {
+        external: Ipv4Addr::new(203, 0, 113, 20).into(),
+        internal: Ipv4Addr::new(10, 64, 0, 20).into(),
+    };
     assert_eq!(settings.statics, [mapping]);
     assert_eq!(config.management.listen.to_string(), "127.0.0.1:9464");
 }
@@ -127,6 +126,44 @@ fn rules_take_destination_protocol_ports_and_action() {
     );
     assert_eq!((first.action, second.action), (RuleAction::Drop, RuleAction::Exempt));
     assert_eq!(second.ports, 6000..=7000);
+}
+
+#[test]
+fn rules_take_source_ports_and_icmp_types() {
+    let config = parse(&example_with(
+        "[[nat.rules]] ",
+        "[[nat.rules]]\nsource = \"10.64.0.7\"\nprotocol = \"udp\"\nsource_ports = \"500-510\"\naction = \"drop\"\n\
+         [[nat.rules]]\nsource = \"10.64.0.7\"\nprotocol = \"icmp\"\nicmp_types = [8, 0]\naction = \"drop\"\n\
+         [[nat.rules]] ",
+    ));
+    let [first, second, _] = config.settings.rules.as_slice() else { panic!("three rules") };
+    assert_eq!((&first.source_ports, &first.ports), (&(500..=510), &(0..=65535)));
+    assert_eq!((&first.icmp_types, &second.icmp_types), (&vec![], &vec![8, 0]));
+    let text = config.explain();
+    assert!(text.contains("1. 10.64.0.7/32 to anywhere, udp from port 500-510: drop"), "{text}");
+    assert!(text.contains("2. 10.64.0.7/32 to anywhere, icmp of type 8, 0: drop"), "{text}");
+}
+
+#[test]
+fn a_rule_is_shadowed_only_by_one_that_matches_all_of_it() {
+    let rules = |first: &str, second: &str| {
+        let rule = |keys: &str| format!("[[nat.rules]]\nsource = \"10.64.0.7\"\naction = \"drop\"\n{keys}\n");
+        let text = example_with("[[nat.rules]] ", &format!("{}{}[[nat.rules]] ", rule(first), rule(second)));
+        parse(&text).warnings.len()
+    };
+    let [udp, icmp] = ["udp", "icmp"].map(|protocol| format!("protocol = \"{protocol}\""));
+    let with = |protocol: &str, keys: &str| format!("{protocol}\n{keys}");
+    for (first, second, shadowed) in [
+        (with(&udp, "source_ports = \"1-99\""), with(&udp, "source_ports = 5"), 1),
+        (with(&udp, "source_ports = 5"), with(&udp, "source_ports = \"1-99\""), 0),
+        (with(&udp, "source_ports = 5"), udp.clone(), 0),
+        (with(&icmp, "icmp_types = [8, 13]"), with(&icmp, "icmp_types = [13]"), 1),
+        (with(&icmp, "icmp_types = [8]"), with(&icmp, "icmp_types = [8, 13]"), 0),
+        (with(&icmp, "icmp_types = [8]"), icmp.clone(), 0),
+        (icmp.clone(), with(&icmp, "icmp_types = [8]"), 1),
+    ] {
+        assert_eq!(rules(&first, &second), shadowed, "{first} before {second}");
+    }
 }
 
 #[test]

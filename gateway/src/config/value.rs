@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use toml::de::DeValue;
 
 use super::address::AddressRange;
+use crate::wire::icmpv4;
 
 /// Why a value is not taken.
 #[derive(Debug)]
@@ -87,6 +88,15 @@ pub(super) fn prefix(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {
     }
 }
 
+/// A host's address, or a prefix of hosts.
+pub(super) fn hosts(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {
+    let net = prefix(value)?;
+    match AddressRange::from(net).unusable() {
+        None => Ok(net),
+        Some(block) => Err(Refusal::of(value, format_args!("addresses of hosts, none of {block}"))),
+    }
+}
+
 /// Addresses for use outside: one, a range or a prefix.
 pub(super) fn addresses(value: &DeValue<'_>) -> Result<AddressRange, Refusal> {
     let range = value.as_str().and_then(AddressRange::parse).ok_or_else(|| {
@@ -106,6 +116,15 @@ pub(super) fn ports(value: &DeValue<'_>) -> Result<RangeInclusive<u16>, Refusal>
     let number = value.as_integer().map(|number| number.as_str());
     number.or(value.as_str()).and_then(ports_in).ok_or_else(|| {
         Refusal::of(value, "a port or a range of ports like \"1024-65535\", lowest first, none 0")
+    })
+}
+
+/// The type of an ICMP question or answer.
+pub(super) fn icmp_query(value: &DeValue<'_>) -> Result<u8, Refusal> {
+    let number =
+        integer(0..=u8::MAX)(value).ok().filter(|&ty| icmpv4::is_request(ty) || icmpv4::is_reply(ty));
+    number.ok_or_else(|| {
+        Refusal::of(value, "a question, 8 (echo), 13 (timestamp), 15 or 17, or an answer, 0, 14, 16 or 18")
     })
 }
 
@@ -159,6 +178,16 @@ impl Display for Ports<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last) = (self.0.start(), self.0.end());
         if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
+    }
+}
+
+/// Hosts as they are written: a prefix, or one address.
+pub struct Hosts(pub Ipv4Net);
+
+impl Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hosts(net) = self;
+        if net.prefix_len() == 32 { write!(f, "{}", net.addr()) } else { write!(f, "{net}") }
     }
 }
 

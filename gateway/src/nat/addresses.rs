@@ -8,7 +8,7 @@ use hashbrown::HashSet;
 use ipnet::Ipv4Net;
 
 use super::endpoint::Tuple;
-use super::settings::Settings;
+use super::settings::{Settings, Static};
 use super::verdict::DropReason;
 
 /// See the module.
@@ -25,9 +25,9 @@ impl Addresses {
         let external = settings
             .pools
             .iter()
-            .flat_map(|pool| pool.addresses.iter())
-            .chain(settings.port_forwards.iter().map(|forward| &forward.external))
-            .chain(settings.statics.iter().map(|one| &one.external));
+            .flat_map(|pool| pool.addresses.iter().copied())
+            .chain(settings.port_forwards.iter().map(|forward| forward.external))
+            .chain(settings.statics.iter().flat_map(Static::pairs).map(|(external, _)| external));
         Addresses {
             own: connected().map(|net| net.addr().to_bits()).collect(),
             external: external.map(|address| address.to_bits()).collect(),

@@ -4,6 +4,8 @@
 //! (tuple space search). A group is asked only while it may hold an earlier rule than the best so far. So the cost is
 //! one lookup a group, of which real rule sets have few, and a walk over rules that differ in protocol and ports alone.
 
+use std::ops::RangeInclusive;
+
 use hashbrown::HashMap;
 
 use super::endpoint::Tuple;
@@ -15,6 +17,7 @@ use super::verdict::Protocol;
 pub(crate) struct Classifier {
     /// In the order of their first rules.
     groups: Vec<Group>,
+    names_icmp_types: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -31,9 +34,19 @@ struct Line {
     /// The rule's place among all.
     place: u32,
     protocol: Option<Protocol>,
-    /// `None`: whatever the port, and protocols without ports.
-    ports: Option<(u16, u16)>,
+    source_ports: PortMatch,
+    ports: PortMatch,
+    /// Bit `n` for messages of type `n`; `None`: whatever the type, and whatever the protocol.
+    icmp_types: Option<u32>,
     action: RuleAction,
+}
+
+/// `None`: whatever the port, and protocols without ports.
+type PortMatch = Option<(u16, u16)>;
+
+fn port_match(ports: &RangeInclusive<u16>) -> PortMatch {
+    let all = [0..=u16::MAX, 1..=u16::MAX].contains(ports);
+    (!all).then(|| (*ports.start(), *ports.end()))
 }
 
 impl Classifier {
@@ -49,20 +62,29 @@ impl Classifier {
                 groups.push(Group { source_mask, destination_mask, first: place, rules: HashMap::new() });
                 groups.len() - 1
             });
-            let all = [0..=u16::MAX, 1..=u16::MAX].contains(&rule.ports);
+            let bits = rule.icmp_types.iter().map(|&ty| 1_u32.checked_shl(ty.into()).unwrap_or(0));
             let line = Line {
                 place,
                 protocol: rule.protocol,
-                ports: (!all).then(|| (*rule.ports.start(), *rule.ports.end())),
+                source_ports: port_match(&rule.source_ports),
+                ports: port_match(&rule.ports),
+                icmp_types: (!rule.icmp_types.is_empty()).then(|| bits.fold(0, |all, bit| all | bit)),
                 action: rule.action,
             };
             let prefixes = (source.addr().to_bits(), destination.addr().to_bits());
             groups[index].rules.entry(prefixes).or_default().push(line);
         }
-        Classifier { groups }
+        let names_icmp_types = rules.iter().any(|rule| !rule.icmp_types.is_empty());
+        Classifier { groups, names_icmp_types }
     }
 
-    /// The action of the first rule that matches a session's first outbound packet; `None` where none does.
+    /// Whether any rule asks for the type of ICMP messages.
+    pub(crate) fn names_icmp_types(&self) -> bool {
+        self.names_icmp_types
+    }
+
+    /// The action of the first rule that matches an outbound packet; `None` where none does. Of an ICMP message, the type
+    /// stands in the place of the destination port.
     pub(crate) fn first_match(&self, tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
         let mut best: Option<&Line> = None;
         for group in &self.groups {
@@ -83,11 +105,15 @@ impl Classifier {
 
 impl Line {
     fn matches(&self, tuple: &Tuple, protocol: Protocol) -> bool {
-        let port = tuple.destination_port;
+        let is_icmp = protocol == Protocol::Icmp;
+        let in_range = |ports: PortMatch, port: u16| {
+            ports.is_none_or(|(first, last)| !is_icmp && (first..=last).contains(&port))
+        };
+        let of_type = |types: u32| is_icmp && types >> (tuple.destination_port & 31) & 1 != 0;
         self.protocol.is_none_or(|wanted| wanted == protocol)
-            && self
-                .ports
-                .is_none_or(|(first, last)| protocol != Protocol::Icmp && (first..=last).contains(&port))
+            && in_range(self.ports, tuple.destination_port)
+            && in_range(self.source_ports, tuple.source_port)
+            && self.icmp_types.is_none_or(of_type)
     }
 }
 
@@ -104,10 +130,9 @@ mod tests {
     fn model(rules: &[Rule], tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
         let (source, destination) =
             (Ipv4Addr::from_bits(tuple.source), Ipv4Addr::from_bits(tuple.destination));
-        let port = |rule: &Rule| {
-            rule.ports == (0..=u16::MAX)
-                || rule.ports == (1..=u16::MAX)
-                || protocol != Protocol::Icmp && rule.ports.contains(&tuple.destination_port)
+        let is_icmp = protocol == Protocol::Icmp;
+        let port = |ports: &RangeInclusive<u16>, port: u16| {
+            *ports == (0..=u16::MAX) || *ports == (1..=u16::MAX) || !is_icmp && ports.contains(&port)
         };
         rules
             .iter()
@@ -115,7 +140,10 @@ mod tests {
                 rule.source.contains(&source)
                     && rule.destination.contains(&destination)
                     && rule.protocol.is_none_or(|wanted| wanted == protocol)
-                    && port(rule)
+                    && port(&rule.source_ports, tuple.source_port)
+                    && port(&rule.ports, tuple.destination_port)
+                    && (rule.icmp_types.is_empty()
+                        || is_icmp && rule.icmp_types.contains(&(tuple.destination_port as u8)))
             })
             .map(|rule| rule.action)
     }
@@ -131,19 +159,22 @@ mod tests {
     }
 
     fn rule() -> impl Strategy<Value = Rule> {
-        let ports = prop::sample::select(vec![0..=65535, 1..=65535, 0..=0, 1..=2, 2..=3, 3..=3]);
+        let ports = || prop::sample::select(vec![0..=65535, 1..=65535, 0..=0, 1..=2, 2..=3, 3..=3]);
+        let types = prop::sample::select(vec![vec![], vec![], vec![3], vec![0, 2], vec![200]]);
         let action = prop::sample::select(vec![
             RuleAction::Drop,
             RuleAction::Exempt,
             RuleAction::Pool(0),
             RuleAction::Pool(1),
         ]);
-        (prefix(), prefix(), prop::option::of(protocol()), ports, action).prop_map(
-            |(source, destination, protocol, ports, action)| Rule {
+        (prefix(), prefix(), prop::option::of(protocol()), ports(), ports(), types, action).prop_map(
+            |(source, destination, protocol, source_ports, ports, icmp_types, action)| Rule {
                 source,
                 destination,
                 protocol,
+                source_ports,
                 ports,
+                icmp_types,
                 action,
             },
         )
@@ -153,14 +184,14 @@ mod tests {
         #[test]
         fn finds_what_a_walk_finds(
             rules in prop::collection::vec(rule(), 0..40),
-            asked in prop::collection::vec((0_u32..9, 0_u32..9, 0_u16..5, protocol()), 1..40),
+            asked in prop::collection::vec((0_u32..9, 0_u32..9, (0_u16..5, 0_u16..5), protocol()), 1..40),
         ) {
             let classifier = Classifier::new(&rules);
-            for (source, destination, destination_port, protocol) in asked {
+            for (source, destination, (source_port, destination_port), protocol) in asked {
                 let tuple = Tuple {
                     source: 0x0a00_0000 | source,
                     destination: 0x0a00_0000 | destination,
-                    source_port: 7,
+                    source_port,
                     destination_port,
                 };
                 prop_assert_eq!(
@@ -177,9 +208,8 @@ mod tests {
         let drop = |host: u32| Rule {
             source: "10.0.0.0/8".parse().unwrap(),
             destination: Ipv4Net::new((0xc600_0000 + host).into(), 32).unwrap(),
-            protocol: None,
-            ports: 0..=65535,
             action: RuleAction::Drop,
+            ..Rule::default()
         };
         let last = Rule { destination: Ipv4Net::default(), action: RuleAction::Pool(0), ..drop(0) };
         let rules: Vec<Rule> = (0..100_000).map(drop).chain([last]).collect();

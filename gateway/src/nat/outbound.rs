@@ -35,7 +35,7 @@ impl Shard {
         if self.is_for_gateway(&tuple, parsed, packet) {
             return Verdict::Local;
         }
-        let origin = match self.origin(&tuple, parsed.protocol) {
+        let origin = match self.origin(&as_rules_see(parsed, packet), parsed.protocol) {
             Ok(origin) => origin,
             Err(reason) => return Verdict::Drop(reason),
         };
@@ -390,6 +390,15 @@ impl Shard {
         mapping.kind() == Kind::Pool
             && self.pools[usize::from(mapping.pool)].filtering(mapping.protocol())
                 == Filtering::AddressDependent
+    }
+}
+
+/// The packet's tuple as rules are asked about it: an ICMP message's type stands in the place of the destination port.
+pub(super) fn as_rules_see(parsed: &Parsed, packet: &[u8]) -> Tuple {
+    let tuple = parsed.tuple();
+    match (parsed.protocol, packet.get(usize::from(parsed.header_len))) {
+        (Protocol::Icmp, Some(&ty)) => Tuple { destination_port: ty.into(), ..tuple },
+        _ => tuple,
     }
 }
 

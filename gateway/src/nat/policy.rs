@@ -6,13 +6,16 @@
 //! are fixed when a shard is made.
 
 use super::classifier::Classifier;
+use super::endpoint::Tuple;
 use super::mapping::Kind;
+use super::outbound::as_rules_see;
+use super::parse::Parsed;
 use super::session::{LIVE, TimeoutTable};
 use super::settings::{Limits, RuleAction, Settings};
 use super::shard::Shard;
 use super::subscriber::Rate;
 use super::time::Time;
-use super::verdict::{DeleteReason, Direction};
+use super::verdict::{DeleteReason, Direction, Protocol};
 
 /// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
 #[derive(Debug)]
@@ -62,11 +65,32 @@ impl Shard {
         (to < capacity).then_some(to)
     }
 
-    /// Whether the session could begin now (`Shard::origin` decides the same for a packet).
+    /// Whether the session could begin now (`Shard::origin` decides the same for a packet). One of ICMP does not tell by
+    /// which type of message: where rules ask for that, each message is asked about.
     fn is_allowed(&self, id: u32) -> bool {
         let session = &self.sessions[id];
-        let tuple = session.flows[Direction::Outbound as usize].tuple();
-        let action = self.policy.classifier.first_match(&tuple, session.protocol());
+        let by_type = session.protocol() == Protocol::Icmp && self.policy.classifier.names_icmp_types();
+        by_type || self.lets_begin(id, &session.flows[Direction::Outbound as usize].tuple())
+    }
+
+    /// Whether rules that ask for types of ICMP messages forbid this one, whose session another type may have begun.
+    pub(super) fn is_refused_message(
+        &self,
+        id: u32,
+        packet: &[u8],
+        parsed: &Parsed,
+        direction: Direction,
+    ) -> bool {
+        direction == Direction::Outbound
+            && parsed.protocol == Protocol::Icmp
+            && self.policy.classifier.names_icmp_types()
+            && !self.lets_begin(id, &as_rules_see(parsed, packet))
+    }
+
+    /// Whether rules that are asked about `tuple` would let the session begin.
+    fn lets_begin(&self, id: u32, tuple: &Tuple) -> bool {
+        let session = &self.sessions[id];
+        let action = self.policy.classifier.first_match(tuple, session.protocol());
         let mapping = &self.mappings.lines[session.mapping];
         match mapping.kind() {
             Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),

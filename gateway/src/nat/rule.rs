@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::endpoint::Endpoint;
-use super::settings::Settings;
+use super::settings::{Settings, Static};
 use super::verdict::Protocol;
 
 /// Permanent mappings, in both directions: port forwards by endpoint, 1:1 mappings by address.
@@ -28,9 +28,13 @@ impl Permanent {
                 permanent.forward_out.entry((forward.protocol, internal)).or_insert(external);
             }
         }
-        for one in &settings.statics {
-            permanent.static_in.insert(one.external.to_bits(), one.internal.to_bits());
-            permanent.static_out.insert(one.internal.to_bits(), one.external.to_bits());
+        let is_own = |address| settings.inside.iter().any(|net| net.addr() == address);
+        // A prefix may reach over the gateway's own address, which is nobody else's.
+        let pairs =
+            settings.statics.iter().flat_map(Static::pairs).filter(|(_, internal)| !is_own(*internal));
+        for (external, internal) in pairs {
+            permanent.static_in.insert(external.to_bits(), internal.to_bits());
+            permanent.static_out.insert(internal.to_bits(), external.to_bits());
         }
         permanent
     }

@@ -110,10 +110,29 @@ pub struct Rule {
     pub destination: Ipv4Net,
     /// Protocol; `None` matches all.
     pub protocol: Option<Protocol>,
-    /// Destination ports (TCP, UDP); the full range matches all protocols.
+    /// Source ports (TCP, UDP); the full range matches all protocols.
+    pub source_ports: RangeInclusive<u16>,
+    /// Destination ports, likewise.
     pub ports: RangeInclusive<u16>,
+    /// Types of ICMP messages; with none of them all match, and other protocols too.
+    pub icmp_types: Vec<u8>,
     /// What to do.
     pub action: RuleAction,
+}
+
+impl Default for Rule {
+    /// Matches everything, and drops it.
+    fn default() -> Rule {
+        Rule {
+            source: Ipv4Net::default(),
+            destination: Ipv4Net::default(),
+            protocol: None,
+            source_ports: 0..=u16::MAX,
+            ports: 0..=u16::MAX,
+            icmp_types: Vec::new(),
+            action: RuleAction::Drop,
+        }
+    }
 }
 
 /// A permanent mapping of outside ports to an inside host's.
@@ -131,13 +150,22 @@ pub struct PortForward {
     pub internal_port: u16,
 }
 
-/// A permanent mapping of one whole outside address to one inside host.
+/// A permanent mapping of whole outside addresses to inside hosts, one to one and in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Static {
-    /// Outside address.
-    pub external: Ipv4Addr,
-    /// Inside host.
-    pub internal: Ipv4Addr,
+    /// Outside addresses.
+    pub external: Ipv4Net,
+    /// As many inside hosts.
+    pub internal: Ipv4Net,
+}
+
+impl Static {
+    /// Each outside address with its inside host.
+    pub fn pairs(&self) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + use<> {
+        let (external, internal) = (self.external.network().to_bits(), self.internal.network().to_bits());
+        let last = self.external.hostmask().to_bits().min(self.internal.hostmask().to_bits());
+        (0..=last).map(move |host| ((external | host).into(), (internal | host).into()))
+    }
 }
 
 /// How much state there may be.
@@ -202,7 +230,7 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// Port forwards.
     pub port_forwards: Vec<PortForward>,
-    /// 1:1 mappings.
+    /// 1:1 mappings; no outside and no inside address stands in two.
     pub statics: Vec<Static>,
     /// Limits.
     pub limits: Limits,

@@ -187,6 +187,9 @@ impl Shard {
             .index
             .find(hash, |id| sessions[id as usize].matches(&parsed.flow, parsed.protocol, at.direction));
         if let Some(id) = found {
+            if self.is_refused_message(id, packet, parsed, at.direction) {
+                return Verdict::Drop(DropReason::RuleDrop);
+            }
             if let Some(verdict) = self.forward(id, packet, parsed, at, now) {
                 return verdict;
             }

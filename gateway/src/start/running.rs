@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::Dataplane;
 use super::Signal;
 use super::control::Control;
-use crate::config::Config;
+use crate::config::{Config, Hosts};
 use crate::counters::PoolCounters;
 use crate::dpdk::Eal;
 use crate::management::snapshot::{
@@ -322,9 +322,9 @@ impl Gateway for Running {
         let statics = settings.statics.iter().map(|one| Forward {
             kind: "static".into(),
             protocol: None,
-            external: one.external.to_string(),
-            internal: one.internal.to_string(),
-            worker: self.owner(one.internal),
+            external: Hosts(one.external).to_string(),
+            internal: Hosts(one.internal).to_string(),
+            worker: self.owner(one.internal.network()),
         });
         forwards.chain(statics).collect()
     }

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::external::{Division, External};
 use super::toeplitz::Random;
 use super::{Nic, Rss, WorkerId};
-use crate::nat::settings::{PortForward, RuleAction, Settings, Share};
+use crate::nat::settings::{PortForward, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
 use crate::wire::{icmpv4, ipv4, ports};
 
@@ -112,8 +112,8 @@ impl Steering {
         for pool in &settings.pools {
             division.add_pool(pool)?;
         }
-        for mapping in &settings.statics {
-            division.add_whole(mapping.external, inside.owner(mapping.internal.into()))?;
+        for (external, internal) in settings.statics.iter().flat_map(Static::pairs) {
+            division.add_whole(external, inside.owner(internal.into()))?;
         }
         for forward in &settings.port_forwards {
             division.claim(forward.external, inside.owner(forward.internal.into()));

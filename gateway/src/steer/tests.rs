@@ -43,9 +43,8 @@ fn settings() -> Settings {
         rules: vec![Rule {
             source: "10.65.0.0/16".parse().unwrap(),
             destination: "192.0.2.0/24".parse().unwrap(),
-            protocol: None,
-            ports: 0..=65535,
             action: RuleAction::Exempt,
+            ..Rule::default()
         }],
         port_forwards: vec![
             forward(Protocol::Tcp, FORWARDED, 8080..=8080, host(12)),
@@ -53,7 +52,7 @@ fn settings() -> Settings {
             forward(Protocol::Tcp, Ipv4Addr::new(203, 0, 113, 2), 40_500..=40_600, host(14)),
             forward(Protocol::Udp, Ipv4Addr::new(203, 0, 113, 65), 5000..=5001, host(15)),
         ],
-        statics: vec![Static { external: STATIC, internal: host(20) }],
+        statics: vec![Static { external: STATIC.into(), internal: host(20).into() }],
         ..Settings::default()
     }
 }

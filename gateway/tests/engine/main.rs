@@ -13,5 +13,6 @@ mod rfc4787;
 mod rfc5382;
 mod rfc5508;
 mod rfc6888;
+mod rules;
 mod trial;
 mod world;

@@ -377,20 +377,21 @@ impl Model {
             (forward.protocol, forward.external) == (protocol, address)
                 && forward.external_ports.contains(&external.port)
         });
-        let one = self.settings.statics.iter().find(|one| one.external == address);
+        let one = self.settings.statics.iter().find(|one| one.external.addr() == address);
         forward
             .map(|forward| {
                 let offset = external.port - forward.external_ports.start();
                 Endpoint::new(forward.internal, forward.internal_port + offset)
             })
-            .or_else(|| one.map(|one| Endpoint::new(one.internal, external.port)))
+            .or_else(|| one.map(|one| Endpoint::new(one.internal.addr(), external.port)))
     }
 
     fn permanent_external(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
         let candidates = self.settings.port_forwards.iter().flat_map(|forward| {
             forward.external_ports.clone().map(|port| Endpoint::new(forward.external, port))
         });
-        let statics = self.settings.statics.iter().map(|one| Endpoint::new(one.external, internal.port));
+        let statics =
+            self.settings.statics.iter().map(|one| Endpoint::new(one.external.addr(), internal.port));
         candidates
             .chain(statics)
             .find(|&external| self.permanent_internal(protocol, external) == Some(internal))
@@ -407,7 +408,8 @@ impl Model {
 
     fn is_external(&self, address: u32) -> bool {
         let address = Ipv4Addr::from_bits(address);
-        self.settings.pools[0].addresses.contains(&address) || self.settings.statics[0].external == address
+        self.settings.pools[0].addresses.contains(&address)
+            || self.settings.statics[0].external.addr() == address
     }
 
     fn shard(&self, address: u32) -> usize {

@@ -25,9 +25,13 @@ fn forward(settings: &mut Settings, protocol: Protocol, external: &str, last: u1
     });
 }
 
+fn statics(settings: &mut Settings, external: &str, internal: &str) {
+    let [external, internal] = [external, internal].map(|prefix| prefix.parse().expect("prefix"));
+    settings.statics.push(Static { external, internal });
+}
+
 fn one_to_one(settings: &mut Settings) {
-    let external = Ipv4Addr::new(203, 0, 113, 20);
-    settings.statics.push(Static { external, internal: Ipv4Addr::new(10, 64, 0, 20) });
+    statics(settings, "203.0.113.20/32", "10.64.0.20/32");
 }
 
 #[test]
@@ -121,6 +125,37 @@ fn static_mapping_passes_every_port_both_ways() {
         }
     }
     assert_eq!(gateway.sessions().len(), 2);
+}
+
+#[test]
+fn static_mapping_of_a_prefix_pairs_its_addresses_in_order() {
+    for shards in [1, 3] {
+        let mut settings = settings();
+        settings.inside_routed.push("10.64.9.0/24".parse().expect("prefix"));
+        settings.rules.clear();
+        statics(&mut settings, "203.0.113.64/28", "10.64.9.0/28");
+        let mut gateway = Gateway::with_shards(settings, shards, 64);
+        for host in 0..16 {
+            let (inside, outside) =
+                (ep(&format!("10.64.9.{host}:1234")), ep(&format!("203.0.113.{}:1234", 64 + host)));
+            assert_eq!(gateway.open(Protocol::Udp, inside, ep(REMOTE)), outside);
+            let sent = Packet::tcp(ep("192.0.2.1:5"), at_port(outside, 22), Flags::SYN);
+            assert_eq!(gateway.inbound(sent).delivered().destination, at_port(inside, 22));
+        }
+        let beyond = Packet::udp(ep("10.64.9.16:1234"), ep(REMOTE));
+        assert_eq!(gateway.outbound(beyond).reason(), DropReason::NoRule);
+        let beyond = Packet::udp(ep(REMOTE), ep("203.0.113.80:1234"));
+        assert_eq!(gateway.inbound(beyond).reason(), DropReason::NoMapping);
+    }
+}
+
+#[test]
+fn static_mapping_of_a_prefix_leaves_the_gateways_own_address_out() {
+    let mut gateway = Gateway::changed(|settings| statics(settings, "203.0.113.64/28", "10.64.0.0/28"));
+    let own = Packet::udp(ep(REMOTE), ep("203.0.113.65:53"));
+    assert_eq!(gateway.inbound(own).reason(), DropReason::NoMapping);
+    let next = Packet::udp(ep(REMOTE), ep("203.0.113.66:53"));
+    assert_eq!(gateway.inbound(next).delivered().destination, ep("10.64.0.2:53"));
 }
 
 #[test]

@@ -93,8 +93,10 @@ impl Shape {
                 internal_port: 5353,
             })
             .to_vec();
-        settings.statics =
-            vec![Static { external: Ipv4Addr::new(203, 0, 113, 20), internal: Ipv4Addr::new(10, 64, 0, 20) }];
+        settings.statics = vec![Static {
+            external: Ipv4Addr::new(203, 0, 113, 20).into(),
+            internal: Ipv4Addr::new(10, 64, 0, 20).into(),
+        }];
         settings
     }
 

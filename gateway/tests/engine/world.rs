@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use gateway::nat::{
     Direction, DropReason, Endpoint, Filter, MappingView, Policy, Pool, Protocol, Refusal, Rule, RuleAction,
-    Secret, SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
+    Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -29,9 +29,8 @@ pub(crate) fn rule(source: &str, destination: &str, action: RuleAction) -> Rule 
     Rule {
         source: source.parse().expect("prefix"),
         destination: destination.parse().expect("prefix"),
-        protocol: None,
-        ports: 0..=65535,
         action,
+        ..Rule::default()
     }
 }
 
@@ -269,8 +268,8 @@ impl Gateway {
                 && forward.external_ports.contains(&external.port)
         });
         let host = forward.map(|forward| forward.internal).or_else(|| {
-            let one = self.settings.statics.iter().find(|one| one.external == address)?;
-            Some(one.internal)
+            let mut pairs = self.settings.statics.iter().flat_map(Static::pairs);
+            pairs.find(|(external, _)| *external == address).map(|(_, internal)| internal)
         });
         if let Some(host) = host {
             return self.owner_of_inside(host.to_bits());

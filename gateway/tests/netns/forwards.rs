@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_B, Lab, SERVER, STATIC, in_a_lab};
+use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_B, Lab, Options, SERVER, STATIC, in_a_lab};
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
 
 const HOST_C: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 20);
@@ -36,6 +36,44 @@ fn static_host_keeps_its_ports_outbound(lab: &mut Lab) {
         assert_eq!(ask(&lab.c.udp(port), reflector.address), SocketAddrV4::new(STATIC, port));
     }
     lab.c.exec("ping -q -c 2 -i 0.2 -W 2 198.51.100.10");
+}
+
+/// 203.0.113.40 to 43 are 10.64.0.8 to 11, the last of which is host A.
+const PREFIX: Options = Options {
+    rules: "[[nat.static]]\nexternal = \"203.0.113.40/30\"\ninternal = \"10.64.0.8/30\"",
+    ..Options::DEFAULT
+};
+const OF_HOST_A: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 43);
+
+in_a_lab!(static_prefix_leads_to_its_hosts_and_back, PREFIX);
+fn static_prefix_leads_to_its_hosts_and_back(lab: &mut Lab) {
+    let reflector = UdpReflector::new(&lab.server, SERVER, 7);
+    assert_eq!(ask(&lab.a.udp(500), reflector.address), SocketAddrV4::new(OF_HOST_A, 500));
+    let _server = TcpReflector::new(&lab.a, 80);
+    let stream = lab.server.tcp(SocketAddrV4::new(OF_HOST_A, 80)).expect("a connection");
+    assert_eq!(*seen(&stream).ip(), SERVER);
+}
+
+/// TCP ports 9000 to 9009 lead to host A's from 7000 on.
+const RANGE: Options = Options {
+    rules: "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.13:9000-9009\"\n\
+            internal = \"10.64.0.11:7000-7009\"",
+    ..Options::DEFAULT
+};
+
+in_a_lab!(port_forward_of_a_range_leads_port_by_port, RANGE);
+fn port_forward_of_a_range_leads_port_by_port(lab: &mut Lab) {
+    let _servers = [7000, 7004, 7009].map(|port| {
+        let outside = SocketAddrV4::new(*FORWARD_TCP.ip(), port + 2000);
+        let server = TcpReflector::new(&lab.a, port);
+        let mut stream = lab.server.tcp(outside).expect("a connection");
+        assert_eq!(*seen(&stream).ip(), SERVER);
+        stream.write_all(b"by its own port").expect("sent");
+        stream.read_exact(&mut [0; 15]).expect("the echo");
+        server
+    });
+    let beyond = SocketAddrV4::new(*FORWARD_TCP.ip(), 9010);
+    assert!(lab.server.tcp(beyond).is_err(), "a port beyond the range");
 }
 
 in_a_lab!(static_host_is_reached_on_every_port);

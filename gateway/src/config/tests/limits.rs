@@ -42,3 +42,13 @@ fn more_forwarded_ports_than_the_limit_are_refused() {
     }
     assert_refused(&text, &["nat.port_forwards.external, found 65535 ports, allowed at most 1048576 in all"]);
 }
+
+#[test]
+fn more_static_addresses_than_the_limit_are_refused() {
+    let text = EXAMPLE.replace("10.64.0.1/24", "10.64.0.1/8").replace("10.64.0.0/24", "10.0.0.0/8");
+    let text = format!("{text}[[nat.static]]\nexternal = \"198.0.0.0/15\" #!\ninternal = \"10.2.0.0/15\"\n");
+    assert_refused(
+        &text,
+        &["nat.static.external, found 131072 addresses, allowed at most 65536 in all static"],
+    );
+}

@@ -2,6 +2,7 @@
 //!
 //! A case replaces one piece of the example's text. The mistake is expected on the line that ends in `#!`.
 
+use super::additions::ADDITIONS;
 use super::{example_and, example_with};
 use crate::config::{Config, Mistake};
 
@@ -262,7 +263,7 @@ const RELATIONS: &[Case] = &[
     (
         "internal = \"10.64.0.12:80\"",
         "internal = \"203.0.113.50:80\" #!",
-        &["nat.port_forwards.internal, found 203.0.113.50, allowed a host that is reached through an inside"],
+        &["nat.port_forwards.internal, found 203.0.113.50, allowed hosts that are reached through an inside"],
     ),
     (
         "internal = \"10.64.0.12:80\"",
@@ -293,52 +294,6 @@ const RELATIONS: &[Case] = &[
         WORKERS,
         "worker_lcores = \"1-8\"\n[nat.limits2]\n#",
         &["unknown key in nat, found \"limits2\", allowed limits (nearest)"],
-    ),
-];
-
-const ADDITIONS: &[(&str, &[&str])] = &[
-    (
-        "[[nat.pools]]\nname = \"main\" #!\naddresses = [\"198.51.100.1\"]",
-        &["nat.pools.name, found \"main\", allowed each once"],
-    ),
-    (
-        "[[nat.pools]]\nname = \"b\"\naddresses = [\"203.0.113.12\"] #!",
-        &["found 203.0.113.12 of pool b, allowed what pool main (line 28) does not use"],
-    ),
-    (
-        "[[nat.pools]]\nname = \"b\"\ninterface = \"outside\"\n[[nat.pools]]\nname = \"c\"\ninterface = \"outside\" #!",
-        &["nat.pools.addresses, found 203.0.113.2 of pool c"],
-    ),
-    ("[[nat.pools]] #!\nname = \"b\"", &["nat.pools.addresses is missing"]),
-    ("[[nat.rules]] #!\nsource = \"10.64.0.0/24\"", &["nat.rules.pool (or action) is missing"]),
-    (
-        "[[nat.rules]] #!\nsource = \"10.64.0.0/24\"\npool = \"main\"\naction = \"drop\"",
-        &["either pool or action"],
-    ),
-    (
-        "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.13:8000-8100\" #!\ninternal = \"10.64.0.12:8000-8100\"",
-        &[
-            "nat.port_forwards.external, found 203.0.113.13 of port forward tcp 203.0.113.13:8000-8100, allowed what port forward tcp 203.0.113.13:8080 (line",
-        ],
-    ),
-    (
-        "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.14:80\"\ninternal = \"10.64.0.12:80\" #!",
-        &["internal, found 10.64.0.12:80, which line", "an inside endpoint with no other forward"],
-    ),
-    (
-        "[[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.12\" #!",
-        &[
-            "internal, found 10.64.0.12, which the port forward of line",
-            "an inside host without port forwards",
-        ],
-    ),
-    (
-        "[[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.20\" #!",
-        &["nat.static.internal, found \"10.64.0.20\", allowed each once"],
-    ),
-    (
-        "[[routes]]\nprefix = \"0.0.0.0/0\" #!\nvia = \"203.0.113.3\"",
-        &["routes.prefix, found \"0.0.0.0/0\", allowed each once"],
     ),
 ];
 

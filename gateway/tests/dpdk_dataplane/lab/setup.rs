@@ -48,13 +48,8 @@ impl Setup {
             filtering: Filtering::EndpointIndependent,
             ..Pool::default()
         };
-        let everything = Rule {
-            source: "10.64.0.0/16".parse().unwrap(),
-            destination: "0.0.0.0/0".parse().unwrap(),
-            protocol: None,
-            ports: 0..=65535,
-            action: RuleAction::Pool(0),
-        };
+        let everything =
+            Rule { source: "10.64.0.0/16".parse().unwrap(), action: RuleAction::Pool(0), ..Rule::default() };
         Setup {
             workers,
             queues: [workers; 2],
@@ -93,7 +88,7 @@ impl Setup {
 
     /// Maps a whole address to a host.
     pub fn one_to_one(mut self, external: Ipv4Addr, internal: Ipv4Addr) -> Setup {
-        self.settings.statics.push(Static { external, internal });
+        self.settings.statics.push(Static { external: external.into(), internal: internal.into() });
         self
     }
 
@@ -146,8 +141,8 @@ impl Setup {
             wire.from_gateway.push(from_gateway);
         }
         let port = Port::from_rings(eal, side.name(), rx, tx).unwrap();
-        let pools = self.settings.pools.iter().flat_map(|pool| &pool.addresses);
-        let statics = self.settings.statics.iter().map(|mapping| &mapping.external);
+        let pools = self.settings.pools.iter().flat_map(|pool| pool.addresses.iter().copied());
+        let statics = self.settings.statics.iter().map(|mapping| mapping.external.addr());
         let proxies = pools.chain(statics).map(|address| address.to_bits()..=address.to_bits());
         let options = PortOptions {
             name: side.name().into(),
