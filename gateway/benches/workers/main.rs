@@ -1,5 +1,6 @@
 //! Whole workers without a wire: what a second one brings when every packet arrives at its owner, and when every packet
-//! arrives at the other one and crosses a ring.
+//! arrives at the other one and crosses a ring. Two processes of one worker each, which share nothing but the machine, show
+//! how much of that the machine allows.
 //!
 //! Each worker polls a queue of two net_pcap ports that offer the same frames without end (`infinite_rx`: a copy of each
 //! into a fresh buffer) and drop what is sent. So there is no generator to share the CPUs with, and everything from the
@@ -13,7 +14,7 @@ mod frames;
 
 use std::error::Error;
 use std::fs;
-use std::process::Command as Process;
+use std::process::{Child, Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,30 +35,40 @@ const SIZES: [u32; 2] = [256, 16_384];
 const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(2);
+/// The CPU of the first worker; the second has the other of the first two.
+const FIRST_CPU: u32 = 1;
 const SEED: u64 = 11;
 const SIDES: [Direction; 2] = Direction::ALL;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     OneWorker,
+    /// Two processes of one worker each: what the machine itself lets two CPUs do.
+    TwoProcesses,
     NothingCrosses,
     EverythingCrosses,
 }
 
-const LAYOUTS: [(Layout, &str); 3] = [
+const LAYOUTS: [(Layout, &str); 4] = [
     (Layout::OneWorker, "one worker"),
+    (Layout::TwoProcesses, "two processes of one worker"),
     (Layout::NothingCrosses, "two workers, nothing crosses"),
     (Layout::EverythingCrosses, "two workers, everything crosses"),
 ];
 
 impl Layout {
-    fn workers(self) -> u16 {
-        if self == Layout::OneWorker { 1 } else { 2 }
+    /// The CPU of each worker, the first one's being `cpu`.
+    ///
+    /// net_pcap keeps what it reads of one queue and what it writes of the next in one cache line. So between the queues
+    /// of two workers there is that of a third, which does not work.
+    fn cpus(self, cpu: u32) -> Vec<u32> {
+        let alone = matches!(self, Layout::OneWorker | Layout::TwoProcesses);
+        if alone { vec![cpu] } else { vec![cpu, 1 - cpu, 1 - cpu] }
     }
 
     /// Whose frames a queue offers.
     fn owner_of_frames(self, queue: u16) -> WorkerId {
-        WorkerId(if self == Layout::EverythingCrosses { 1 - queue } else { queue })
+        WorkerId(if self == Layout::EverythingCrosses { 2 - queue } else { queue })
     }
 }
 
@@ -69,10 +80,10 @@ struct Rate {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [mode, layout, frames] = &arguments[..]
+    if let [mode, layout, frames, cpu] = &arguments[..]
         && mode == "run"
     {
-        let rate = run(LAYOUTS[layout.parse::<usize>()?].0, frames.parse()?)?;
+        let rate = run(LAYOUTS[layout.parse::<usize>()?].0, frames.parse()?, cpu.parse()?)?;
         println!("{} {}", rate.translated, rate.dropped);
         return Ok(());
     }
@@ -83,10 +94,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<34}{:>8}{:>24}{:>8}{:>10}", "", "frames", "Mpps", "ratio", "dropped");
     let mut rows = Vec::new();
     for frames in SIZES {
-        let mut rates: [Vec<Rate>; 3] = Default::default();
+        let mut rates: [Vec<Rate>; LAYOUTS.len()] = Default::default();
         for _ in 0..ROUNDS {
             for (index, rates) in rates.iter_mut().enumerate() {
-                rates.push(child(index, frames)?);
+                rates.push(measure(index, frames)?);
             }
         }
         let mut one = 0.0;
@@ -113,9 +124,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn child(layout: usize, frames: u32) -> Result<Rate, Box<dyn Error>> {
+fn measure(layout: usize, frames: u32) -> Result<Rate, Box<dyn Error>> {
+    if LAYOUTS[layout].0 != Layout::TwoProcesses {
+        return rate(child(layout, frames, FIRST_CPU)?);
+    }
+    let children = [child(layout, frames, FIRST_CPU)?, child(layout, frames, 1 - FIRST_CPU)?];
+    let [first, second] = children.map(rate);
+    let (first, second) = (first?, second?);
+    Ok(Rate { translated: first.translated + second.translated, dropped: first.dropped + second.dropped })
+}
+
+/// A process whose first worker runs on `cpu`.
+fn child(layout: usize, frames: u32, cpu: u32) -> Result<Child, Box<dyn Error>> {
     let mut process = Process::new(std::env::current_exe()?);
-    let output = process.args(["run", &layout.to_string(), &frames.to_string()]).output()?;
+    process.args(["run", &layout.to_string(), &frames.to_string(), &cpu.to_string()]);
+    Ok(process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+}
+
+fn rate(child: Child) -> Result<Rate, Box<dyn Error>> {
+    let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     match numbers[..] {
@@ -140,9 +167,10 @@ fn settings() -> Settings {
     }
 }
 
-fn run(layout: Layout, count: u32) -> Result<Rate, Box<dyn Error>> {
+fn run(layout: Layout, count: u32, cpu: u32) -> Result<Rate, Box<dyn Error>> {
     let settings = settings();
-    let workers = layout.workers();
+    let worker_cpus = layout.cpus(cpu);
+    let workers = worker_cpus.len() as u16;
     let owners = Steering::new(&settings, workers, SEED, Nic::default(), Nic::default())?;
     let directory = tempfile::tempdir()?;
     // Preloaded frames stay in buffers of the pool.
@@ -150,7 +178,7 @@ fn run(layout: Layout, count: u32) -> Result<Rate, Box<dyn Error>> {
         PacketBuffers { count: u32::from(workers) * (2 * count + 8192), data_room: Mempool::DATA_ROOM };
     let eal = Eal::init(&EalArgs {
         main_cpu: 0,
-        worker_cpus: (0..u32::from(workers)).map(|worker| 1 - worker).collect(),
+        worker_cpus,
         memory: Memory::NoHuge,
         memory_mib: (buffers.bytes() >> 20) as u32 * 2 + 64,
         file_prefix: format!("gateway-bench-{}", std::process::id()),
@@ -178,6 +206,9 @@ fn run(layout: Layout, count: u32) -> Result<Rate, Box<dyn Error>> {
     let options =
         DataplaneOptions { ports, workers, settings, routes, buffers, idle: Idle::Poll, seed: SEED };
     let dataplane = Dataplane::start(&eal, options)?;
+    if let [_, unused, _] = dataplane.workers() {
+        unused.commands.send(Command::Stop)?;
+    }
     let mac = Mac([2, 0, 0, 0, 2, 1]);
     let hosts = (0..HOSTS).map(|nth| (InterfaceId(0), host(nth)));
     for (interface, ip) in hosts.chain([(InterfaceId(1), ROUTER)]) {

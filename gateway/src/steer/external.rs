@@ -44,6 +44,11 @@ impl External {
             .unwrap_or(self.home)
     }
 
+    /// The owner of all its ports, where there is one.
+    pub(super) fn only_owner(&self) -> Option<WorkerId> {
+        (self.split.is_none() && self.forwards.is_empty()).then_some(self.home)
+    }
+
     fn forward_owner(&self, protocol: Protocol, channel: u16) -> Option<WorkerId> {
         let behind =
             self.forwards.partition_point(|at| (at.protocol, *at.ports.start()) <= (protocol, channel));

@@ -20,6 +20,7 @@ mod rss;
 #[cfg(test)]
 mod tests;
 pub mod toeplitz;
+mod whole;
 
 pub use owner::{Steering, SteeringError};
 pub use rss::{Nic, Rss};

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::external::{Division, External};
 use super::toeplitz::Random;
+use super::whole::WholeAddresses;
 use super::{Nic, Rss, WorkerId};
 use crate::nat::settings::{PortForward, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
@@ -53,6 +54,8 @@ pub struct Steering {
     outside: Rss,
     /// Every address of pools, forwards and 1:1 mappings.
     externals: HashMap<u32, External>,
+    /// Those of them that have one owner.
+    whole: WholeAddresses,
     /// Where addresses are inside addresses also when they come as destinations from outside (RFC 6888 REQ-6).
     inside_prefixes: Vec<Ipv4Net>,
     shares: Vec<Vec<Vec<Share>>>,
@@ -123,6 +126,7 @@ impl Steering {
             workers,
             inside: inside.clone(),
             outside,
+            whole: whole(&externals),
             externals,
             inside_prefixes: inside_prefixes(settings),
             shares,
@@ -136,13 +140,14 @@ impl Steering {
     /// [`SteeringError::ForwardTwice`]; some of the forwards are in place then.
     pub fn set_forwards(&mut self, forwards: &[PortForward]) -> Result<(), SteeringError> {
         self.externals.values_mut().for_each(External::clear_forwards);
-        for forward in forwards {
+        let added = forwards.iter().try_for_each(|forward| {
             let owner = self.inside.owner(forward.internal.into());
             let address = u32::from(forward.external);
             let home = self.outside.owner(address);
-            self.externals.entry(address).or_insert(External::whole(home)).add_forward(forward, owner)?;
-        }
-        Ok(())
+            self.externals.entry(address).or_insert(External::whole(home)).add_forward(forward, owner)
+        });
+        self.whole = whole(&self.externals);
+        added
     }
 
     /// The same owners under other rules, which say what comes back untranslated.
@@ -204,8 +209,16 @@ impl Steering {
 
     /// The owner of an IPv4 packet from inside: of its source, or of the host that an ICMP error is about, which may
     /// come from any router. What is no IPv4 header belongs to [`Steering::MALFORMED`], who drops it.
-    #[inline]
+    #[inline(always)]
     pub fn outbound(&self, packet: &[u8]) -> WorkerId {
+        match Plain::of(packet) {
+            Some(Plain { src, .. }) => self.outbound_owner(src),
+            None => self.outbound_closely(packet),
+        }
+    }
+
+    #[cold]
+    pub(super) fn outbound_closely(&self, packet: &[u8]) -> WorkerId {
         let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
         match embedded(packet) {
             Some(embedded) => self.outbound_owner(embedded.dst_bits()),
@@ -215,8 +228,14 @@ impl Steering {
 
     /// The owner of an IPv4 packet from outside: of the endpoint that it is for, or that an ICMP error is about.
     /// What is no IPv4 header belongs to [`Steering::MALFORMED`], who drops it.
-    #[inline]
+    #[inline(always)]
     pub fn inbound(&self, packet: &[u8]) -> WorkerId {
+        let owner = Plain::of(packet).and_then(|Plain { dst, .. }| self.whole.owner(dst));
+        owner.unwrap_or_else(|| self.inbound_closely(packet))
+    }
+
+    #[inline(never)]
+    pub(super) fn inbound_closely(&self, packet: &[u8]) -> WorkerId {
         let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
         match embedded(packet) {
             Some(embedded) => self.endpoint_owner(embedded.src_bits(), channel(embedded, End::Source)),
@@ -241,6 +260,34 @@ impl Steering {
         }
     }
 }
+
+/// Those of the outside addresses that belong to one worker.
+fn whole(externals: &HashMap<u32, External>) -> WholeAddresses {
+    WholeAddresses::new(
+        externals.iter().filter_map(|(&address, external)| Some((address, external.only_owner()?))),
+    )
+}
+
+/// The addresses of a packet that is for one of its endpoints, as nearly all are: not an ICMP error, and with a header
+/// without options.
+#[derive(Clone, Copy)]
+struct Plain {
+    src: u32,
+    dst: u32,
+}
+
+impl Plain {
+    #[inline(always)]
+    fn of(packet: &[u8]) -> Option<Plain> {
+        let head: &[u8; ipv4::HEADER_LEN] = packet.first_chunk()?;
+        let ip = ipv4::Packet::new_unchecked(head);
+        (head[0] == WITHOUT_OPTIONS && ip.protocol() != ipv4::ICMP)
+            .then(|| Plain { src: ip.src_bits(), dst: ip.dst_bits() })
+    }
+}
+
+/// Version 4, five words.
+const WITHOUT_OPTIONS: u8 = 0x45;
 
 /// Where inside addresses are: behind inside interfaces, and wherever exempt traffic comes from.
 fn inside_prefixes(settings: &Settings) -> Vec<Ipv4Net> {

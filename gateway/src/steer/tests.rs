@@ -287,4 +287,21 @@ proptest! {
         prop_assert!(steering.inbound(&bytes).0 < workers);
         prop_assert!(steering.outbound(&bytes).0 < workers);
     }
+    /// The short way to an owner, for nearly all packets, leads where the long one does.
+    #[test]
+    fn the_short_way_leads_to_the_same_owner(
+        (last, protocol, offset) in (any::<u8>(), 0_u8..=60, prop_oneof![Just(0_u16), 0..8191_u16]),
+        (port, cut) in (39_990..50_010_u16, 20_usize..40),
+        workers in 1_u16..=16,
+    ) {
+        let steering = steering(&settings(), workers);
+        let ours = Ipv4Addr::new(203, 0, 113, last);
+        for (from, to) in [(REMOTE, ours), (host(last.into()), REMOTE)] {
+            let mut packet = packet(protocol, from, to, &segment(53, port));
+            ipv4::Packet::new_unchecked(&mut packet[..]).set_frag_offset(offset & !7);
+            packet.truncate(cut);
+            prop_assert_eq!(steering.inbound(&packet), steering.inbound_closely(&packet));
+            prop_assert_eq!(steering.outbound(&packet), steering.outbound_closely(&packet));
+        }
+    }
 }
