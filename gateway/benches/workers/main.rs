@@ -11,6 +11,7 @@
 //! `cargo bench --bench workers [-- --json FILE]`
 
 mod frames;
+mod handover;
 
 use std::error::Error;
 use std::fs;
@@ -47,13 +48,16 @@ enum Layout {
     TwoProcesses,
     NothingCrosses,
     EverythingCrosses,
+    /// The same, of two lcores that only pass packets on: what crossing costs before anybody translates.
+    HandoverAlone,
 }
 
-const LAYOUTS: [(Layout, &str); 4] = [
+const LAYOUTS: [(Layout, &str); 5] = [
     (Layout::OneWorker, "one worker"),
     (Layout::TwoProcesses, "two processes of one worker"),
     (Layout::NothingCrosses, "two workers, nothing crosses"),
     (Layout::EverythingCrosses, "two workers, everything crosses"),
+    (Layout::HandoverAlone, "everything crosses, nobody translates"),
 ];
 
 impl Layout {
@@ -68,7 +72,8 @@ impl Layout {
 
     /// Whose frames a queue offers.
     fn owner_of_frames(self, queue: u16) -> WorkerId {
-        WorkerId(if self == Layout::EverythingCrosses { 2 - queue } else { queue })
+        let crosses = matches!(self, Layout::EverythingCrosses | Layout::HandoverAlone);
+        WorkerId(if crosses { 2 - queue } else { queue })
     }
 }
 
@@ -196,6 +201,9 @@ fn run(layout: Layout, count: u32, cpu: u32) -> Result<Rate, Box<dyn Error>> {
         });
         let queues = queues.collect::<Result<String, std::io::Error>>()?;
         ports.push(port(&eal, side, &queues, &settings)?);
+    }
+    if layout == Layout::HandoverAlone {
+        return handover::run(&eal, ports.into_iter().map(|options| options.port).collect(), buffers);
     }
     let connected = [
         Connected { interface: InterfaceId(0), address: settings.inside[0] },

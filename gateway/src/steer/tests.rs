@@ -296,7 +296,7 @@ proptest! {
     ) {
         let steering = steering(&settings(), workers);
         let ours = Ipv4Addr::new(203, 0, 113, last);
-        for (from, to) in [(REMOTE, ours), (host(last.into()), REMOTE)] {
+        for (from, to) in [(REMOTE, ours), (host(last), REMOTE)] {
             let mut packet = packet(protocol, from, to, &segment(53, port));
             ipv4::Packet::new_unchecked(&mut packet[..]).set_frag_offset(offset & !7);
             packet.truncate(cut);

@@ -40,7 +40,7 @@ use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
-use congestion::Congestion;
+use congestion::{Congestion, is_low};
 use idle::Backoff;
 use link::Link;
 use outlet::{Exit, Note, Relay};
@@ -123,7 +123,8 @@ impl Worker {
 
     /// A burst from every queue, unless others could not take it; how many packets came.
     fn receive(&mut self, now: u64) -> usize {
-        if !self.congestion.may_receive(now, self.relays.iter().flatten().map(Relay::ring)) {
+        let all_low = || self.relays.iter().flatten().all(|relay| is_low(relay.ring()));
+        if !self.congestion.may_receive(now, all_low) {
             return 0;
         }
         let mut packets = 0;

@@ -1,6 +1,7 @@
 //! Where packets leave a worker: by a port, or by a ring to another worker.
 
 use super::Worker;
+use super::congestion::is_low;
 use super::setup::Outlet;
 use crate::dpdk::{Burst, Mbuf, Producer, TxQueue};
 use crate::nat::DropReason;
@@ -154,9 +155,10 @@ impl Worker {
         if relay.waiting.is_empty() {
             return;
         }
+        let packets = relay.waiting.len();
         self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
         self.counters.handoff.full += relay.waiting.len() as u64;
-        self.congestion.refused(relay.waiting.len());
+        self.congestion.handed_over(packets, is_low(&relay.ring));
         let mut left = std::mem::take(&mut relay.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;
