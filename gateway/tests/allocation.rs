@@ -146,7 +146,7 @@ fn nothing_is_allocated_after_start() {
             (0, ROOM as usize),
             "new sessions and a full table, round {round}"
         );
-        assert_eq!(life.verdicts.last(), Some(&Verdict::Drop(DropReason::SessionsFull)));
+        assert_eq!(life.verdicts.last(), Some(&Verdict::Reject(DropReason::SessionsFull)));
 
         let (calls, _) = life.translate(life.first[..ROOM as usize].to_vec(), Direction::Outbound);
         assert_eq!(calls, 0, "established sessions");

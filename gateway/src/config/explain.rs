@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
-use crate::nat::{Pool, PortForward, Protocol, Rule, RuleAction};
+use crate::nat::{Pool, PortForward, Protocol, Refuse, Rule, RuleAction};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,8 @@ impl Config {
         )?;
         writeln!(
             out,
-            "  tcp {} s established, {} s opening or closing",
-            timeouts.tcp_established_s, timeouts.tcp_transitory_s
+            "  tcp {} s established, {} s opening, {} s closing",
+            timeouts.tcp_established_s, timeouts.tcp_opening_s, timeouts.tcp_closing_s
         )?;
         writeln!(out, "  a freed port rests {} s", timeouts.port_hold_s)?;
 
@@ -126,6 +126,12 @@ impl Config {
             writeln!(out, "  {}. {}", nth + 1, self.describe_rule(rule))?;
         }
         writeln!(out, "  no match: not forwarded")?;
+        if settings.refuse == Refuse::Reject {
+            writeln!(out, "  who gets no session is told by ICMP")?;
+        }
+        if let Some(octets) = settings.mss_clamp {
+            writeln!(out, "  TCP segments of {octets} bytes at most are offered")?;
+        }
         if !settings.port_forwards.is_empty() {
             writeln!(out, "\nPort forwards")?;
         }
@@ -202,6 +208,7 @@ impl Config {
         let action = match rule.action {
             RuleAction::Pool(pool) => format!("translate from pool {}", self.settings.pools[pool].name),
             RuleAction::Exempt => "forward without translation".to_owned(),
+            RuleAction::Reject => "drop, and tell the sender".to_owned(),
             RuleAction::Drop => "drop".to_owned(),
         };
         format!("{} to {destination}, {traffic}: {action}", rule.source)

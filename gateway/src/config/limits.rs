@@ -38,11 +38,14 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
         }
         timeout.value
     };
+    let transitory_s = read("tcp_transitory", default.tcp_opening_s, 240, "RFC 5382 REQ-5");
     Timeouts {
         udp_s: read("udp", default.udp_s, 120, "RFC 4787 REQ-5"),
         udp_dns_s: read("udp_dns", default.udp_dns_s, 1, ""),
         tcp_established_s: read("tcp_established", default.tcp_established_s, 7440, "RFC 5382 REQ-5"),
-        tcp_transitory_s: read("tcp_transitory", default.tcp_transitory_s, 240, "RFC 5382 REQ-5"),
+        // A short one is nothing to warn of: RFC 7857 section 2.1.
+        tcp_opening_s: read("tcp_opening", transitory_s, 1, ""),
+        tcp_closing_s: read("tcp_closing", transitory_s, transitory_s.min(240), "RFC 5382 REQ-5"),
         icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
         port_hold_s: read_port_hold(section),
     }

@@ -18,6 +18,7 @@ mod interface;
 mod limits;
 mod management;
 mod mistake;
+mod nat;
 mod pool;
 mod reload;
 mod route;
@@ -167,19 +168,21 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let prefixes = known.map(|(interfaces, routes)| route::inside_prefixes(interfaces, routes));
     let inside = interfaces.as_deref().zip(prefixes.as_deref());
     let inside = inside.map(|(interfaces, prefixes)| Inside { interfaces, prefixes });
-    let settings = root.table("nat", |nat| {
+    let settings = root.table("nat", |section| {
         let mut claims = Vec::new();
-        let pools = pool::read_all(nat, interfaces.as_deref(), workers, &mut claims);
-        let rules = rule::read_all(nat, &pools, prefixes.as_deref());
+        let pools = pool::read_all(section, interfaces.as_deref(), workers, &mut claims);
+        let rules = rule::read_all(section, &pools, prefixes.as_deref());
         let mut forwarded = forward::Forwarded::default();
-        let port_forwards = forward::read_forwards(nat, inside.as_ref(), &mut claims, &mut forwarded);
-        let statics = forward::read_statics(nat, inside.as_ref(), &mut claims, &forwarded);
-        let limits = nat.table("limits", |limits| limits::read_limits(limits, workers));
-        let timeouts = nat.table("timeouts", limits::read_timeouts);
+        let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims, &mut forwarded);
+        let statics = forward::read_statics(section, inside.as_ref(), &mut claims, &forwarded);
+        let refuse = nat::read_refuse(section);
+        let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
+        let limits = section.table("limits", |limits| limits::read_limits(limits, workers));
+        let timeouts = section.table("timeouts", limits::read_timeouts);
         if let Some((interfaces, routes)) = known {
-            claim::refuse_foreign(nat.report(), &claims, interfaces, routes);
+            claim::refuse_foreign(section.report(), &claims, interfaces, routes);
         }
-        claim::refuse_overlaps(nat.report(), &claims);
+        claim::refuse_overlaps(section.report(), &claims);
         Some(Settings {
             pools: pools.whole?,
             rules: rules?,
@@ -187,6 +190,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             statics: statics?,
             limits,
             timeouts,
+            refuse,
+            mss_clamp,
             ..Settings::default()
         })
     });

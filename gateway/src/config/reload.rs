@@ -6,7 +6,7 @@ use crate::nat::RuleAction;
 /// A configuration for a gateway that runs with another.
 #[derive(Clone, Debug)]
 pub struct Reloaded {
-    /// What is in force then: rules, timeouts and subscriber limits are new, everything else is as it was.
+    /// What is in force then: rules, timeouts, subscriber limits and the keys of `[nat]` itself are new, everything else is as it was.
     pub config: Config,
     /// The parts of the file that differ from what runs and need a restart, as the file names them.
     pub needs_restart: Vec<&'static str>,
@@ -48,6 +48,8 @@ impl Config {
         let mut config = Config { warnings: new.warnings, ..self.clone() };
         config.settings.rules = rules;
         config.settings.timeouts = new.settings.timeouts;
+        config.settings.refuse = new.settings.refuse;
+        config.settings.mss_clamp = new.settings.mss_clamp;
         config.settings.limits =
             crate::nat::Limits { sessions: old_nat.limits.sessions, ..new.settings.limits };
         Ok(Reloaded { config, needs_restart })
@@ -70,6 +72,7 @@ mod tests {
         let drop = "[[nat.rules]]\nsource = \"10.64.0.7\"\naction = \"drop\"\n\n[[nat.rules]]";
         let text = FILE.replacen("[[nat.rules]]", drop, 1).replace("udp = 300", "udp = 200");
         let text = text.replace("ports_per_subscriber = 1024", "ports_per_subscriber = 99");
+        let text = format!("{text}\n[nat]\nrefuse = \"drop\"\nmss_clamp = 1300\n");
         let new = parse(&text);
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert_eq!(reloaded.config, new);

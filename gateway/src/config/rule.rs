@@ -127,7 +127,8 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
         && (outer.icmp_types.is_empty() || types)
 }
 
-const ACTIONS: [(&str, RuleAction); 2] = [("exempt", RuleAction::Exempt), ("drop", RuleAction::Drop)];
+const ACTIONS: [(&str, RuleAction); 3] =
+    [("exempt", RuleAction::Exempt), ("reject", RuleAction::Reject), ("drop", RuleAction::Drop)];
 
 /// No restriction, whether it was written as every port or not at all: the engine matches protocols without ports too.
 pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;

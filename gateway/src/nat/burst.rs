@@ -231,7 +231,7 @@ impl Shard {
             if slot.is_new(at.direction) {
                 self.end_turn();
             }
-            if let Verdict::Drop(reason) = *verdict {
+            if let Verdict::Drop(reason) | Verdict::Reject(reason) = *verdict {
                 self.count_drop(reason, at.direction);
             }
             watch.lap(Stage::Slow);

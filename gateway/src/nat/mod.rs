@@ -83,7 +83,8 @@ pub use memory::{Backing, Pages, Region};
 pub use policy::Policy;
 pub use pool::PoolUsage;
 pub use settings::{
-    Filtering, Limits, MappingMode, Pool, PortForward, Rule, RuleAction, Settings, Share, Static, Timeouts,
+    Filtering, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings, Share, Static,
+    Timeouts,
 };
 pub use setup::ShardOptions;
 pub use shard::Shard;

@@ -7,7 +7,7 @@ use super::mapping::{Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::session::{HAIRPIN, LIVE, Session, Timeout};
-use super::settings::{Filtering, MappingMode, RuleAction};
+use super::settings::{Filtering, MappingMode, Refuse, RuleAction};
 use super::shard::{Arrival, NO_HOP, Shard};
 use super::tcp;
 use super::time::Time;
@@ -37,7 +37,7 @@ impl Shard {
         }
         let origin = match self.origin(&as_rules_see(parsed, packet), parsed.protocol) {
             Ok(origin) => origin,
-            Err(reason) => return Verdict::Drop(reason),
+            Err(reason) => return self.refuse(reason),
         };
         if !self.begins_session(parsed, packet, origin) {
             return self.answer_by_mapping(packet, parsed, origin, at);
@@ -49,8 +49,17 @@ impl Shard {
             }
             Err(failure) => {
                 self.counters.session_failures[failure as usize] += 1;
-                Verdict::Drop(failure.into())
+                self.refuse(failure.into())
             }
+        }
+    }
+
+    /// A new session that may not be, or that there is no room for.
+    fn refuse(&self, reason: DropReason) -> Verdict {
+        match (reason, self.policy.refuse) {
+            (DropReason::RuleReject, _) => Verdict::Reject(reason),
+            (DropReason::RuleDrop, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
+            (_, Refuse::Reject) => Verdict::Reject(reason),
         }
     }
 
@@ -60,10 +69,11 @@ impl Shard {
         own && (is_query(parsed, packet) || !self.addresses.is_external(tuple.destination))
     }
 
-    /// Drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
+    /// Reject, drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
     fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
         let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
         match (self.policy.classifier.first_match(tuple, protocol), permanent) {
+            (Some(RuleAction::Reject), _) => Err(DropReason::RuleReject),
             (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),
@@ -131,6 +141,7 @@ impl Shard {
     ) -> Verdict {
         self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
         rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
+        self.policy.clamp_mss(packet, parsed);
         if hairpin {
             self.counters.hairpinned += 1;
             return Verdict::Hairpin;

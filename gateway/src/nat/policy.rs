@@ -11,11 +11,13 @@ use super::mapping::Kind;
 use super::outbound::as_rules_see;
 use super::parse::Parsed;
 use super::session::{LIVE, TimeoutTable};
-use super::settings::{Limits, RuleAction, Settings};
+use super::settings::{Limits, Refuse, RuleAction, Settings};
 use super::shard::Shard;
 use super::subscriber::Rate;
+use super::tcp;
 use super::time::Time;
 use super::verdict::{DeleteReason, Direction, Protocol};
+use crate::wire;
 
 /// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub struct Policy {
     pub(super) rate: Rate,
     pub(super) timeouts: TimeoutTable,
     pub(super) port_hold_ms: u32,
+    pub(super) refuse: Refuse,
+    /// The largest TCP segment that a SYN may offer.
+    pub(super) mss_max: u16,
 }
 
 impl Policy {
@@ -36,6 +41,19 @@ impl Policy {
             rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
+            refuse: settings.refuse,
+            mss_max: settings.mss_clamp.unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Lowers what a SYN offers, where segments of that size would not get through.
+    pub(super) fn clamp_mss(&self, packet: &mut [u8], parsed: &Parsed) {
+        if parsed.flags & tcp::SYN == 0 || self.mss_max == u16::MAX {
+            return;
+        }
+        if let Ok(mut segment) = wire::tcp::Packet::new_checked(&mut packet[usize::from(parsed.header_len)..])
+        {
+            segment.clamp_mss(self.mss_max);
         }
     }
 }
@@ -95,7 +113,9 @@ impl Shard {
         match mapping.kind() {
             Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),
             Kind::Exempt => action == Some(RuleAction::Exempt),
-            Kind::Permanent => !matches!(action, Some(RuleAction::Drop | RuleAction::Exempt)),
+            Kind::Permanent => {
+                !matches!(action, Some(RuleAction::Reject | RuleAction::Drop | RuleAction::Exempt))
+            }
         }
     }
 

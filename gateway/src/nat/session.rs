@@ -106,8 +106,9 @@ pub(crate) enum Timeout {
     Udp = 0,
     UdpDns = 1,
     TcpEstablished = 2,
-    TcpTransitory = 3,
-    Icmp = 4,
+    TcpOpening = 3,
+    TcpClosing = 4,
+    Icmp = 5,
 }
 
 /// RFC 4787 REQ-5a lets well-known destination ports have a shorter timeout; DNS is the one that does.
@@ -119,7 +120,7 @@ impl Timeout {
         match protocol {
             Protocol::Udp if remote_port == DNS => Timeout::UdpDns,
             Protocol::Udp => Timeout::Udp,
-            Protocol::Tcp => Timeout::TcpTransitory,
+            Protocol::Tcp => Timeout::TcpOpening,
             Protocol::Icmp => Timeout::Icmp,
         }
     }
@@ -137,7 +138,8 @@ impl TimeoutTable {
         ms[Timeout::Udp as usize] = timeouts.udp_s;
         ms[Timeout::UdpDns as usize] = timeouts.udp_dns_s;
         ms[Timeout::TcpEstablished as usize] = timeouts.tcp_established_s;
-        ms[Timeout::TcpTransitory as usize] = timeouts.tcp_transitory_s;
+        ms[Timeout::TcpOpening as usize] = timeouts.tcp_opening_s;
+        ms[Timeout::TcpClosing as usize] = timeouts.tcp_closing_s;
         ms[Timeout::Icmp as usize] = timeouts.icmp_s;
         // Moments are compared over 24 days (`Time`); no timeout comes near.
         TimeoutTable { ms: ms.map(|s| s.min(TIMEOUT_MAX_S) * 1000) }

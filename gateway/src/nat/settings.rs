@@ -97,7 +97,19 @@ pub enum RuleAction {
     Pool(usize),
     /// Forward without translation (RFC 6888 REQ-6).
     Exempt,
+    /// Drop, and tell the sender (ICMP administratively prohibited).
+    Reject,
     /// Drop.
+    Drop,
+}
+
+/// What the sender of a packet hears that is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refuse {
+    /// An ICMP error.
+    #[default]
+    Reject,
+    /// Nothing.
     Drop,
 }
 
@@ -188,8 +200,10 @@ pub struct Timeouts {
     pub udp_dns_s: u32,
     /// RFC 5382 REQ-5.
     pub tcp_established_s: u32,
-    /// Opening, closing and reset connections (RFC 5382 REQ-5, RFC 7857 section 2).
-    pub tcp_transitory_s: u32,
+    /// Connections whose handshake is not over (RFC 5382 REQ-5, RFC 7857 section 2.1).
+    pub tcp_opening_s: u32,
+    /// Connections that both sides closed, or that were reset (RFC 5382 REQ-5, RFC 7857 sections 2.1 and 2.2).
+    pub tcp_closing_s: u32,
     /// Queries (RFC 5508 REQ-2).
     pub icmp_s: u32,
     /// How long a freed outside port rests (RFC 6888 REQ-8).
@@ -208,7 +222,8 @@ impl Default for Timeouts {
             udp_s: 300,
             udp_dns_s: 30,
             tcp_established_s: 7440,
-            tcp_transitory_s: 240,
+            tcp_opening_s: 240,
+            tcp_closing_s: 240,
             icmp_s: 60,
             port_hold_s: 120,
         }
@@ -236,4 +251,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// New sessions from inside that no rule allows, or that there is no room for (RFC 5508 REQ-8, RFC 6888 REQ-11).
+    pub refuse: Refuse,
+    /// The largest TCP segment that a SYN may offer, octets.
+    pub mss_clamp: Option<u16>,
 }

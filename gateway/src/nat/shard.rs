@@ -124,6 +124,7 @@ impl Shard {
         let hairpin = session.flags & session::HAIRPIN != 0 && at.direction == Direction::Outbound;
         let rewrite = session.rewrite(at.direction);
         rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
+        self.policy.clamp_mss(packet, parsed);
         self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
         Some(if hairpin {
             self.counters.hairpinned += 1;

@@ -72,13 +72,14 @@ impl State {
         }
     }
 
-    /// Half-closed connections may rest as long as open ones; the others are in transition (RFC 5382 REQ-5).
+    /// Half-closed connections may rest as long as open ones; the others are in transition (RFC 5382 REQ-5), opening or
+    /// closing (RFC 7857 section 2.1). After a RST as much time is left as for a close, for it may be lost on its way to
+    /// the host, or forged (section 2.2).
     pub(crate) const fn timeout(self) -> Timeout {
         match self {
             State::Established | State::FinInside | State::FinRemote => Timeout::TcpEstablished,
-            State::SynSent | State::SynBoth | State::FinBoth | State::Reset | State::None => {
-                Timeout::TcpTransitory
-            }
+            State::SynSent | State::SynBoth => Timeout::TcpOpening,
+            State::FinBoth | State::Reset | State::None => Timeout::TcpClosing,
         }
     }
 
@@ -145,7 +146,8 @@ pub(crate) fn step(state: u8, flags: u8, direction: Direction) -> State {
     NEXT[direction as usize][usize::from(state) & (STATES - 1)][usize::from(event) & (EVENTS - 1)]
 }
 
-/// Bit `8 * state + (flags & 7)` of `STAYS[direction]` is set where a segment with these flags changes nothing.
+/// Bit `8 * state + (flags & 7)` of `STAYS[direction]` is set where a segment with these flags changes nothing and is no
+/// SYN.
 const STAYS: [u64; 2] = {
     let mut stays = [0; 2];
     let mut bit = 0;
@@ -153,7 +155,7 @@ const STAYS: [u64; 2] = {
         let (state, event) = (bit / 8, EVENT[bit % 8] as usize);
         let mut direction = 0;
         while direction < 2 {
-            if NEXT[direction][state][event] as usize == state {
+            if event != SYN_SEEN && NEXT[direction][state][event] as usize == state {
                 stays[direction] |= 1 << bit;
             }
             direction += 1;
@@ -163,7 +165,8 @@ const STAYS: [u64; 2] = {
     stays
 };
 
-/// Whether [`step`] leads back to `state`: what nearly every segment does.
+/// Whether a segment may just pass: [`step`] leads back to `state`, as nearly always, and there is nothing in its options
+/// that the gateway looks at, as in those of a SYN.
 #[inline(always)]
 pub(crate) fn stays(state: u8, flags: u8, direction: Direction) -> bool {
     STAYS[direction as usize] >> (state << 3 | flags & 7) & 1 != 0
@@ -232,13 +235,13 @@ mod tests {
         let half = run(State::Established, &[(Outbound, FIN | ACK), (Inbound, ACK)]);
         assert_eq!((half, half.timeout()), (State::FinInside, Timeout::TcpEstablished));
         let both = run(half, &[(Inbound, FIN | ACK)]);
-        assert_eq!((both, both.timeout()), (State::FinBoth, Timeout::TcpTransitory));
+        assert_eq!((both, both.timeout()), (State::FinBoth, Timeout::TcpClosing));
     }
 
     #[test]
     fn reset_is_transitory_and_data_after_it_revives() {
         let reset = run(State::Established, &[(Inbound, RST)]);
-        assert_eq!((reset, reset.timeout()), (State::Reset, Timeout::TcpTransitory));
+        assert_eq!((reset, reset.timeout()), (State::Reset, Timeout::TcpClosing));
         assert_eq!(run(reset, &[(Outbound, ACK)]), State::Established);
     }
 
@@ -249,12 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_is_what_steps_to_itself() {
+    fn what_stays_is_what_steps_to_itself_without_syn() {
         for (state, flags, direction) in (0..8)
             .flat_map(|state| (0..=255).flat_map(move |flags| Direction::ALL.map(|d| (state, flags, d))))
         {
             let next = step(state, flags, direction) as u8;
-            assert_eq!(stays(state, flags, direction), next == state, "{state} {flags:#x} {direction:?}");
+            let expected = next == state && EVENT[usize::from(flags & 7)] != SYN_SEEN as u8;
+            assert_eq!(stays(state, flags, direction), expected, "{state} {flags:#x} {direction:?}");
         }
     }
 

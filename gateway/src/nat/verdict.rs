@@ -94,6 +94,9 @@ pub enum Verdict {
     Reply(Refusal),
     /// Not for translation: addressed to the gateway itself.
     Local,
+    /// A new session that is refused: counted as a drop for this reason. The sender is due an ICMP error that says so
+    /// (RFC 5508 REQ-8), which quotes the packet as it stands, untranslated.
+    Reject(DropReason),
     /// Counted and freed.
     Drop(DropReason),
 }
@@ -207,6 +210,8 @@ reasons! {
         Filtered = "filtered",
         /// No rule matches.
         NoRule = "no-rule",
+        /// A reject rule matches.
+        RuleReject = "rule-reject",
         /// A drop rule matches.
         RuleDrop = "rule-drop",
         /// TTL ran out; answered by ICMP time exceeded where the limit allows.

@@ -32,12 +32,14 @@ pub enum Outcome {
 pub struct Responder {
     echo_replies: TokenBucket,
     errors: TokenBucket,
+    refusals: TokenBucket,
 }
 
 impl Responder {
-    /// Pings and errors have limits of their own, so that neither keeps the other from being sent.
-    pub const fn new(echo_replies: TokenBucket, errors: TokenBucket) -> Responder {
-        Responder { echo_replies, errors }
+    /// Pings, refusals of new sessions and all other errors have limits of their own, so that none of them keeps another
+    /// from being sent.
+    pub const fn new(echo_replies: TokenBucket, errors: TokenBucket, refusals: TokenBucket) -> Responder {
+        Responder { echo_replies, errors, refusals }
     }
 
     /// Answers the IPv4 packet at the front of `buf`, whose destination is an own address, in place. `buf` should
@@ -67,6 +69,12 @@ impl Responder {
     pub fn may_send_error(&mut self, now_ms: u32) -> bool {
         self.errors.take(now_ms)
     }
+
+    /// Whether the worker may tell a host now that its session is refused; takes a token of the refusals' limit.
+    #[must_use]
+    pub fn may_refuse(&mut self, now_ms: u32) -> bool {
+        self.refusals.take(now_ms)
+    }
 }
 
 /// The answer, if there is one and its limit lets it pass.
@@ -92,7 +100,8 @@ mod tests {
     }
 
     fn responder() -> Responder {
-        Responder::new(TokenBucket::new(1, 1, 0), TokenBucket::new(1, 1, 0))
+        let one = || TokenBucket::new(1, 1, 0);
+        Responder::new(one(), one(), one())
     }
 
     /// A packet of 12 octets of payload, an echo if the protocol is ICMP, in a buffer with room behind it.
@@ -177,5 +186,6 @@ mod tests {
         assert_eq!(at(ipv4::ICMP, 1000), Outcome::EchoReply(32));
         assert_eq!(at(ipv4::UDP, 1000), Outcome::Limited);
         assert!(!responder.may_send_error(1998) && responder.may_send_error(1999));
+        assert!(responder.may_refuse(1999) && !responder.may_refuse(1999));
     }
 }

@@ -226,6 +226,42 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     pub fn apply(&mut self, delta: Delta) {
         self.set_checksum(delta.apply(self.checksum()));
     }
+
+    /// Lowers the maximum segment size that a SYN offers (RFC 9293 section 3.7.1) to `max`, and updates the checksum. A
+    /// smaller one stays, and so does a segment that offers none.
+    pub fn clamp_mss(&mut self, max: u16) {
+        let Some(at) = mss_at(self.options()) else { return };
+        let field = &mut self.options_mut()[at..at + 2];
+        let old = read_u16(field, 0);
+        if old <= max {
+            return;
+        }
+        write_u16(field, 0, max);
+        // A word at an odd place adds to the sum with its octets swapped.
+        let change = Delta::new().replace_u16(old, max);
+        let swapped = Delta::new().replace_u16(old.swap_bytes(), max.swap_bytes());
+        self.apply(if at.is_multiple_of(2) { change } else { swapped });
+    }
+}
+
+/// Where the value of the option stands that offers a maximum segment size.
+fn mss_at(options: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += match *options.get(at..)? {
+            [option::NO_OPERATION, ..] => 1,
+            [option::MSS, 4, _, _, ..] => return Some(at + 2),
+            [option::END, ..] => return None,
+            [_, len, ..] if len >= 2 => usize::from(len),
+            _ => return None,
+        };
+    }
+}
+
+mod option {
+    pub(super) const END: u8 = 0;
+    pub(super) const NO_OPERATION: u8 = 1;
+    pub(super) const MSS: u8 = 2;
 }
 
 mod field {
@@ -284,6 +320,36 @@ mod tests {
         packet.0[24..].copy_from_slice(b"\xaa\x00\x00\xff");
         packet.fill_checksum(SRC, DST);
         assert_eq!(packet.0, PACKET);
+    }
+
+    /// A segment with these options, clamped to 1000: the options then.
+    fn clamped<const N: usize>(options: [u8; N]) -> [u8; N] {
+        let mut bytes = [PACKET[..20].to_vec(), options.to_vec(), vec![7; 5]].concat();
+        let mut segment = Packet::new_unchecked(&mut bytes[..]);
+        segment.set_header_len(20 + N);
+        segment.fill_checksum(SRC, DST);
+        segment.clamp_mss(1000);
+        assert!(segment.is_checksum_right(SRC, DST));
+        segment.options().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_maximum_segment_size_is_only_ever_lowered() {
+        assert_eq!(clamped([2, 4, 0x05, 0xb4]), [2, 4, 0x03, 0xe8]);
+        assert_eq!(clamped([2, 4, 0x03, 0xe9]), [2, 4, 0x03, 0xe8]);
+        for small in [[2, 4, 0x03, 0xe8], [2, 4, 0x03, 0xe7], [2, 4, 0, 0]] {
+            assert_eq!(clamped(small), small);
+        }
+    }
+
+    #[test]
+    fn the_maximum_segment_size_is_found_among_other_options() {
+        assert_eq!(clamped([1, 2, 4, 0x05, 0xb4, 1, 1, 1]), [1, 2, 4, 0x03, 0xe8, 1, 1, 1]);
+        assert_eq!(clamped([4, 2, 1, 3, 3, 7, 2, 4, 0xff, 0xff, 0, 0])[8..], [0x03, 0xe8, 0, 0]);
+        for without in [[0, 0, 2, 4], [4, 0, 2, 4], [4, 1, 2, 4], [2, 3, 9, 9], [1, 1, 2, 4], [3, 9, 2, 4]] {
+            assert_eq!(clamped(without), without);
+        }
+        assert_eq!(clamped([]), [0; 0]);
     }
 
     #[test]

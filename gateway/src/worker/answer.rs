@@ -42,6 +42,18 @@ impl Answer {
         Answer { rest: mtu as u32, counted: IcmpGenerated::FragmentationNeeded, ..answer }
     }
 
+    /// The rules forbid the session (RFC 5508 REQ-8), or something has run out: that is no lasting error, by which a host
+    /// would give its connection up (RFC 6888 REQ-11).
+    const fn refused(reason: DropReason) -> Answer {
+        match reason {
+            DropReason::NoRule | DropReason::RuleReject => {
+                let answer = Answer::unreachable(unreachable::PROHIBITED, reason);
+                Answer { counted: IcmpGenerated::Prohibited, ..answer }
+            }
+            _ => Answer::unreachable(unreachable::HOST, reason),
+        }
+    }
+
     const fn unreachable(code: u8, otherwise: DropReason) -> Answer {
         Answer { ty: message::UNREACHABLE, code, rest: 0, counted: IcmpGenerated::Unreachable, otherwise }
     }
@@ -75,6 +87,20 @@ impl Worker {
         }
     }
 
+    /// Answers a packet that the shard has refused and counted: what leaves in its place is one of the gateway's own.
+    #[cold]
+    pub(super) fn reject(&mut self, mut packet: Mbuf, reason: DropReason) {
+        let side = self.interfaces[self.arrival(&packet)].side();
+        if !self.responders[side as usize].may_refuse(self.now_ms()) {
+            return;
+        }
+        let answer = Answer::refused(reason);
+        if let Some(len) = self.quote(&mut packet, answer) {
+            self.counters.generated += 1;
+            self.reply(packet, len, answer.counted);
+        }
+    }
+
     /// Answers a packet that was translated in `direction` and goes no further.
     #[cold]
     pub(super) fn answer_translated(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) {
@@ -104,16 +130,23 @@ impl Worker {
             self.drop(packet, DropReason::ReplyLimited, direction);
             return None;
         }
-        let (header_len, source) = (interface.header_len(), interface.address);
-        grow(&mut packet, header_len);
-        let bytes = &mut packet.data_mut()[header_len..];
-        match icmpv4::error(bytes, answer.ty, answer.code, answer.rest, source) {
-            Some(len) => Some((packet, header_len + len)),
+        match self.quote(&mut packet, answer) {
+            Some(len) => Some((packet, len)),
             None => {
                 self.drop(packet, answer.otherwise, direction);
                 None
             }
         }
+    }
+
+    /// Makes a packet the error about it, where one may be sent; how long the frame is then.
+    fn quote(&self, packet: &mut Mbuf, answer: Answer) -> Option<usize> {
+        let interface = &self.interfaces[self.arrival(packet)];
+        let header_len = interface.header_len();
+        grow(packet, header_len);
+        let bytes = &mut packet.data_mut()[header_len..];
+        let len = icmpv4::error(bytes, answer.ty, answer.code, answer.rest, interface.address)?;
+        Some(header_len + len)
     }
 
     /// Sends an answer, in the place of the packet that it answers, back to the station that sent that.

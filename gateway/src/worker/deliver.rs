@@ -16,6 +16,7 @@ impl Worker {
             Verdict::Forward(session) => self.forward(packet, session, direction),
             // The shard has counted it.
             Verdict::Drop(_) => drop(packet),
+            Verdict::Reject(reason) => self.reject(packet, reason),
             Verdict::Reply(Refusal::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Hairpin => self.drop(packet, DropReason::HandoffLoop, direction),

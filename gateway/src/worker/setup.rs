@@ -148,6 +148,7 @@ impl Worker {
                 Responder::new(
                     TokenBucket::new(ECHO_REPLIES_PER_S, ECHO_REPLIES_PER_S, now_ms),
                     TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
+                    TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
                 )
             }),
             learned: TokenBucket::new(LEARNED_PER_S, LEARNED_PER_S, now_ms),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use gateway::dpdk::Mempool;
-use gateway::nat::{DropReason, Filtering, Rule, RuleAction};
+use gateway::nat::{DropReason, Filtering, Refuse, Rule, RuleAction};
 use gateway::wire::ethernet::{self, Mac};
 
 use crate::lab::{Lab, POOL, ROUTER, Sent, Setup, Side, drops};
@@ -127,6 +127,7 @@ fn every_refusal_has_its_reason_on_every_queue() {
     let any = setup.settings.rules[0].clone();
     let drop =
         Rule { destination: "192.0.2.66/32".parse().unwrap(), action: RuleAction::Drop, ..any.clone() };
+    setup.settings.refuse = Refuse::Drop;
     setup.settings.rules = vec![drop, Rule { source: "10.64.0.0/17".parse().unwrap(), ..any }];
     setup.run(|lab| {
         lab.learn_all([HOST]);

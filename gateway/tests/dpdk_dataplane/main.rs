@@ -15,6 +15,7 @@ mod across;
 mod deletion;
 mod drops;
 mod own;
+mod refused;
 mod too_big;
 mod unresolved;
 mod whole;

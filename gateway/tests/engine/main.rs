@@ -4,6 +4,7 @@
 mod deletion;
 mod library;
 mod model;
+mod mss;
 mod packet;
 mod permanent;
 mod properties;
@@ -13,6 +14,7 @@ mod rfc4787;
 mod rfc5382;
 mod rfc5508;
 mod rfc6888;
+mod rfc7857;
 mod rules;
 mod trial;
 mod world;

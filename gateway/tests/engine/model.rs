@@ -336,8 +336,9 @@ impl Model {
             Meaning::Segment(flags) => {
                 session.tcp = session.tcp.after(flags, outbound);
                 match session.tcp {
+                    Tcp::SynSent | Tcp::SynBoth => TIMEOUTS.tcp_opening_s,
                     Tcp::Established | Tcp::Fin(_) => TIMEOUTS.tcp_established_s,
-                    _ => TIMEOUTS.tcp_transitory_s,
+                    Tcp::Closed | Tcp::Reset => TIMEOUTS.tcp_closing_s,
                 }
             }
             _ if !outbound => return,

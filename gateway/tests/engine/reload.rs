@@ -102,7 +102,12 @@ fn rules() -> impl Strategy<Value = Vec<(&'static str, &'static str, RuleAction)
     let sources = prop::sample::select(vec!["0.0.0.0/0", "10.64.0.5/32", "10.64.0.6/31", "10.64.0.20/32"]);
     let destinations =
         prop::sample::select(vec!["0.0.0.0/0", "198.51.100.7/32", "192.0.2.0/24", "203.0.113.0/24"]);
-    let actions = prop::sample::select(vec![RuleAction::Drop, RuleAction::Exempt, RuleAction::Pool(0)]);
+    let actions = prop::sample::select(vec![
+        RuleAction::Reject,
+        RuleAction::Drop,
+        RuleAction::Exempt,
+        RuleAction::Pool(0),
+    ]);
     prop::collection::vec((sources, destinations, actions), 0..4)
 }
 
@@ -138,7 +143,7 @@ proptest! {
                 let action = settings.rules.iter().find(matches).map(|rule| rule.action);
                 let exempt = session.internal == session.external;
                 match action {
-                    Some(RuleAction::Drop) | None => session.pool.is_none() && !exempt && action.is_none(),
+                    Some(RuleAction::Reject | RuleAction::Drop) | None => session.pool.is_none() && !exempt && action.is_none(),
                     Some(RuleAction::Exempt) => exempt,
                     Some(RuleAction::Pool(_)) => !exempt,
                 }

@@ -1,11 +1,11 @@
 //! RFC 5508: ICMP queries and errors.
 
-use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol};
+use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol, Refuse, RuleAction};
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Body, Packet, Seen, at_port, ep};
-use crate::world::{Gateway, settings};
+use crate::world::{Gateway, Outcome, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -322,5 +322,32 @@ fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_what_it_is_about_alone() {
         let direction =
             if outbound { gateway::nat::Direction::Outbound } else { gateway::nat::Direction::Inbound };
         assert_eq!(gateway.raw(&bytes, direction).reason(), DropReason::IcmpEmbedded);
+    }
+}
+
+#[test]
+fn rfc5508_req8_a_session_that_the_rules_forbid_is_refused_and_its_sender_told() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.1/32", RuleAction::Drop));
+        settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.2/32", RuleAction::Reject));
+        settings.rules.last_mut().expect("a rule").destination = "198.51.100.0/24".parse().expect("prefix");
+    });
+    let cases = [
+        ("192.0.2.1:7", Outcome::Drop(DropReason::RuleDrop), Outcome::Drop(DropReason::RuleDrop)),
+        ("192.0.2.2:7", Outcome::Reject(DropReason::RuleReject), Outcome::Reject(DropReason::RuleReject)),
+        ("192.0.2.3:7", Outcome::Reject(DropReason::NoRule), Outcome::Drop(DropReason::NoRule)),
+    ];
+    for refuse in [Refuse::Reject, Refuse::Drop] {
+        gateway.reload(|settings| settings.refuse = refuse);
+        for protocol in Protocol::ALL {
+            for (remote, told, untold) in &cases {
+                let outcome = gateway.outbound(Packet::first(protocol, ep(HOST), ep(remote)));
+                assert_eq!(&outcome, if refuse == Refuse::Reject { told } else { untold });
+            }
+        }
+    }
+    let dropped = gateway.shards[0].counters().dropped;
+    for reason in [DropReason::RuleDrop, DropReason::RuleReject, DropReason::NoRule] {
+        assert_eq!(dropped[reason as usize], [6, 0], "told or not, it is counted");
     }
 }

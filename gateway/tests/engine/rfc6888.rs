@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use gateway::nat::{DropReason, Endpoint, PoolUsage, Protocol, RuleAction, SessionFailure};
+use gateway::nat::{DropReason, Endpoint, PoolUsage, Protocol, Refuse, RuleAction, SessionFailure, Settings};
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, rule, settings};
+use crate::world::{Gateway, Outcome, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";
@@ -70,9 +70,8 @@ fn rfc6888_req4_limits_the_rate_of_new_sessions_per_subscriber() {
     let begun = |gateway: &mut Gateway, from: &str, base: u16| {
         let tries = (base..base + 50).map(|port| Packet::udp(ep(from), at_port(ep(REMOTE), port)));
         let results: Vec<_> = tries.map(|packet| gateway.outbound(packet)).collect();
-        let refused = results
-            .iter()
-            .filter(|outcome| **outcome == crate::world::Outcome::Drop(DropReason::SubscriberRate));
+        let refused =
+            results.iter().filter(|outcome| **outcome == Outcome::Reject(DropReason::SubscriberRate));
         50 - refused.count()
     };
     assert_eq!(begun(&mut gateway, HOST, 100), 10);
@@ -195,7 +194,7 @@ fn rfc6888_req11_out_of_resources_refuses_the_new_and_evicts_nothing() {
         (0..8).map(|at| gateway.open(Protocol::Udp, at_port(ep(HOST), 4000 + at), ep(REMOTE))).collect();
     for at in 0..100 {
         let new = Packet::udp(at_port(ep(OTHER), 5000 + at), ep(REMOTE));
-        assert_eq!(gateway.outbound(new).reason(), DropReason::SessionsFull);
+        assert_eq!(gateway.outbound(new), Outcome::Reject(DropReason::SessionsFull), "signalled");
     }
     for (at, external) in old.into_iter().enumerate() {
         let seen = gateway.inbound(Packet::udp(ep(REMOTE), external)).delivered();
@@ -204,6 +203,27 @@ fn rfc6888_req11_out_of_resources_refuses_the_new_and_evicts_nothing() {
     gateway.pass_ms(300_128);
     gateway.pass_ms(120_128);
     gateway.open(Protocol::Udp, ep(OTHER), ep(REMOTE));
+}
+
+#[test]
+fn rfc6888_req11_every_lack_is_signalled_unless_that_is_switched_off() {
+    type Change = fn(&mut Settings);
+    let lacks: [(DropReason, Change); 3] = [
+        (DropReason::PortsExhausted, |settings| {
+            settings.pools[0].addresses.truncate(1);
+            settings.pools[0].ports = 2000..=2000;
+        }),
+        (DropReason::SubscriberPorts, |settings| settings.limits.ports_per_subscriber = 1),
+        (DropReason::SubscriberRate, |settings| settings.limits.new_sessions_per_subscriber_per_s = 1),
+    ];
+    for (reason, change) in lacks {
+        let mut gateway = Gateway::changed(change);
+        gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+        let second = Packet::udp(at_port(ep(HOST), 4001), ep(REMOTE));
+        assert_eq!(gateway.outbound(second.clone()), Outcome::Reject(reason));
+        gateway.reload(|settings| settings.refuse = Refuse::Drop);
+        assert_eq!(gateway.outbound(second), Outcome::Drop(reason));
+    }
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     udp_s: 64,
     udp_dns_s: 32,
     tcp_established_s: 320,
-    tcp_transitory_s: 96,
+    tcp_opening_s: 96,
+    tcp_closing_s: 112,
     icmp_s: 48,
     port_hold_s: 80,
 };
@@ -238,7 +239,7 @@ impl From<Outcome> for Fate {
             }
             Outcome::Reply(_) => Fate::Reply,
             Outcome::Local => Fate::Local,
-            Outcome::Drop(reason) => Fate::Drop(reason),
+            Outcome::Drop(reason) | Outcome::Reject(reason) => Fate::Drop(reason),
         }
     }
 }

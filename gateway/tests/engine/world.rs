@@ -43,6 +43,8 @@ pub(crate) enum Outcome {
     In(Seen),
     Reply(Refusal),
     Local,
+    /// Dropped, and the sender is to be told.
+    Reject(DropReason),
     Drop(DropReason),
 }
 
@@ -74,7 +76,7 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn reason(self) -> DropReason {
         match self {
-            Outcome::Drop(reason) => reason,
+            Outcome::Drop(reason) | Outcome::Reject(reason) => reason,
             other => panic!("not dropped: {other:?}"),
         }
     }
@@ -183,6 +185,7 @@ impl Gateway {
         match verdict {
             Verdict::Reply(refusal) => Outcome::Reply(refusal),
             Verdict::Local => Outcome::Local,
+            Verdict::Reject(reason) => Outcome::Reject(reason),
             Verdict::Drop(reason) => Outcome::Drop(reason),
             Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
         }

@@ -29,6 +29,7 @@ mod namespace;
 mod packet_socket;
 mod path_mtu;
 mod reflector;
+mod refused;
 mod reload;
 mod rfc4787;
 mod rfc5382;

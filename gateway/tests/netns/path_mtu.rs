@@ -3,12 +3,15 @@
 use std::fs;
 use std::net::SocketAddrV4;
 
+use nix::sys::socket::{getsockopt, sockopt};
+
 use crate::http::{HttpServer, contents};
 use crate::lab::{FORWARD_UDP, Lab, Options, SERVER, in_a_lab};
 use crate::namespace::Namespace;
 use crate::reflector::{UdpReflector, ask};
 
 const NARROW_OUTSIDE: Options = Options { outside: "mtu = 1400", ..Options::DEFAULT };
+const CLAMPED: Options = Options { nat: "mss_clamp = \"pmtu\"", ..NARROW_OUTSIDE };
 const NARROW_INSIDE: Options = Options { inside: "mtu = 1400", ..Options::DEFAULT };
 
 in_a_lab!(rfc4787_req13_hosts_find_the_gateways_own_narrow_link, NARROW_OUTSIDE);
@@ -27,6 +30,21 @@ fn rfc4787_req13_hosts_find_a_routers_narrow_link(lab: &mut Lab) {
     let metrics = lab.gateway.settled();
     assert_eq!(metrics.sum("icmp_generated_total", &[("type", "fragmentation-needed")]), 0);
     assert!(metrics.sum("icmp_errors_translated_total", &[]) > 0);
+}
+
+in_a_lab!(mss_clamping_spares_connections_the_search, CLAMPED);
+fn mss_clamping_spares_connections_the_search(lab: &mut Lab) {
+    lab.router.ip("link set eth0 mtu 1400");
+    let listener = lab.server.tcp_listener(80);
+    let client = lab.a.tcp(SocketAddrV4::new(SERVER, 80)).expect("a connection");
+    let (server, _) = listener.accept().expect("a connection");
+    for stream in [&client, &server] {
+        let mss = getsockopt(stream, sockopt::TcpMaxSeg).expect("an option");
+        assert!((1300..=1360).contains(&mss), "segments of {mss}");
+    }
+    drop(listener);
+    upload(lab);
+    assert_eq!(lab.gateway.settled().sum("icmp_generated_total", &[("type", "fragmentation-needed")]), 0);
 }
 
 /// By ping and by tracepath; `from` is who tells.
