@@ -1,10 +1,10 @@
-//! Packets that wait for their next hop's MAC address: queues threaded through one slab.
+//! Packets that wait, for their next hop's MAC address or for another packet: queues threaded through one slab.
 //!
-//! A packet is in exactly one queue from [`Slab::push`] until [`Slab::drain`] hands it out, or drops it with the slab.
+//! A packet is in exactly one queue from [`Slab::push`] until [`Slab::pop`] hands it out, or drops it with the slab.
 
 /// Places for a fixed number of packets, shared by all queues.
 #[derive(Debug)]
-pub(super) struct Slab<P> {
+pub struct Slab<P> {
     places: Box<[Place<P>]>,
     free: u32,
     held: u32,
@@ -17,16 +17,17 @@ struct Place<P> {
     next: u32,
 }
 
-/// One next hop's packets, oldest first. Belongs to the slab that filled it.
+/// Packets that wait for the same, oldest first. Belongs to the slab that filled it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queue {
+pub struct Queue {
     head: u32,
     tail: u32,
     length: u32,
 }
 
 impl Queue {
-    pub(super) const EMPTY: Queue = Queue { head: END, tail: END, length: 0 };
+    /// Without packets.
+    pub const EMPTY: Queue = Queue { head: END, tail: END, length: 0 };
 
     pub(super) fn len(&self) -> u32 {
         self.length
@@ -34,7 +35,8 @@ impl Queue {
 }
 
 impl<P> Slab<P> {
-    pub(super) fn new(places: u32) -> Slab<P> {
+    /// So many places.
+    pub fn new(places: u32) -> Slab<P> {
         let next = |place| if place + 1 < places { place + 1 } else { END };
         Slab {
             places: (0..places).map(|place| Place { packet: None, next: next(place) }).collect(),
@@ -44,12 +46,15 @@ impl<P> Slab<P> {
     }
 
     /// How many packets are in all queues.
-    pub(super) fn held(&self) -> u32 {
+    pub fn held(&self) -> u32 {
         self.held
     }
 
-    /// Appends a packet, or gives it back when no place is free.
-    pub(super) fn push(&mut self, queue: &mut Queue, packet: P) -> Result<(), P> {
+    /// Appends a packet.
+    ///
+    /// # Errors
+    /// Gives the packet back when no place is free.
+    pub fn push(&mut self, queue: &mut Queue, packet: P) -> Result<(), P> {
         let place = self.free;
         if place == END {
             return Err(packet);
@@ -67,17 +72,22 @@ impl<P> Slab<P> {
     }
 
     /// Empties the queue into the sink, oldest packet first.
-    pub(super) fn drain(&mut self, queue: &mut Queue, mut sink: impl FnMut(P)) {
-        let mut at = std::mem::replace(queue, Queue::EMPTY).head;
-        while at != END {
-            let place = &mut self.places[at as usize];
-            let next = std::mem::replace(&mut place.next, self.free);
-            let packet = place.packet.take();
-            self.free = at;
-            self.held -= 1;
-            at = next;
-            packet.map(&mut sink);
+    pub(super) fn drain(&mut self, queue: &mut Queue, sink: impl FnMut(P)) {
+        std::iter::from_fn(|| self.pop(queue)).for_each(sink);
+    }
+
+    /// Takes the oldest packet out.
+    pub fn pop(&mut self, queue: &mut Queue) -> Option<P> {
+        let at = queue.head;
+        let place = self.places.get_mut(at as usize)?;
+        queue.head = std::mem::replace(&mut place.next, self.free);
+        queue.length -= 1;
+        if queue.head == END {
+            queue.tail = END;
         }
+        self.free = at;
+        self.held -= 1;
+        place.packet.take()
     }
 }
 

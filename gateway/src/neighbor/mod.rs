@@ -19,6 +19,7 @@ mod route;
 mod table;
 
 pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, Neighbors, State};
+pub use hold::{Queue, Slab};
 pub use own::OwnAddresses;
 pub use rate::TokenBucket;
 pub use route::{Connected, ROUTES_MAX, Route, RouteEntry, RouteError, RouteTable, StaticRoute};
