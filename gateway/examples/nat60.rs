@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
+    Direction, Part, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,6 +28,7 @@ pub(crate) fn translate(input: impl BufRead, mut output: impl Write) -> Result<(
         settings: &settings,
         shares: &[vec![Share { address, ports: 1024..=65535 }]],
         sessions: 1024,
+        part: Part::WHOLE,
         secret: Secret::new([1, 2, 3, 4]), // a gateway draws it at random
         now: Time(0),
     })?;

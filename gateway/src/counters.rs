@@ -103,7 +103,7 @@ pub struct WorkerCounters {
     pub busy_cycles: u64,
     /// Packets a burst, of the bursts that held any.
     pub burst_size: BurstSizes,
-    /// Gauge: packets that wait for their next hop's address.
+    /// Gauge: packets that wait for their next hop's address, and fragments that wait for the first of their datagram.
     pub held: u64,
 }
 
@@ -225,7 +225,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::nat::{Direction, Rule, RuleAction, Secret, Settings, ShardOptions, Share, Time, Verdict};
+    use crate::nat::{
+        Direction, Part, Rule, RuleAction, Secret, Settings, ShardOptions, Share, Time, Verdict,
+    };
     use crate::wire::checksum;
 
     #[test]
@@ -293,8 +295,14 @@ mod tests {
         let settings = Settings { inside, pools: vec![pool], rules: vec![rule], ..Settings::default() };
         let shares = [vec![Share { address, ports: 2000..=2000 }]];
         let secret = Secret::new([1, 2, 3, 4]);
-        let options =
-            ShardOptions { settings: &settings, shares: &shares, sessions: 64, secret, now: Time(0) };
+        let options = ShardOptions {
+            settings: &settings,
+            shares: &shares,
+            sessions: 64,
+            part: Part::WHOLE,
+            secret,
+            now: Time(0),
+        };
         let mut shard = Shard::new(&options).unwrap();
         let mut burst = [udp_packet(2), udp_packet(3)];
         shard.translate(&mut burst[..], Direction::Outbound, Time(1), &mut [Verdict::Local; 2]);

@@ -41,7 +41,7 @@
 //!
 //! ```
 //! use gateway::nat::{
-//!     Direction, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
+//!     Direction, Part, Pool, Rule, RuleAction, Secret, Settings, Shard, ShardOptions, Share, Time, Verdict,
 //! };
 //!
 //! let settings = Settings {
@@ -62,8 +62,15 @@
 //! // One shard hands out all of the pool.
 //! let shares = [vec![Share { address: "203.0.113.10".parse()?, ports: 1024..=65535 }]];
 //! let secret = Secret::new([1, 2, 3, 4]); // at random, where it matters
-//! let mut shard =
-//!     Shard::new(&ShardOptions { settings: &settings, shares: &shares, sessions: 1024, secret, now: Time(0) })?;
+//! let options = ShardOptions {
+//!     settings: &settings,
+//!     shares: &shares,
+//!     sessions: 1024,
+//!     part: Part::WHOLE,
+//!     secret,
+//!     now: Time(0),
+//! };
+//! let mut shard = Shard::new(&options)?;
 //!
 //! // 10.64.0.11:40000 -> 198.51.100.10:53
 //! let mut burst = [query()];

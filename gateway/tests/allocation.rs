@@ -6,14 +6,17 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use gateway::nat::{
-    Direction, DropReason, Filter, Protocol, Secret, SessionView, Settings, Shard, ShardOptions, Share, Time,
-    Verdict,
+    Direction, DropReason, Filter, Part, Protocol, Secret, SessionView, Settings, Shard, ShardOptions, Share,
+    Time, Verdict, Way,
 };
 use gateway::wire::tcp::Flags;
 
 #[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
 #[path = "engine/packet.rs"]
 mod packet;
+#[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
+#[path = "engine/pieces.rs"]
+mod pieces;
 #[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
 #[path = "engine/world.rs"]
 mod world;
@@ -98,6 +101,7 @@ impl Life {
             settings: &settings,
             shares: &[pool.addresses.iter().map(share).collect()],
             sessions: ROOM,
+            part: Part::WHOLE,
             secret: Secret::new([1, 2, 3, 4]),
             now,
         };
@@ -131,6 +135,23 @@ impl Life {
     fn forwarded(&self) -> usize {
         self.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Forward(_))).count()
     }
+}
+
+/// Allocations and frees while fragments are translated, held and given up: in order, last first, and without their first.
+fn fragments(life: &mut Life) -> u64 {
+    let body = packet::Body::Udp { checksum: true, payload: vec![7; 3000] };
+    let whole = Packet::new(ep("10.64.0.5:2000"), ep("198.51.100.7:7000"), body).bytes();
+    let mut pieces: Vec<Vec<u8>> = (0..600).flat_map(|ident| pieces::split(&whole, 1480, ident)).collect();
+    pieces[300..].reverse();
+    pieces.retain(|piece| pieces::ident(piece) < 550 || pieces::offset(piece) > 0);
+    let before = calls_so_far();
+    for piece in &mut pieces {
+        life.shard.translate_fragment(piece, Way::Outbound, None, life.now);
+    }
+    life.now = life.now.plus_ms(20_000);
+    while life.shard.give_up_fragments(life.now).is_some() {}
+    life.shard.advance(life.now, 1000);
+    calls_so_far() - before
 }
 
 #[test]
@@ -172,6 +193,11 @@ fn nothing_is_allocated_after_start() {
         let (calls, _) = life.translate(vec![stray, vec![0xff; 60], Vec::new()], Direction::Inbound);
         let (more, _) = life.translate(vec![hairpin], Direction::Outbound);
         assert_eq!(calls + more, 0, "refusals and a hairpin");
+
+        assert_eq!(fragments(&mut life), 0, "fragments");
+        let [_, translated, held, ..] = life.shard.counters().fragments;
+        assert!(translated > 0 && held > 0);
+        assert_eq!(life.shard.counters().fragmented_datagrams, [0; 3]);
 
         let before = calls_so_far();
         let (mut from, mut listed) = (Some(0), 0);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use gateway::config::Config;
-use gateway::nat::{Secret, Shard, ShardOptions, Share, Time};
+use gateway::nat::{Part, Secret, Shard, ShardOptions, Share, Time};
 
 #[test]
 fn estimate_is_what_the_engine_takes() {
@@ -17,6 +17,7 @@ fn estimate_is_what_the_engine_takes() {
             settings: &config.settings,
             shares: &shares,
             sessions,
+            part: Part::WHOLE,
             secret: Secret::new([1, 2, 3, 4]),
             now: Time(0),
         };
@@ -25,7 +26,7 @@ fn estimate_is_what_the_engine_takes() {
         let taken = virtual_bytes() - before;
         drop(shard);
         let estimate = config.memory_estimate();
-        let estimated = estimate.sessions + estimate.ports;
+        let estimated = estimate.sessions + estimate.ports + estimate.fragments;
         println!(
             "{sessions} sessions: taken {taken}, estimated {estimated}, {} each",
             taken / u64::from(sessions)

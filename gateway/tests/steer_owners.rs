@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::settings::{Pool, Rule, RuleAction, Settings};
-use gateway::nat::{Direction, Secret, Shard, ShardOptions, Time, Verdict};
+use gateway::nat::{Direction, Part, Secret, Shard, ShardOptions, Time, Verdict};
 use gateway::steer::{Nic, Steering, WorkerId};
 use gateway::wire::{icmpv4, ipv4, ports, udp};
 
@@ -30,7 +30,9 @@ fn shards(settings: &Settings, steering: &Steering) -> Vec<Shard> {
     let shard = |worker| {
         let shares = steering.shares(WorkerId(worker));
         let secret = Secret::new([u64::from(worker), 2, 3, 4]);
-        Shard::new(&ShardOptions { settings, shares, sessions: 4096, secret, now: Time(0) }).unwrap()
+        let part = Part { index: worker, of: steering.workers() };
+        let now = Time(0);
+        Shard::new(&ShardOptions { settings, shares, sessions: 4096, part, secret, now }).unwrap()
     };
     (0..steering.workers()).map(shard).collect()
 }

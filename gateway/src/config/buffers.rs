@@ -1,6 +1,7 @@
 //! How many packet buffers the gateway takes, and of what size.
 
 use super::{Config, Interface};
+use crate::nat::HELD_FRAGMENTS;
 
 /// The packet buffers of one gateway; all its ports share them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +42,9 @@ impl Config {
     }
 }
 
-/// Buffers of a worker beyond those that queues and rings can hold: caches, bursts in flight, hold queues.
-const IN_HAND: u32 = 2048;
+/// Buffers of a worker beyond those that queues and rings can hold: caches, bursts in flight, hold queues, fragments that
+/// wait.
+const IN_HAND: u32 = 2048 + HELD_FRAGMENTS;
 /// Some drivers take at least that many, whatever was asked for.
 const DESCRIPTORS_MIN: u32 = 512;
 /// DPDK's usual room for a frame.

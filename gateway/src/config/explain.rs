@@ -15,6 +15,8 @@ pub struct MemoryEstimate {
     pub sessions: u64,
     /// Ports of all pools.
     pub ports: u64,
+    /// Datagrams in fragments.
+    pub fragments: u64,
     /// Packet buffers.
     pub buffers: u64,
 }
@@ -22,7 +24,7 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// All of it.
     pub fn total(self) -> u64 {
-        self.sessions + self.ports + self.buffers
+        self.sessions + self.ports + self.fragments + self.buffers
     }
 }
 
@@ -45,6 +47,7 @@ impl Config {
         MemoryEstimate {
             sessions: u64::from(self.settings.limits.sessions) * BYTES_PER_SESSION,
             ports: shares * BYTES_PER_SHARE,
+            fragments: u64::from(self.settings.limits.fragments) * BYTES_PER_DATAGRAM,
             buffers: self.packet_buffers().bytes(),
         }
     }
@@ -78,12 +81,18 @@ impl Config {
 
         let (limits, timeouts) = (&self.settings.limits, &self.settings.timeouts);
         writeln!(out, "\nLimits")?;
-        writeln!(out, "  {} in all", counted(limits.sessions.into(), "session"))?;
         writeln!(
             out,
-            "  each subscriber: {} per protocol, {} per second",
+            "  {} and {} in fragments in all",
+            counted(limits.sessions.into(), "session"),
+            counted(limits.fragments.into(), "datagram")
+        )?;
+        writeln!(
+            out,
+            "  each subscriber: {} per protocol, {} per second, {} in fragments",
             counted(limits.ports_per_subscriber.into(), "port"),
-            counted(limits.new_sessions_per_subscriber_per_s.into(), "new session")
+            counted(limits.new_sessions_per_subscriber_per_s.into(), "new session"),
+            counted(limits.fragments_per_subscriber.into(), "datagram")
         )?;
         writeln!(out, "\nIdle timeouts")?;
         writeln!(
@@ -97,6 +106,7 @@ impl Config {
             timeouts.tcp_established_s, timeouts.tcp_opening_s, timeouts.tcp_closing_s
         )?;
         writeln!(out, "  a freed port rests {} s", timeouts.port_hold_s)?;
+        writeln!(out, "  the rest of a datagram in fragments {} s", timeouts.fragment_s)?;
 
         writeln!(out, "\nManagement")?;
         let token = if self.management.token.is_some() { "changes need the token" } else { "reads only" };
@@ -106,9 +116,10 @@ impl Config {
         writeln!(out, "\nMemory, about {}", mebibytes(memory.total()))?;
         writeln!(
             out,
-            "  sessions {}, ports {}, packet buffers {}",
+            "  sessions {}, ports {}, fragments {}, packet buffers {}",
             mebibytes(memory.sessions),
             mebibytes(memory.ports),
+            mebibytes(memory.fragments),
             mebibytes(memory.buffers)
         )
     }
@@ -285,5 +296,7 @@ fn mebibytes(bytes: u64) -> String {
 
 /// Session, mapping and subscriber with their index entries, timers and chains.
 const BYTES_PER_SESSION: u64 = 290;
+/// What has come of a datagram in fragments, with its index entry.
+const BYTES_PER_DATAGRAM: u64 = 1200;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;

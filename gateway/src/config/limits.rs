@@ -17,10 +17,18 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
         let allowed = format!("{workers} or more, so that each worker has one");
         section.wrong(sessions.line, "sessions", sessions.value, allowed);
     }
+    let fragments = section.or("fragments", default.fragments, value::integer(1..=FRAGMENTS_MAX));
+    let fragments_per_subscriber = section.or(
+        "fragments_per_subscriber",
+        default.fragments_per_subscriber,
+        value::integer(1..=FRAGMENTS_MAX),
+    );
     Limits {
         sessions: sessions.value,
         ports_per_subscriber: ports.value,
         new_sessions_per_subscriber_per_s: rate.value,
+        fragments: fragments.value,
+        fragments_per_subscriber: fragments_per_subscriber.value,
     }
 }
 
@@ -47,6 +55,7 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
         tcp_opening_s: read("tcp_opening", transitory_s, 1, ""),
         tcp_closing_s: read("tcp_closing", transitory_s, transitory_s.min(240), "RFC 5382 REQ-5"),
         icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
+        fragment_s: read("fragment", default.fragment_s, 1, ""),
         port_hold_s: read_port_hold(section),
     }
 }
@@ -63,6 +72,9 @@ fn read_port_hold(section: &mut Section<'_>) -> u32 {
 
 /// Most sessions over all workers.
 pub const SESSIONS_MAX: u32 = 1 << 27;
+
+/// Most datagrams in fragments over all workers.
+const FRAGMENTS_MAX: u32 = 1 << 20;
 
 /// A week; the engine's clock compares over 24 days.
 pub const TIMEOUT_MAX_S: u32 = 7 * 24 * 3600;

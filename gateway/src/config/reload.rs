@@ -32,6 +32,7 @@ impl Config {
             ("nat.port_forwards", old_nat.port_forwards == new_nat.port_forwards),
             ("nat.static", old_nat.statics == new_nat.statics),
             ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
+            ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
             ("management", self.management == new.management),
             ("log", self.log == new.log),
         ];
@@ -50,8 +51,11 @@ impl Config {
         config.settings.timeouts = new.settings.timeouts;
         config.settings.refuse = new.settings.refuse;
         config.settings.mss_clamp = new.settings.mss_clamp;
-        config.settings.limits =
-            crate::nat::Limits { sessions: old_nat.limits.sessions, ..new.settings.limits };
+        config.settings.limits = crate::nat::Limits {
+            sessions: old_nat.limits.sessions,
+            fragments: old_nat.limits.fragments,
+            ..new.settings.limits
+        };
         Ok(Reloaded { config, needs_restart })
     }
 }

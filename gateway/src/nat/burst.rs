@@ -20,7 +20,7 @@ use super::shard::{Arrival, Shard};
 use super::stages::{Stage, Stopwatch};
 use super::table::Hash;
 use super::time::Time;
-use super::verdict::{Direction, Protocol, Verdict};
+use super::verdict::{Direction, FragmentEvent, Protocol, Verdict};
 
 /// Packets that are worked on together.
 pub const BURST: usize = 32;
@@ -160,8 +160,8 @@ impl Shard {
                 self.index.view().prefetch(hash);
                 Slot { hash, parsed, candidate: NIL }
             }
-            Err(reason) => {
-                *verdict = Verdict::Drop(reason);
+            Err(decided) => {
+                *verdict = decided;
                 Slot { hash: Hash(0), parsed: Parsed::NOTHING, candidate: DROPPED }
             }
         });
@@ -231,8 +231,12 @@ impl Shard {
             if slot.is_new(at.direction) {
                 self.end_turn();
             }
-            if let Verdict::Drop(reason) | Verdict::Reject(reason) = *verdict {
-                self.count_drop(reason, at.direction);
+            match *verdict {
+                Verdict::Drop(reason) | Verdict::Reject(reason) => self.count_drop(reason, at.direction),
+                Verdict::Fragment if at.routed => {
+                    self.counters.fragments[FragmentEvent::Received as usize] += 1;
+                }
+                _ => {}
             }
             watch.lap(Stage::Slow);
         }

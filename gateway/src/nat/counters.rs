@@ -2,7 +2,7 @@
 //!
 //! The struct is all `u64`, so that a worker can publish it word by word without naming a field twice.
 
-use super::verdict::{DeleteReason, DropReason, Protocol, SessionFailure};
+use super::verdict::{DeleteReason, DropReason, FragmentEvent, Protocol, SessionFailure};
 
 /// Everything that one shard counts. Gauges are marked; the rest only grow.
 #[repr(C)]
@@ -30,10 +30,11 @@ pub struct Counters {
     pub icmp_generated: [u64; IcmpGenerated::COUNT],
     /// ICMP errors translated, by [`Direction`](super::Direction).
     pub icmp_errors_translated: [u64; 2],
-    /// Fragments seen, by [`Direction`](super::Direction).
-    pub fragments: [u64; 2],
-    /// Fragments made of packets that were too large for their way out.
-    pub fragments_created: u64,
+    /// What happened to fragments, by [`FragmentEvent`].
+    pub fragments: [u64; FragmentEvent::COUNT],
+    /// Gauge: datagrams in fragments that are remembered: those whose first fragment has not come, those that are
+    /// translated, those that are dropped or handed over.
+    pub fragmented_datagrams: [u64; 3],
 }
 
 impl Default for Counters {

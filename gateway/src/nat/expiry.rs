@@ -10,7 +10,7 @@ use super::timer::Upcoming;
 use super::verdict::Direction;
 
 impl Shard {
-    /// Ends what is due by `now`: idle sessions, and rests of ports. `budget` bounds the work: each timer looked at
+    /// Ends what is due by `now`: idle sessions, rests of ports, datagrams in fragments. `budget` bounds the work: each timer looked at
     /// takes one from it. False where the budget ran out first; the rest waits for the next call.
     pub fn advance(&mut self, now: Time, mut budget: u32) -> bool {
         'sessions: loop {
@@ -35,6 +35,7 @@ impl Shard {
                 self.subscribers.remove_if_idle(subscriber);
             }
         }
+        self.expire_fragments(now, &mut budget);
         budget > 0
     }
 

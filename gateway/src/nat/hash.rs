@@ -4,6 +4,7 @@
 //! 64 x 64 bit multiplications a key.
 
 use super::endpoint::{Endpoint, Flow};
+use super::fragment::Key;
 use super::table::Hash;
 use super::verdict::{Direction, Protocol};
 
@@ -60,6 +61,13 @@ impl Secret {
     pub(crate) fn filter(&self, internal: Endpoint, remote: u32) -> Hash {
         let addresses = u64::from(internal.address) << 32 | u64::from(remote);
         self.hash(addresses, 4 << 32 | u64::from(internal.port))
+    }
+
+    /// A datagram in fragments.
+    pub(crate) fn datagram(&self, key: &Key) -> Hash {
+        let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
+        let rest = u64::from(key.ident) << 16 | u64::from(key.protocol) << 8 | u64::from(key.direction);
+        self.hash(addresses, 5 << 32 | rest)
     }
 
     /// Two numbers: a subscriber's address and what is asked of it.

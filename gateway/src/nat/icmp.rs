@@ -107,7 +107,12 @@ impl Shard {
 
     /// What a packet with this flow would become, without making or refreshing anything: by its session, or by the
     /// mapping that let the packet through without one.
-    fn rewrite_of(&self, flow: &Tuple, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
+    pub(super) fn rewrite_of(
+        &self,
+        flow: &Tuple,
+        protocol: Protocol,
+        direction: Direction,
+    ) -> Option<Rewrite> {
         let sessions = self.sessions.as_slice();
         let key = Flow::from(flow);
         let hash = self.secret.flow(&key, protocol, direction);

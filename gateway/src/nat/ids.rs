@@ -152,6 +152,11 @@ impl Chains {
         }
     }
 
+    /// The one before `id`, or [`NIL`].
+    pub(crate) fn previous(&self, id: u32) -> u32 {
+        self.links[id][PREV]
+    }
+
     /// The one after `id`, or [`NIL`].
     pub(crate) fn next(&self, id: u32) -> u32 {
         self.links[id][NEXT]

@@ -13,17 +13,19 @@
 //!                        │ miss
 //!                        ├─ outbound ► rule ► subscriber ► mapping ► session
 //!                        ├─ inbound  ► mapping ► filter               no state is made
-//!                        └─ error    ► embedded packet's session or mapping
+//!                        ├─ error    ► embedded packet's session or mapping
+//!                        └─ fragment ► its first fragment's way
 //! ```
 //!
 //! ```
-//! use gateway::nat::{Direction, Secret, Settings, Shard, ShardOptions, Time, Verdict};
+//! use gateway::nat::{Direction, Part, Secret, Settings, Shard, ShardOptions, Time, Verdict};
 //!
 //! let settings = Settings::default();
 //! let options = ShardOptions {
 //!     settings: &settings,
 //!     shares: &[],
 //!     sessions: 1024,
+//!     part: Part::WHOLE,
 //!     secret: Secret::new([1, 2, 3, 4]),
 //!     now: Time(0),
 //! };
@@ -45,6 +47,7 @@ mod deletion;
 mod endpoint;
 mod expiry;
 mod filter;
+mod fragment;
 mod hash;
 mod icmp;
 mod ids;
@@ -77,6 +80,7 @@ pub use counters::{Counters, IcmpGenerated};
 pub use cpu::prefetch;
 pub use deletion::Deleted;
 pub use endpoint::{Endpoint, Tuple};
+pub use fragment::{Fate, FragmentVerdict, HELD_FRAGMENTS, Hold, Way};
 pub use hash::Secret;
 pub use listing::{Filter, MappingView, SessionView};
 pub use memory::{Backing, Pages, Region};
@@ -86,12 +90,14 @@ pub use settings::{
     Filtering, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings, Share, Static,
     Timeouts,
 };
-pub use setup::ShardOptions;
+pub use setup::{Part, ShardOptions};
 pub use shard::Shard;
 pub use stages::{Stage, StageCounters, Stopwatch};
 pub use table::{Full, Hash, Index, View};
 pub use time::Time;
-pub use verdict::{DeleteReason, Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
+pub use verdict::{
+    DeleteReason, Direction, DropReason, FragmentEvent, Protocol, Refusal, SessionFailure, Verdict,
+};
 
 /// A session's place in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

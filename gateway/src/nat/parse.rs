@@ -4,7 +4,7 @@ use std::hint::select_unpredictable;
 
 use super::endpoint::{Flow, Tuple};
 use super::tcp;
-use super::verdict::{DropReason, Protocol};
+use super::verdict::{DropReason, Protocol, Verdict};
 use crate::wire::{self, icmpv4, ipv4, udp};
 
 /// A valid IPv4 packet that the engine can look up.
@@ -112,22 +112,32 @@ pub(crate) fn channel(protocol: Protocol, l4: &[u8]) -> Result<Channel, DropReas
 /// Checks everything that is checked of every packet, and reads its flow.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// [`Verdict::Drop`] for the first thing that is wrong with it, or [`Verdict::Fragment`].
 #[inline(never)]
-pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, DropReason> {
-    let ip = ipv4::Packet::new_checked(packet)?;
-    if !ip.is_checksum_right() {
-        return Err(DropReason::IpChecksum);
-    }
+pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, Verdict> {
+    let ip = ipv4::Packet::new_verified(packet).map_err(|error| Verdict::Drop(error.into()))?;
     if ip.is_fragment() {
-        return Err(DropReason::Fragment);
+        return Err(Verdict::Fragment);
     }
+    parse_layer4(&ip).map_err(Verdict::Drop)
+}
+
+/// [`parse`] from layer 4 on. Of a datagram's first fragment its header has to be there; its length speaks of more.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReason> {
     let protocol = Protocol::from_number(ip.protocol()).ok_or(DropReason::Protocol)?;
     let mut tuple =
         Tuple { source: ip.src_bits(), destination: ip.dst_bits(), source_port: 0, destination_port: 0 };
     let (mut flags, mut kind) = (tcp::ACK, Kind::Other);
     let l4 = ip.payload();
     match protocol {
+        Protocol::Udp if ip.more_frags() => {
+            if usize::from(udp::Packet::new_header(l4)?.len()) < udp::HEADER_LEN {
+                return Err(DropReason::UdpLength);
+            }
+        }
         Protocol::Udp => {
             udp::Packet::new_checked(l4)?;
         }
@@ -145,6 +155,9 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, DropReason> {
                 return Err(DropReason::IcmpType);
             }
             if icmpv4::is_error(message.ty()) {
+                if ip.more_frags() {
+                    return Err(DropReason::FragmentMalformed);
+                }
                 kind = Kind::Error;
             }
         }

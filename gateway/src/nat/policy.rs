@@ -27,6 +27,7 @@ pub struct Policy {
     pub(super) rate: Rate,
     pub(super) timeouts: TimeoutTable,
     pub(super) port_hold_ms: u32,
+    pub(super) fragment_ms: u64,
     pub(super) refuse: Refuse,
     /// The largest TCP segment that a SYN may offer.
     pub(super) mss_max: u16,
@@ -41,6 +42,7 @@ impl Policy {
             rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
+            fragment_ms: u64::from(settings.timeouts.fragment_s) * 1000,
             refuse: settings.refuse,
             mss_max: settings.mss_clamp.unwrap_or(u16::MAX),
         }

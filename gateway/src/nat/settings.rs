@@ -189,6 +189,10 @@ pub struct Limits {
     pub ports_per_subscriber: u32,
     /// New sessions a second for one subscriber; bursts of one second's worth are let through.
     pub new_sessions_per_subscriber_per_s: u32,
+    /// Datagrams in fragments that are on their way at once, over all workers.
+    pub fragments: u32,
+    /// As many for one subscriber.
+    pub fragments_per_subscriber: u32,
 }
 
 /// Idle timeouts, seconds.
@@ -208,11 +212,19 @@ pub struct Timeouts {
     pub icmp_s: u32,
     /// How long a freed outside port rests (RFC 6888 REQ-8).
     pub port_hold_s: u32,
+    /// How long the rest of a datagram in fragments is waited for (RFC 791 section 3.2).
+    pub fragment_s: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { sessions: 1_000_000, ports_per_subscriber: 1024, new_sessions_per_subscriber_per_s: 1000 }
+        Limits {
+            sessions: 1_000_000,
+            ports_per_subscriber: 1024,
+            new_sessions_per_subscriber_per_s: 1000,
+            fragments: 16_384,
+            fragments_per_subscriber: 256,
+        }
     }
 }
 
@@ -226,6 +238,7 @@ impl Default for Timeouts {
             tcp_closing_s: 240,
             icmp_s: 60,
             port_hold_s: 120,
+            fragment_s: 15,
         }
     }
 }

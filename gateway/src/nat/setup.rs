@@ -6,6 +6,7 @@ use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
+use super::fragment::Fragments;
 use super::hash::{Random, Secret};
 use super::ids::Ids;
 use super::mapping::Mappings;
@@ -29,10 +30,26 @@ pub struct ShardOptions<'a> {
     pub shares: &'a [Vec<Share>],
     /// Sessions that this shard has room for; its part of [`Limits::sessions`](super::settings::Limits::sessions).
     pub sessions: u32,
+    /// Which of the gateway's shards it is.
+    pub part: Part,
     /// Keys every hash and every random choice; drawn at start.
     pub secret: Secret,
     /// The time of the first call.
     pub now: Time,
+}
+
+/// One shard among those of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub index: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl Part {
+    /// The only one.
+    pub const WHOLE: Part = Part { index: 0, of: 1 };
 }
 
 /// Mappings that a shard has room for: one for each session, and those that rest.
@@ -66,7 +83,7 @@ impl Shard {
     /// # Errors
     /// When the memory cannot be had.
     pub fn with_pages(options: &ShardOptions<'_>, pages: Pages) -> io::Result<Shard> {
-        let ShardOptions { settings, shares, sessions, secret, now } = *options;
+        let ShardOptions { settings, shares, sessions, part, secret, now } = *options;
         let mut shard = Shard {
             counters: Counters::default(),
             sessions: Lines::new(sessions as usize, pages)?,
@@ -92,6 +109,7 @@ impl Shard {
                 filtering.contains(&Filtering::AddressDependent)
             }),
             ahead: Ahead::default(),
+            fragments: Fragments::new(settings, shares, part, secret)?,
         };
         for (protocol, external) in shard.permanent.forwarded() {
             for pool in &mut shard.pools {

@@ -12,6 +12,7 @@ use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::counters::Counters;
 use super::filter::Permissions;
+use super::fragment::Fragments;
 use super::hash::{Random, Secret};
 use super::ids::Ids;
 use super::mapping::Mappings;
@@ -50,13 +51,15 @@ pub struct Shard {
     /// Whether some pool does.
     pub(super) filters_by_address: bool,
     pub(super) ahead: Ahead,
+    pub(super) fragments: Fragments,
 }
 
 impl Shard {
     /// Decides about a burst that arrived in one direction, and translates in place what goes on. `verdicts` takes one
     /// verdict a packet and is as long as the burst.
     ///
-    /// The packets are routed on the way: the TTL of each goes down by one.
+    /// The packets are routed on the way: the TTL of each goes down by one. Fragments are left to
+    /// [`Shard::translate_fragment`].
     ///
     /// # Panics
     /// When `verdicts` is shorter than the burst.
@@ -206,14 +209,12 @@ impl Shard {
     #[inline]
     pub fn count_drop(&mut self, reason: DropReason, direction: Direction) {
         self.counters.dropped[reason as usize][direction as usize] += 1;
-        if reason == DropReason::Fragment {
-            self.counters.fragments[direction as usize] += 1;
-        }
     }
 
     /// Everything counted so far, gauges as of now.
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.subscribers = u64::from(self.subscribers.count());
+        self.counters.fragmented_datagrams = self.fragments.count();
         &mut self.counters
     }
 

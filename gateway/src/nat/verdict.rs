@@ -97,6 +97,8 @@ pub enum Verdict {
     /// A new session that is refused: counted as a drop for this reason. The sender is due an ICMP error that says so
     /// (RFC 5508 REQ-8), which quotes the packet as it stands, untranslated.
     Reject(DropReason),
+    /// A fragment: left as it is, for [`Shard::translate_fragment`](super::Shard::translate_fragment) to decide.
+    Fragment,
     /// Counted and freed.
     Drop(DropReason),
 }
@@ -164,8 +166,19 @@ reasons! {
         IcmpType = "icmp-type",
         /// ICMP error about a packet that no session or mapping explains (RFC 5508 REQ-4, 5).
         IcmpNoSession = "icmp-no-session",
-        /// A fragment.
-        Fragment = "fragment",
+        /// A fragment that no honest sender makes: empty, not a multiple of eight octets though others follow, ending
+        /// behind the largest datagram; or an ICMP error in fragments, whose checksum cannot be checked.
+        FragmentMalformed = "fragment-malformed",
+        /// A fragment that overlaps another, and what comes after it of the same datagram (RFC 1858, RFC 3128).
+        FragmentOverlap = "fragment-overlap",
+        /// A fragment that has passed already.
+        FragmentDuplicate = "fragment-duplicate",
+        /// The first fragment of its datagram did not come in time.
+        FragmentOrphan = "fragment-orphan",
+        /// More datagrams in fragments than may be on their way at once, or more fragments that wait.
+        FragmentsFull = "fragments-full",
+        /// The subscriber has as many datagrams in fragments on their way as it may.
+        SubscriberFragments = "subscriber-fragments",
         /// A protocol that is not translated.
         Protocol = "protocol",
         /// Source in 0.0.0.0/8: this network, or none (RFC 1122 section 3.2.1.3).
@@ -250,6 +263,22 @@ reasons! {
         ReplyLimited = "reply-limited",
         /// The packet spans several buffers.
         Segmented = "segmented",
+    }
+}
+
+reasons! {
+    /// What happens to fragments: `natgw_fragments_total{event}`. What is dropped has its [`DropReason`].
+    FragmentEvent {
+        /// Came in.
+        Received = "received",
+        /// Translated.
+        Translated = "translated",
+        /// Held until the first one of its datagram comes.
+        Held = "held",
+        /// Left to the worker that owns the endpoint.
+        HandedOver = "handed-over",
+        /// Made of a packet that was too large for its way out.
+        Created = "created",
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::dpdk::{self, Eal, LcoreId};
-use crate::nat::{Backing, Pages, Secret, Settings, Shard, ShardOptions};
+use crate::nat::{Backing, Pages, Part, Secret, Settings, Shard, ShardOptions};
 use crate::steer::{Steering, WorkerId};
 use crate::worker::Worker;
 
@@ -103,12 +103,13 @@ pub(super) fn make(
     let pages = if eal.uses_hugepages() { Pages::Reserved } else { Pages::Ordinary };
     let settings = Arc::new(settings.clone());
     let make = |id: WorkerId| {
-        let (settings, shares) = (settings.clone(), steering.shares(id).to_vec());
+        let (settings, shares, of) = (settings.clone(), steering.shares(id).to_vec(), steering.workers());
         move || {
             let options = ShardOptions {
                 settings: &settings,
                 shares: &shares,
                 sessions,
+                part: Part { index: id.0, of },
                 // Of its own: whoever sees one worker's ports learns nothing of another's.
                 secret: Secret::new(rand::random()),
                 now: Worker::time(),

@@ -198,7 +198,7 @@ impl Steering {
         }
     }
 
-    /// The owner of what comes to `dst` and names no port: fragments but the first, protocols without ports.
+    /// The owner of what comes to `dst` and names no port: fragments, protocols without ports.
     #[inline]
     pub fn inbound_home(&self, dst: u32) -> WorkerId {
         match self.externals.get(&dst) {
@@ -226,7 +226,8 @@ impl Steering {
         }
     }
 
-    /// The owner of an IPv4 packet from outside: of the endpoint that it is for, or that an ICMP error is about.
+    /// The owner of an IPv4 packet from outside: of the endpoint that it is for, or that an ICMP error is about. All
+    /// fragments go to the home of the address, the first one too, which alone could tell the endpoint.
     /// What is no IPv4 header belongs to [`Steering::MALFORMED`], who drops it.
     #[inline(always)]
     pub fn inbound(&self, packet: &[u8]) -> WorkerId {
@@ -239,8 +240,16 @@ impl Steering {
         let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
         match embedded(packet) {
             Some(embedded) => self.endpoint_owner(embedded.src_bits(), channel(embedded, End::Source)),
+            None if packet.is_fragment() => self.inbound_home(packet.dst_bits()),
             None => self.endpoint_owner(packet.dst_bits(), channel(packet, End::Destination)),
         }
+    }
+
+    /// The owner of the endpoint that the first fragment of a datagram from outside is for, which alone names it; of any
+    /// other fragment as [`Steering::inbound`].
+    pub fn endpoint_owner_of(&self, packet: &[u8]) -> WorkerId {
+        let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
+        self.endpoint_owner(packet.dst_bits(), channel(packet, End::Destination))
     }
 
     fn endpoint_owner(&self, address: u32, channel: Option<(Protocol, u16)>) -> WorkerId {
@@ -305,7 +314,7 @@ enum End {
 /// The packet that an ICMP error embeds.
 #[inline]
 fn embedded(packet: ipv4::Packet<&[u8]>) -> Option<ipv4::Packet<&[u8]>> {
-    if packet.protocol() != ipv4::ICMP || packet.frag_offset() != 0 {
+    if packet.protocol() != ipv4::ICMP || packet.is_fragment() {
         return None;
     }
     let message = icmpv4::Packet::new_checked(packet.into_payload()).ok()?;

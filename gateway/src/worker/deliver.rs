@@ -19,6 +19,7 @@ impl Worker {
             Verdict::Reject(reason) => self.reject(packet, reason),
             Verdict::Reply(Refusal::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
+            Verdict::Fragment => self.locate_fragment(packet, direction),
             Verdict::Hairpin => self.drop(packet, DropReason::HandoffLoop, direction),
         }
     }
@@ -123,7 +124,7 @@ impl Worker {
     pub(super) fn direction(&self, packet: &Mbuf) -> Direction {
         let Note { arrival, errand } = Note::from_tag(packet.tag());
         match errand {
-            Errand::Hairpin => Direction::Inbound,
+            Errand::Hairpin | Errand::Fragment => Direction::Inbound,
             Errand::Arrived | Errand::Send(_) => self.interfaces[usize::from(arrival)].direction,
         }
     }

@@ -40,6 +40,7 @@ impl Worker {
         if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
             self.published_at = self.now;
             self.expire_held();
+            self.expire_fragments();
             self.publish();
         }
     }
@@ -141,7 +142,7 @@ impl Worker {
 
     /// Shows the counters to management.
     pub(super) fn publish(&mut self) {
-        self.counters.held = u64::from(self.hops.held());
+        self.counters.held = u64::from(self.hops.held() + self.fragments.held());
         self.counters.nat = *self.shard.counters();
         self.published.publish(&self.counters);
         for (index, published) in self.pools.iter().enumerate() {

@@ -17,6 +17,7 @@ mod answer;
 mod batch;
 mod congestion;
 mod deliver;
+mod fragments;
 mod housekeeping;
 mod idle;
 mod link;
@@ -41,6 +42,7 @@ use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
 use congestion::{Congestion, is_low};
+use fragments::Waiting;
 use idle::Backoff;
 use link::Link;
 use outlet::{Exit, Note, Relay};
@@ -61,6 +63,7 @@ pub struct Worker {
     relays: Vec<Option<Relay>>,
     routes: RouteTable,
     hops: NextHops<Mbuf>,
+    fragments: Waiting,
     /// By side: neither can silence the other's answers.
     responders: [Responder; 2],
     /// How often management hears of neighbours, and of stations that claim our addresses.
@@ -115,6 +118,7 @@ impl Worker {
             }
         }
         self.drop_held();
+        self.drop_all_fragments();
         // The last commands may have released packets.
         self.send();
         self.publish();

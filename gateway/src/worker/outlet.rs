@@ -24,6 +24,8 @@ pub(super) enum Errand {
     Arrived,
     /// It was translated outbound and comes back inbound.
     Hairpin,
+    /// Translate it inbound: a fragment of a datagram for an endpoint of this worker's.
+    Fragment,
     /// Send it, as it is, by this interface.
     Send(u8),
 }
@@ -34,7 +36,8 @@ impl Note {
         let errand = match self.errand {
             Errand::Arrived => 0,
             Errand::Hairpin => 1,
-            Errand::Send(interface) => 2 + u32::from(interface),
+            Errand::Fragment => 2,
+            Errand::Send(interface) => 3 + u32::from(interface),
         };
         u32::from(self.arrival) << ARRIVAL_SHIFT | errand
     }
@@ -44,7 +47,8 @@ impl Note {
         let errand = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
             0 => Errand::Arrived,
             1 => Errand::Hairpin,
-            other => Errand::Send((other - 2) as u8),
+            2 => Errand::Fragment,
+            other => Errand::Send((other - 3) as u8),
         };
         Note { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
     }
@@ -182,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_note_survives_its_tag() {
-        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Send(0), Errand::Send(255)] {
+        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Fragment, Errand::Send(0), Errand::Send(255)]
+        {
             for arrival in [0, 1, 255] {
                 let note = Note { arrival, errand };
                 assert_eq!(Note::from_tag(note.tag()), note);

@@ -68,6 +68,7 @@ impl Worker {
                 Errand::Send(interface) => self.transmit(usize::from(interface), packet),
                 Errand::Arrived => arrived[direction as usize].push(packet, header_len),
                 Errand::Hairpin => hairpinned.push(packet, header_len),
+                Errand::Fragment => self.own_fragment(packet),
             }
         }
         for (direction, batch) in Direction::ALL.into_iter().zip(&mut arrived) {
@@ -97,7 +98,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn owner(&self, packet: &Mbuf, header_len: usize, direction: Direction) -> WorkerId {
+    pub(super) fn owner(&self, packet: &Mbuf, header_len: usize, direction: Direction) -> WorkerId {
         if self.steering.workers() == 1 {
             return self.id;
         }

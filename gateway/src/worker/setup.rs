@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
 use super::congestion::Congestion;
+use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
 use super::link::Link;
 use super::message::{Command, Event};
@@ -144,6 +145,7 @@ impl Worker {
             relays,
             routes: options.routes,
             hops: NextHops::new(sizes),
+            fragments: Waiting::new(),
             responders: std::array::from_fn(|_| {
                 Responder::new(
                     TokenBucket::new(ECHO_REPLIES_PER_S, ECHO_REPLIES_PER_S, now_ms),

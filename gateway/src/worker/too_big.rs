@@ -4,7 +4,7 @@ use super::Worker;
 use super::answer::Answer;
 use super::outlet::{Errand, Note};
 use crate::dpdk::Mbuf;
-use crate::nat::{Direction, DropReason};
+use crate::nat::{Direction, DropReason, FragmentEvent};
 use crate::neighbor::InterfaceId;
 use crate::wire::ethernet::Mac;
 use crate::wire::ipv4::{self, Fragments};
@@ -37,9 +37,10 @@ impl Worker {
     }
 
     /// Sends a packet in fragments. It ends here itself.
-    fn fragment(&mut self, packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
+    fn fragment(&mut self, mut packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
         let arrival = self.arrival(&packet);
         let header_len = usize::from(self.links[arrival].header_len);
+        self.shard.identify(&mut packet.data_mut()[header_len..]);
         let link = self.links[usize::from(interface.0)];
         let whole = &packet.data()[header_len..];
         let Some(fragments) = Fragments::new(whole, link.mtu) else {
@@ -61,7 +62,7 @@ impl Worker {
             frame[payload_at..].copy_from_slice(payload);
             piece.set_tag(Note { arrival: arrival as u8, errand: Errand::Arrived }.tag());
             self.counters.generated += 1;
-            self.shard.counters().fragments_created += 1;
+            self.shard.counters().fragments[FragmentEvent::Created as usize] += 1;
             self.transmit(usize::from(interface.0), piece);
         }
         self.counters.consumed += 1;

@@ -68,8 +68,7 @@ fn malformed(lab: &Lab, side: Side) -> Vec<(DropReason, Vec<u8>)> {
         (IcmpType, ip(&changed(Kind::EchoRequest, 20, 42))),
         (IcmpType, ip(&changed(Kind::EchoRequest, 20, 5))),
         (IcmpNoSession, ip(&error)),
-        (Fragment, ip(&changed(Kind::Udp, 6, 0x20))),
-        (Fragment, ip(&changed(Kind::Udp, 7, 1))),
+        (FragmentMalformed, ip(&changed(Kind::Udp, 6, 0x20))),
         (Protocol, ip(&changed(Kind::Udp, 9, 47))),
     ]
 }

@@ -14,6 +14,7 @@ mod packet;
 mod across;
 mod deletion;
 mod drops;
+mod fragments;
 mod own;
 mod refused;
 mod too_big;

@@ -2,11 +2,15 @@
 //! clock. No DPDK, no threads, no privileges.
 
 mod deletion;
+mod fragments;
+mod fragments_model;
+mod fragments_refused;
 mod library;
 mod model;
 mod mss;
 mod packet;
 mod permanent;
+mod pieces;
 mod properties;
 mod refusals;
 mod reload;

@@ -59,6 +59,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     tcp_closing_s: 112,
     icmp_s: 48,
     port_hold_s: 80,
+    fragment_s: 16,
 };
 
 impl Shape {
@@ -84,6 +85,7 @@ impl Shape {
             sessions: 1 << 16,
             ports_per_subscriber: self.ports_per_subscriber,
             new_sessions_per_subscriber_per_s: 1_000_000,
+            ..Limits::default()
         };
         settings.port_forwards = [Protocol::Udp, Protocol::Tcp]
             .map(|protocol| PortForward {

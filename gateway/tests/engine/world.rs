@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, MappingView, Policy, Pool, Protocol, Refusal, Rule, RuleAction,
-    Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
+    Direction, DropReason, Endpoint, Filter, MappingView, Part, Policy, Pool, Protocol, Refusal, Rule,
+    RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -113,10 +113,11 @@ impl Gateway {
             .collect();
         let shards = shares
             .iter()
-            .zip(1..)
-            .map(|(shares, seed)| {
-                let secret = Secret::new([seed, 2, 3, 4]);
-                Shard::new(&ShardOptions { settings: &settings, shares, sessions, secret, now })
+            .zip(0..)
+            .map(|(shares, index)| {
+                let secret = Secret::new([u64::from(index) + 1, 2, 3, 4]);
+                let part = Part { index, of: count as u16 };
+                Shard::new(&ShardOptions { settings: &settings, shares, sessions, part, secret, now })
             })
             .collect::<Result<_, _>>()
             .expect("memory");
@@ -188,6 +189,7 @@ impl Gateway {
             Verdict::Reject(reason) => Outcome::Reject(reason),
             Verdict::Drop(reason) => Outcome::Drop(reason),
             Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
+            Verdict::Fragment => panic!("fragments are sent by `crate::pieces`"),
         }
     }
 

@@ -43,7 +43,7 @@ families! {
     GENERATED: COUNTER "generated_packets_total" ["worker"],
         "Packets that began in the gateway itself: ARP requests and announcements, fragments.";
     HELD: GAUGE "held_packets" ["worker"],
-        "Packets that wait for the address of their next hop.";
+        "Packets that wait for the address of their next hop, or for the first fragment of their datagram.";
 
     // Sessions.
     SESSIONS: GAUGE "sessions" ["protocol", "worker"],
@@ -79,7 +79,9 @@ families! {
     ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
         "ICMP errors translated.";
     FRAGMENTS: COUNTER "fragments_total" ["event"],
-        "Fragments.";
+        "Fragments by what happened to them; dropped ones have a reason in dropped_packets_total.";
+    FRAGMENTED_DATAGRAMS: GAUGE "fragmented_datagrams" ["state"],
+        "Datagrams in fragments that are remembered: waiting for their first one, translated, or settled.";
     HAIRPINNED: COUNTER "hairpinned_packets_total" [],
         "Packets between two inside hosts by way of an outside endpoint.";
 

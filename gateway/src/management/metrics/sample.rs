@@ -4,7 +4,9 @@ use super::family::{self as f, Family};
 use crate::counters::BurstSizes;
 use crate::management::Gateway;
 use crate::management::snapshot::WorkerSnapshot;
-use crate::nat::{self, DeleteReason, Direction, DropReason, IcmpGenerated, Protocol, SessionFailure};
+use crate::nat::{
+    self, DeleteReason, Direction, DropReason, FragmentEvent, IcmpGenerated, Protocol, SessionFailure,
+};
 
 /// One number, or one histogram, with the values of its metric's labels.
 #[derive(Debug)]
@@ -129,8 +131,12 @@ impl Samples {
             self.add(&f::ICMP_GENERATED, &[kind.name()], sum(&|nat| nat.icmp_generated[kind as usize]));
         }
         self.add(&f::ICMP_ERRORS, &[], sum(&|nat| nat.icmp_errors_translated.iter().sum()));
-        self.add(&f::FRAGMENTS, &["received"], sum(&|nat| nat.fragments.iter().sum()));
-        self.add(&f::FRAGMENTS, &["created"], sum(&|nat| nat.fragments_created));
+        for &event in FragmentEvent::ALL {
+            self.add(&f::FRAGMENTS, &[event.name()], sum(&|nat| nat.fragments[event as usize]));
+        }
+        for (index, state) in ["waiting", "translated", "settled"].into_iter().enumerate() {
+            self.add(&f::FRAGMENTED_DATAGRAMS, &[state], sum(&|nat| nat.fragmented_datagrams[index]));
+        }
         self.add(&f::HAIRPINNED, &[], sum(&|nat| nat.hairpinned));
     }
 

@@ -1,0 +1,209 @@
+//! Datagrams in fragments: what is remembered of them so that the fragments that name no port go the way of the one that
+//! does (RFC 4787 REQ-14). Nothing is put together here.
+//!
+//! ```text
+//!                        first fragment                     ┌─► Known      the others are rewritten alike
+//!   (nothing known) ───────────────────────────► decided ───┼─► Elsewhere  another shard's
+//!          │                                        ▲       └─► Refused    the others are dropped alike
+//!          └── another fragment ──► Waiting ────────┘
+//!                                  held by the caller, under the name of a [`Hold`]
+//! ```
+//!
+//! A datagram is forgotten once all of it has passed, for then its identification may come again; or when its time is
+//! over. Fragments that overlap end it: the rest is refused.
+//!
+//! Limits: a [`table::Class`] has room of its own; a subscriber has a budget; what waits is [`HELD_FRAGMENTS`] fragments at
+//! most, [`HELD_EACH`] of one datagram, for [`WAIT_MS`].
+//!
+//! A datagram whose addresses change gets a new identification (`ident`); one that is not in fragments keeps its own,
+//! which means nothing while it is atomic (RFC 6864 section 4).
+
+mod coverage;
+mod ident;
+mod piece;
+mod table;
+mod translate;
+
+use std::io;
+
+use super::hash::Secret;
+use super::settings::{Settings, Share};
+use super::setup::Part;
+use super::shard::{Arrival, Shard};
+use super::time::Time;
+use super::verdict::{Direction, Verdict};
+use coverage::Coverage;
+use ident::Identifications;
+pub(crate) use piece::Key;
+use piece::Piece;
+use table::{Class, Datagram, Datagrams, State};
+
+/// Fragments that one shard lets wait for the first of their datagrams: whoever calls it needs places for so many.
+pub const HELD_FRAGMENTS: u32 = 512;
+/// Fragments of one datagram that wait: more than the largest datagram has at an MTU of 1500.
+const HELD_EACH: u32 = 64;
+/// How long they wait, milliseconds: fragments overtake each other on the way, but not by more.
+const WAIT_MS: u64 = 2000;
+
+/// How a fragment comes to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From inside.
+    Outbound,
+    /// From outside.
+    Inbound,
+    /// From inside, translated once already, and inbound now.
+    Hairpinned,
+}
+
+impl Way {
+    /// The direction in which it is translated.
+    pub fn direction(self) -> Direction {
+        match self {
+            Way::Outbound => Direction::Outbound,
+            Way::Inbound | Way::Hairpinned => Direction::Inbound,
+        }
+    }
+
+    fn arrival(self) -> Arrival {
+        Arrival { direction: self.direction(), routed: self != Way::Hairpinned }
+    }
+}
+
+/// The name under which fragments wait for the first of their datagram; below [`HELD_FRAGMENTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hold(u32);
+
+impl Hold {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What becomes of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// What becomes of any packet.
+    Decided(Verdict),
+    /// It waits, with those that wait under this name already.
+    Held(Hold),
+    /// It belongs to this other shard.
+    Elsewhere(u16),
+}
+
+/// What becomes of a fragment and of those that waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentVerdict {
+    /// Its own fate.
+    pub fate: Fate,
+    /// These wait no longer: each is to be translated now, behind this one and in the order of their coming.
+    pub released: Option<Hold>,
+}
+
+/// What a shard remembers.
+pub(crate) struct Fragments {
+    datagrams: Datagrams,
+    idents: Identifications,
+    /// Datagrams by subscriber. Two whose addresses meet in a bucket share a budget; the hash is keyed, so nobody chooses
+    /// whom to meet.
+    budget: Box<[u32]>,
+    /// Fragments that wait.
+    held: u32,
+    secret: Secret,
+}
+
+impl Fragments {
+    pub(crate) fn new(
+        settings: &Settings,
+        shares: &[Vec<Share>],
+        part: Part,
+        secret: Secret,
+    ) -> io::Result<Fragments> {
+        let known = settings.limits.fragments.div_ceil(part.of.into());
+        let buckets = (known as usize * 2).next_power_of_two();
+        Ok(Fragments {
+            datagrams: Datagrams::new([HELD_FRAGMENTS, known, HELD_FRAGMENTS], secret)?,
+            idents: Identifications::new(settings, shares, part, secret),
+            budget: vec![0; buckets].into(),
+            held: 0,
+            secret,
+        })
+    }
+
+    /// Datagrams remembered, by [`Class`].
+    pub(crate) fn count(&self) -> [u64; Class::COUNT] {
+        [Class::Waiting, Class::Known, Class::Settled].map(|class| self.datagrams.count(class).into())
+    }
+
+    fn bucket(&self, subscriber: u32) -> usize {
+        self.secret.pair(subscriber, BUDGET).0 as usize % self.budget.len()
+    }
+
+    fn is_within_budget(&self, subscriber: u32, limit: u32) -> bool {
+        self.budget[self.bucket(subscriber)] < limit
+    }
+
+    /// Remembers a datagram, of which this is the only fragment that counts, in its subscriber's budget. `None` where
+    /// there is no room.
+    fn add(&mut self, piece: &Piece, state: State, due: Time, subscriber: Option<u32>) -> Option<u32> {
+        let mut coverage = Coverage::NOTHING;
+        coverage.take(&piece.blocks, piece.is_last);
+        let id = self.datagrams.add(Datagram { key: piece.key, state, due, subscriber, coverage })?;
+        if let Some(subscriber) = subscriber {
+            let bucket = self.bucket(subscriber);
+            self.budget[bucket] += 1;
+        }
+        Some(id)
+    }
+
+    /// Forgets a datagram; the name under which its fragments waited, if they did.
+    fn remove(&mut self, id: u32) -> Option<Hold> {
+        let Datagram { state, subscriber, .. } = self.datagrams.places[id as usize];
+        self.datagrams.remove(id);
+        if let Some(subscriber) = subscriber {
+            let bucket = self.bucket(subscriber);
+            self.budget[bucket] -= 1;
+        }
+        let State::Waiting(held) = state else { return None };
+        self.held -= held;
+        Some(Hold(id))
+    }
+
+    /// Remembers where the rest of a datagram goes, in the place of the one that was settled first where there is no room.
+    fn settle(&mut self, piece: &Piece, state: State, due: Time) -> Option<u32> {
+        if self.datagrams.is_full(Class::Settled) {
+            let oldest = self.datagrams.oldest(Class::Settled);
+            oldest.map(|id| self.remove(id));
+        }
+        self.add(piece, state, due, None)
+    }
+
+    fn next_due(&self, class: Class, now: Time) -> Option<u32> {
+        self.datagrams.oldest(class).filter(|&id| self.datagrams.places[id as usize].due <= now)
+    }
+}
+
+/// Keeps the hashes of budgets apart.
+const BUDGET: u32 = 3;
+
+impl Shard {
+    /// Forgets datagrams whose time is over, a bounded number of them.
+    pub(super) fn expire_fragments(&mut self, now: Time, budget: &mut u32) {
+        for class in [Class::Known, Class::Settled] {
+            while *budget > 0
+                && let Some(id) = self.fragments.next_due(class, now)
+            {
+                *budget -= 1;
+                self.fragments.remove(id);
+            }
+        }
+    }
+
+    /// Gives up a datagram whose first fragment has not come in time: what waits under this name is to be dropped. `None`
+    /// when nothing has waited too long.
+    pub fn give_up_fragments(&mut self, now: Time) -> Option<Hold> {
+        let id = self.fragments.next_due(Class::Waiting, now)?;
+        self.fragments.remove(id)
+    }
+}

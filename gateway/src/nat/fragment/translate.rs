@@ -1,0 +1,293 @@
+//! What becomes of a fragment.
+
+use super::coverage::Fit;
+use super::piece::{Key, Piece};
+use super::table::{Alike, Class, State};
+use super::{Fate, FragmentVerdict, HELD_EACH, HELD_FRAGMENTS, Hold, WAIT_MS, Way};
+use crate::nat::endpoint::Tuple;
+use crate::nat::parse::{Parsed, parse_layer4};
+use crate::nat::rewrite::Rewrite;
+use crate::nat::shard::{Arrival, Shard};
+use crate::nat::time::Time;
+use crate::nat::verdict::{Direction, DropReason, FragmentEvent, Verdict};
+use crate::wire::checksum::Delta;
+use crate::wire::ipv4;
+
+impl Shard {
+    /// Decides about a packet that [`Shard::translate`] called [`Verdict::Fragment`], and translates it in place where it
+    /// goes on.
+    ///
+    /// All fragments to an outside address come to one shard. `elsewhere` names the shard that owns the endpoint that a
+    /// first fragment from outside names, where that is another one: it gets the whole datagram, the first fragment first.
+    pub fn translate_fragment(
+        &mut self,
+        packet: &mut [u8],
+        way: Way,
+        elsewhere: Option<u16>,
+        now: Time,
+    ) -> FragmentVerdict {
+        let at = way.arrival();
+        let verdict = match self.read_piece(packet, at) {
+            Ok(piece) => self.decide(packet, &piece, at, elsewhere, now),
+            Err(reason) => reason.into(),
+        };
+        let event = match verdict.fate {
+            Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin) => FragmentEvent::Translated,
+            Fate::Decided(Verdict::Drop(reason) | Verdict::Reject(reason)) => {
+                self.count_drop(reason, at.direction);
+                return verdict;
+            }
+            Fate::Decided(_) => return verdict,
+            Fate::Held(_) => FragmentEvent::Held,
+            Fate::Elsewhere(_) => FragmentEvent::HandedOver,
+        };
+        self.counters.fragments[event as usize] += 1;
+        verdict
+    }
+
+    fn read_piece(&self, packet: &[u8], at: Arrival) -> Result<Piece, DropReason> {
+        let piece = Piece::read(&ipv4::Packet::new_verified(packet)?, at.direction)?;
+        // RFC 1812 section 4.3.2.7: no error is sent about a fragment other than the first.
+        if piece.ttl <= 1 && at.routed && !piece.is_first() {
+            return Err(DropReason::TtlExceeded);
+        }
+        Ok(piece)
+    }
+
+    fn decide(
+        &mut self,
+        packet: &mut [u8],
+        piece: &Piece,
+        at: Arrival,
+        elsewhere: Option<u16>,
+        now: Time,
+    ) -> FragmentVerdict {
+        let known = self.fragments.datagrams.find(&piece.key);
+        let state = known.map(|id| (id, self.fragments.datagrams.places[id as usize].state));
+        match (state, elsewhere) {
+            (None | Some((_, State::Waiting(_))), Some(owner)) if piece.is_first() => {
+                let released = self.forget(known);
+                self.remember(piece, State::Elsewhere(owner), None, now);
+                FragmentVerdict { fate: Fate::Elsewhere(owner), released }
+            }
+            (None | Some((_, State::Waiting(_))), _) if piece.is_first() => {
+                self.first(packet, piece, known, at, now)
+            }
+            (None, _) => self.early(piece, at, now),
+            (Some((_, State::Refused(reason))), _) => reason.into(),
+            (Some((id, state)), _) => self.further(packet, piece, id, state, at, now),
+        }
+    }
+
+    /// The fragment that tells what becomes of its datagram. Others may wait for it.
+    fn first(
+        &mut self,
+        packet: &mut [u8],
+        piece: &Piece,
+        waiting: Option<u32>,
+        at: Arrival,
+        now: Time,
+    ) -> FragmentVerdict {
+        let parsed = match parse_layer4(&ipv4::Packet::new_unchecked(&*packet)) {
+            Ok(parsed) => parsed,
+            Err(reason) => return self.refuse_all(piece, waiting, reason, now),
+        };
+        if piece.ttl <= 1 && at.routed {
+            return self.out_of_life(&parsed, packet, at.direction).into();
+        }
+        let released = self.forget(waiting);
+        let subscriber = self.subscriber_of(&parsed, at.direction);
+        let verdict = match self.check_room(subscriber) {
+            Ok(()) => {
+                let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
+                self.slow(packet, &parsed, hash, at, now)
+            }
+            Err(reason) => Verdict::Drop(reason),
+        };
+        let state = match verdict {
+            Verdict::Forward(_) | Verdict::Hairpin => {
+                State::Known(self.alike(packet, &piece.key, &parsed, verdict == Verdict::Hairpin))
+            }
+            Verdict::Drop(reason) | Verdict::Reject(reason) => State::Refused(reason),
+            Verdict::Local | Verdict::Reply(_) | Verdict::Fragment => {
+                State::Refused(DropReason::LocalNoService)
+            }
+        };
+        self.remember(piece, state, subscriber, now);
+        FragmentVerdict { fate: Fate::Decided(verdict), released }
+    }
+
+    /// A fragment of a datagram that is known by another.
+    fn further(
+        &mut self,
+        packet: &mut [u8],
+        piece: &Piece,
+        id: u32,
+        state: State,
+        at: Arrival,
+        now: Time,
+    ) -> FragmentVerdict {
+        let coverage = &mut self.fragments.datagrams.places[id as usize].coverage;
+        match coverage.take(&piece.blocks, piece.is_last) {
+            Fit::New => {}
+            Fit::Duplicate => return DropReason::FragmentDuplicate.into(),
+            Fit::Overlap => return self.refuse_all(piece, Some(id), DropReason::FragmentOverlap, now),
+        }
+        // Its identification may come again.
+        if coverage.is_complete() {
+            self.fragments.remove(id);
+        }
+        match state {
+            State::Waiting(_) => self.hold(id),
+            State::Known(alike) => self.pass_alike(packet, piece, &alike, at).into(),
+            State::Elsewhere(owner) => Fate::Elsewhere(owner).into(),
+            State::Refused(reason) => reason.into(),
+        }
+    }
+
+    /// A fragment of a datagram that nothing is known of waits for the first one.
+    fn early(&mut self, piece: &Piece, at: Arrival, now: Time) -> FragmentVerdict {
+        let Key { source, destination, .. } = piece.key;
+        let tuple = Tuple { source, destination, ..Tuple::default() };
+        let (checked, subscriber) = match at.direction {
+            Direction::Outbound => (self.addresses.check_outbound(&tuple), Some(source)),
+            Direction::Inbound if at.routed => (self.addresses.check_inbound(&tuple), None),
+            Direction::Inbound => (Ok(()), None),
+        };
+        if let Err(reason) = checked.and_then(|()| self.check_budget(subscriber)) {
+            return reason.into();
+        }
+        if self.fragments.held == HELD_FRAGMENTS {
+            return DropReason::FragmentsFull.into();
+        }
+        let due = now.plus_ms(WAIT_MS.min(self.policy.fragment_ms));
+        let Some(id) = self.fragments.add(piece, State::Waiting(0), due, subscriber) else {
+            return DropReason::FragmentsFull.into();
+        };
+        self.hold(id)
+    }
+
+    fn hold(&mut self, id: u32) -> FragmentVerdict {
+        let fragments = &mut self.fragments;
+        match &mut fragments.datagrams.places[id as usize].state {
+            State::Waiting(held) if *held < HELD_EACH && fragments.held < HELD_FRAGMENTS => {
+                *held += 1;
+                fragments.held += 1;
+                Fate::Held(Hold(id)).into()
+            }
+            _ => DropReason::FragmentsFull.into(),
+        }
+    }
+
+    /// `(a -> r, i) becomes (X -> r, j)`.
+    fn pass_alike(&mut self, packet: &mut [u8], piece: &Piece, alike: &Alike, at: Arrival) -> Verdict {
+        let header = &mut packet[..piece.header_len];
+        ipv4::Packet::new_unchecked(&mut *header).set_ident(alike.ident);
+        alike.rewrite.apply_header(header, at.hop());
+        self.counters.translated[at.direction as usize][piece.protocol as usize] += 1;
+        if alike.hairpins {
+            self.counters.hairpinned += 1;
+            return Verdict::Hairpin;
+        }
+        Verdict::Forward(None)
+    }
+
+    /// Gives a first fragment, which has just been translated, its new identification; how all others are translated.
+    fn alike(&mut self, packet: &mut [u8], key: &Key, parsed: &Parsed, hairpins: bool) -> Alike {
+        let ip = ipv4::Packet::new_unchecked(&*packet);
+        let from = Tuple { source: key.source, destination: key.destination, ..Tuple::default() };
+        let to = Tuple { source: ip.src_bits(), destination: ip.dst_bits(), ..Tuple::default() };
+        let is_changed = from != to;
+        let ident =
+            if is_changed { self.fragments.idents.draw(to.source, to.destination) } else { key.ident };
+        set_ident(packet, ident);
+        let mut rewrite = Rewrite::new(parsed.protocol, &from, &to);
+        rewrite.ip_delta = rewrite.ip_delta.replace_u16(key.ident.to_be(), ident.to_be());
+        Alike { rewrite, ident, hairpins }
+    }
+
+    /// Gives a translated packet that is about to leave in fragments its new identification.
+    pub fn identify(&mut self, packet: &mut [u8]) {
+        let Ok(ip) = ipv4::Packet::new_header(&*packet) else { return };
+        if !ip.is_fragment() && self.addresses.is_external(ip.src_bits()) {
+            let ident = self.fragments.idents.draw(ip.src_bits(), ip.dst_bits());
+            set_ident(packet, ident);
+        }
+    }
+
+    /// Drops a datagram from here on.
+    fn refuse_all(
+        &mut self,
+        piece: &Piece,
+        known: Option<u32>,
+        reason: DropReason,
+        now: Time,
+    ) -> FragmentVerdict {
+        let released = self.forget(known);
+        self.remember(piece, State::Refused(reason), None, now);
+        FragmentVerdict { fate: Fate::Decided(Verdict::Drop(reason)), released }
+    }
+
+    fn forget(&mut self, known: Option<u32>) -> Option<Hold> {
+        known.and_then(|id| self.fragments.remove(id))
+    }
+
+    fn remember(&mut self, piece: &Piece, state: State, subscriber: Option<u32>, now: Time) {
+        let due = now.plus_ms(self.policy.fragment_ms);
+        match state.class() {
+            Class::Settled => self.fragments.settle(piece, state, due),
+            // Room was there before the first fragment was translated.
+            Class::Known | Class::Waiting => self.fragments.add(piece, state, due, subscriber),
+        };
+    }
+
+    /// The inside host of a first fragment.
+    fn subscriber_of(&self, parsed: &Parsed, direction: Direction) -> Option<u32> {
+        let tuple = parsed.tuple();
+        match direction {
+            Direction::Outbound => Some(tuple.source),
+            Direction::Inbound => {
+                let rewrite = self.rewrite_of(&tuple, parsed.protocol, direction)?;
+                Some(rewrite.to.tuple().destination)
+            }
+        }
+    }
+
+    fn check_room(&self, subscriber: Option<u32>) -> Result<(), DropReason> {
+        if self.fragments.datagrams.is_full(Class::Known) {
+            return Err(DropReason::FragmentsFull);
+        }
+        self.check_budget(subscriber)
+    }
+
+    fn check_budget(&self, subscriber: Option<u32>) -> Result<(), DropReason> {
+        let limit = self.policy.limits.fragments_per_subscriber;
+        let within = subscriber.is_none_or(|subscriber| self.fragments.is_within_budget(subscriber, limit));
+        if within { Ok(()) } else { Err(DropReason::SubscriberFragments) }
+    }
+}
+
+fn set_ident(packet: &mut [u8], ident: u16) {
+    let mut ip = ipv4::Packet::new_unchecked(packet);
+    let delta = Delta::new().replace_u16(ip.ident(), ident);
+    ip.set_ident(ident);
+    ip.apply(delta);
+}
+
+impl From<Verdict> for FragmentVerdict {
+    fn from(verdict: Verdict) -> FragmentVerdict {
+        Fate::Decided(verdict).into()
+    }
+}
+
+impl From<DropReason> for FragmentVerdict {
+    fn from(reason: DropReason) -> FragmentVerdict {
+        Verdict::Drop(reason).into()
+    }
+}
+
+impl From<Fate> for FragmentVerdict {
+    fn from(fate: Fate) -> FragmentVerdict {
+        FragmentVerdict { fate, released: None }
+    }
+}
