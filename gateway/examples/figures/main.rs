@@ -1,10 +1,13 @@
 //! Makes tables and plots of what `scripts/bench.sh` measured.
 //!
-//! `cargo run --example figures -- RESULTS.json DIRECTORY` writes `results.md`, `flows.svg`, `workers.svg` and
-//! `engine.svg`; a plot whose part was not measured is left out.
+//! `cargo run --example figures -- RESULTS.json DIRECTORY` writes `results.md`, `rows.json` with the same medians and
+//! ranges for programs, and the plots `flows.svg`, `workers.svg`, `layouts.svg`, `expiry.svg` and `engine.svg`; a plot
+//! whose part was not measured is left out.
 
+mod markdown;
 mod plot;
 mod results;
+mod rows;
 
 use std::error::Error;
 use std::path::Path;
@@ -17,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: figures RESULTS.json DIRECTORY".into());
     };
     let (results, directory) = (Results::read(Path::new(results))?, Path::new(directory));
-    std::fs::write(directory.join("results.md"), results.markdown())?;
+    std::fs::write(directory.join("results.md"), markdown::markdown(&results))?;
+    let rows = serde_json::json!({ "rows": results.all_rows(), "rfc9693": results.rfc9693() });
+    std::fs::write(directory.join("rows.json"), format!("{rows:#}\n"))?;
     plot::all(&results, directory)
 }

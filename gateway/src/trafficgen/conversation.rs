@@ -107,4 +107,4 @@ fn reasons(outcome: &Outcome) -> String {
     format!("{} sent, {} received, {} lost{}", figures.sent, figures.received, figures.lost, wrong.concat())
 }
 
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 6;
