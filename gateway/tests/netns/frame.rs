@@ -26,6 +26,23 @@ pub(crate) fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, options: &[u8], p
     packet
 }
 
+/// A packet in fragments, each with no more than `room` bytes, a multiple of eight, behind its header.
+pub(crate) fn fragments(packet: &[u8], room: usize, ident: u16) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(usize::from(packet[0] & 15) * 4);
+    let parts = payload.chunks(room).enumerate().map(|(nth, part)| {
+        let more = if (nth + 1) * room < payload.len() { 0x2000 } else { 0 };
+        let mut fragment = [header, part].concat();
+        let length = fragment.len() as u16;
+        let words = [length, ident, (nth * room / 8) as u16 | more].map(u16::to_be_bytes).concat();
+        fragment[2..8].copy_from_slice(&words);
+        fragment[10..12].fill(0);
+        let checksum = checksum(&fragment[..header.len()]);
+        fragment[10..12].copy_from_slice(&checksum.to_be_bytes());
+        fragment
+    });
+    parts.collect()
+}
+
 /// A UDP datagram in IPv4.
 pub(crate) fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), options: &[u8], payload: &[u8]) -> Vec<u8> {
     let length = (8 + payload.len()) as u16;

@@ -39,7 +39,7 @@ fn mutated_frames_from_outside(lab: &mut Lab) {
 }
 
 /// The MAC address that `host` finds a neighbour at.
-fn mac_of(host: &Namespace, neighbor: &str) -> Mac {
+pub(crate) fn mac_of(host: &Namespace, neighbor: &str) -> Mac {
     host.exec(&format!("ping -q -c 1 -W 2 {neighbor}"));
     let entry = host.exec(&format!("ip neighbor show {neighbor}"));
     let text = entry.split_whitespace().skip_while(|&word| word != "lladdr").nth(1).expect("a MAC address");

@@ -17,6 +17,7 @@ mod announce;
 mod environment;
 mod flush;
 mod forwards;
+mod fragments;
 mod frame;
 mod gateway;
 mod hairpinning;
