@@ -104,15 +104,12 @@ fn rfc7857_parity_may_be_switched_off() {
 #[test]
 fn rfc7857_ports_need_not_be_preserved() {
     let mut gateway = Gateway::changed(|settings| settings.pools[0].port_preservation = false);
-    for protocol in Protocol::ALL {
-        let hosts = (2..102).map(|host| Endpoint { address: ep(HOST).address + host, port: 4001 });
-        let drawn: Vec<u16> = hosts.map(|host| gateway.open(protocol, host, ep(REMOTE)).port).collect();
-        let near = drawn.iter().filter(|port| port.abs_diff(4001) < 1000).count();
-        assert!(near < 15, "{near} of 100 ports near the inside one");
-        assert!(
-            protocol != Protocol::Udp || drawn.iter().all(|port| port % 2 == 1),
-            "parity is another matter"
-        );
+    for (protocol, nth) in Protocol::ALL.into_iter().flat_map(|p| (0..50).map(move |nth| (p, nth))) {
+        let inside = at_port(ep(HOST), 4001 + 2 * nth);
+        let external = gateway.open(protocol, inside, ep(REMOTE));
+        // One of 150 may be the same by chance once in four hundred runs; the secret is fixed.
+        assert_ne!(external.port, inside.port);
+        assert!(protocol != Protocol::Udp || external.port % 2 == 1, "parity is another matter");
     }
 }
 
