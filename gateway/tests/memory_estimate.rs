@@ -7,8 +7,12 @@ use gateway::nat::{Part, Secret, Shard, ShardOptions, Share, Time};
 
 #[test]
 fn estimate_is_what_the_engine_takes() {
-    for sessions in [500_000, 1_000_000, 1_300_000] {
-        let text = include_str!("config/example.toml").replace("1_000_000", &sessions.to_string());
+    let cases = [500_000, 1_000_000, 1_300_000].map(|sessions| [(sessions, false), (sessions, true)]);
+    for (sessions, shares_ports) in cases.into_iter().flatten() {
+        let mut text = include_str!("config/example.toml").replace("1_000_000", &sessions.to_string());
+        if shares_ports {
+            text = text.replacen("\"endpoint-independent\"", "\"address-and-port-dependent\"", 1);
+        }
         let config = Config::parse(&text, "example.toml").unwrap();
         let pool = &config.settings.pools[0];
         let share = |&address| Share { address, ports: pool.ports.clone() };
@@ -28,7 +32,7 @@ fn estimate_is_what_the_engine_takes() {
         let estimate = config.memory_estimate();
         let estimated = estimate.sessions + estimate.ports + estimate.fragments;
         println!(
-            "{sessions} sessions: taken {taken}, estimated {estimated}, {} each",
+            "{sessions} sessions, ports shared: {shares_ports}: taken {taken}, estimated {estimated}, {} each",
             taken / u64::from(sessions)
         );
         assert!(estimated.abs_diff(taken) * 3 < taken, "{sessions} sessions: {estimated} bytes for {taken}");

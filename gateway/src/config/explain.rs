@@ -44,8 +44,9 @@ impl Config {
             addresses => addresses,
         };
         let shares: u64 = self.settings.pools.iter().map(shares).sum();
+        let overlap = if self.settings.shares_ports() { BYTES_PER_SESSION_THAT_SHARES_A_PORT } else { 0 };
         MemoryEstimate {
-            sessions: u64::from(self.settings.limits.sessions) * BYTES_PER_SESSION,
+            sessions: u64::from(self.settings.limits.sessions) * (BYTES_PER_SESSION + overlap),
             ports: shares * BYTES_PER_SHARE,
             fragments: u64::from(self.settings.limits.fragments) * BYTES_PER_DATAGRAM,
             buffers: self.packet_buffers().bytes(),
@@ -298,5 +299,7 @@ fn mebibytes(bytes: u64) -> String {
 const BYTES_PER_SESSION: u64 = 290;
 /// What has come of a datagram in fragments, with its index entry.
 const BYTES_PER_DATAGRAM: u64 = 1200;
+/// What is free towards which remote, and who shares which port (`nat::overlap`).
+const BYTES_PER_SESSION_THAT_SHARES_A_PORT: u64 = 335;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;

@@ -45,6 +45,9 @@ pub(super) fn read_all(
         let filtering_udp = section.optional("filtering_udp", value::choice(&FILTERINGS));
         let port_parity = section.or("port_parity", true, value::boolean);
         let port_preservation = section.or("port_preservation", true, value::boolean);
+        if mapping.value == MappingMode::AddressAndPortDependent {
+            warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);
+        }
         let (name, ranges) = (name?.value, ranges?);
         claims.extend(ranges.iter().map(|range| Claim {
             range: range.value,
@@ -68,6 +71,23 @@ pub(super) fn read_all(
         })
     });
     Pools { names, lines, whole }
+}
+
+/// Where mappings share ports, a packet finds its mapping by its session alone.
+fn warn_of_filtering(section: &Section<'_>, default: &At<Filtering>, own: [&Option<At<Filtering>>; 2]) {
+    let default = section.has("filtering").then_some(default);
+    let given =
+        [("filtering", default), ("filtering_tcp", own[0].as_ref()), ("filtering_udp", own[1].as_ref())];
+    for (key, filtering) in given {
+        let Some(filtering) = filtering else { continue };
+        if filtering.value != Filtering::AddressAndPortDependent {
+            let word =
+                FILTERINGS.iter().find(|(_, known)| *known == filtering.value).map_or("", |(word, _)| word);
+            let allowed =
+                "address-and-port-dependent, as of every pool whose mapping is, whatever stands here";
+            section.report().warn(filtering.line, &section.path(key), value::quote(word), allowed);
+        }
+    }
 }
 
 /// `addresses`, or the first address of `interface` (masquerade): exactly one of the two.

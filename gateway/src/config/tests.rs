@@ -81,6 +81,21 @@ fn optional_pool_keys_are_taken() {
 }
 
 #[test]
+fn filtering_of_a_pool_that_shares_ports_is_warned_of() {
+    let text =
+        example_with("mapping = \"endpoint-independent\" ", "mapping = \"address-and-port-dependent\" ");
+    let config = parse(&text);
+    assert_eq!(config.warnings.len(), 1);
+    assert!(
+        config.warnings[0].to_string().contains("nat.pools.filtering, found \"address-dependent\", allowed")
+    );
+    assert_eq!(config.settings.pools[0].filtering_of(Protocol::Udp), Filtering::AddressAndPortDependent);
+    let text =
+        text.replace("filtering = \"address-dependent\" ", "filtering = \"address-and-port-dependent\" ");
+    assert_eq!(parse(&text).warnings, []);
+}
+
+#[test]
 fn worker_lcores_may_be_a_string() {
     let config = parse(&example_with("worker_lcores = [1] ", "worker_lcores = \"1-3, 3,0\" "));
     assert_eq!(config.dpdk.worker_lcores, [1, 2, 3, 3, 0]);

@@ -149,11 +149,15 @@ impl Shard {
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];
+        if from.shares_ports() {
+            return None;
+        }
         let known = self.subscribers.lines.as_slice().get(miss.subscriber as usize);
         let paired = known.and_then(|line| line.paired(pool as u16));
         let index = paired.or_else(|| from.choose(miss.protocol, &mut self.random));
         let internal = miss.tuple.from();
-        let port = index.and_then(|index| from.take(index, miss.protocol, internal.port, &mut self.random));
+        let wish = from.wish(miss.protocol, internal.port);
+        let port = index.and_then(|index| from.take(index, miss.protocol, wish, &mut self.random));
         let (Some(index), Some(port)) = (index, port) else {
             self.random.rewind(mark);
             return None;

@@ -1,24 +1,21 @@
 //! Who may answer a mapping with address-dependent filtering (RFC 4787 REQ-8): the remote addresses that it has
 //! sessions to. The decision takes one lookup however many remotes there are.
 //!
-//! The sessions of one mapping to one remote address form a run, a chain whose first is in the index by that pair. So a
-//! permission is no record of its own, and it ends with the last session of its run.
+//! The sessions of one mapping to one remote address form a run. So a permission is no record of its own, and it ends with
+//! the last session of its run.
 
 use std::io;
 
 use super::endpoint::Endpoint;
 use super::hash::Secret;
-use super::ids::{Chains, NIL};
 use super::memory::{Pages, Region};
+use super::runs::Runs;
 use super::session::Session;
-use super::table::{Full, Hash, Index};
+use super::table::{Full, Hash};
 
 /// See the module.
 pub(crate) struct Permissions {
-    /// The first session of each run.
-    index: Index,
-    /// The sessions of each run.
-    runs: Chains,
+    runs: Runs,
     secret: Secret,
 }
 
@@ -34,26 +31,22 @@ pub(crate) struct Pair {
 impl Permissions {
     /// Room for `capacity` sessions.
     pub(crate) fn new(capacity: u32, secret: Secret, pages: Pages) -> io::Result<Permissions> {
-        Ok(Permissions {
-            index: Index::with_pages(capacity as usize, pages)?,
-            runs: Chains::new(capacity, pages)?,
-            secret,
-        })
+        Ok(Permissions { runs: Runs::new(capacity, pages)?, secret })
     }
 
     /// The memory of it all.
     pub(crate) fn regions(&self) -> [&Region; 2] {
-        [self.index.region(), self.runs.region()]
+        self.runs.regions()
     }
 
     /// Asks for the bucket of a pair.
     pub(crate) fn prefetch(&self, internal: Endpoint, remote: u32) {
-        self.index.view().prefetch(self.hash(internal, remote));
+        self.runs.prefetch(self.hash(internal, remote));
     }
 
     /// Asks for a session's place in its run.
     pub(crate) fn prefetch_run(&self, id: u32) {
-        self.runs.prefetch(id);
+        self.runs.prefetch_place(id);
     }
 
     fn hash(&self, internal: Endpoint, remote: u32) -> Hash {
@@ -61,7 +54,7 @@ impl Permissions {
     }
 
     fn first(&self, pair: Pair, sessions: &[Session]) -> Option<u32> {
-        self.index.find(self.hash(pair.internal, pair.remote), |id| {
+        self.runs.first(self.hash(pair.internal, pair.remote), |id| {
             let session = &sessions[id as usize];
             session.mapping == pair.mapping && session.flows[0].tuple().destination == pair.remote
         })
@@ -77,29 +70,12 @@ impl Permissions {
     /// # Errors
     /// There is no room, and nothing changed.
     pub(crate) fn add(&mut self, pair: Pair, id: u32, sessions: &[Session]) -> Result<(), Full> {
-        match self.first(pair, sessions) {
-            Some(first) => self.runs.insert_after(first, id),
-            None => {
-                self.index.insert(self.hash(pair.internal, pair.remote), id)?;
-                self.runs.start(id);
-            }
-        }
-        Ok(())
+        let first = self.first(pair, sessions);
+        self.runs.add(self.hash(pair.internal, pair.remote), first, id)
     }
 
     /// Forgets a session of the pair.
     pub(crate) fn remove(&mut self, pair: Pair, id: u32) {
-        let mut first = if self.runs.is_first(id) { id } else { NIL };
-        let was_first = first == id;
-        self.runs.remove(&mut first, id);
-        if was_first {
-            let hash = self.hash(pair.internal, pair.remote);
-            self.index.remove(hash, id);
-            if first != NIL {
-                // The place that has just become free is there for it.
-                let entered = self.index.insert(hash, first);
-                debug_assert_eq!(entered, Ok(()));
-            }
-        }
+        self.runs.remove(self.hash(pair.internal, pair.remote), id);
     }
 }

@@ -70,6 +70,18 @@ impl Secret {
         self.hash(addresses, 5 << 32 | rest)
     }
 
+    /// A part of the ports of an outside address, as one remote endpoint sees them.
+    pub(crate) fn overlap(&self, outside: u32, remote: Endpoint, protocol: Protocol, part: u16) -> Hash {
+        let addresses = u64::from(outside) << 32 | u64::from(remote.address);
+        let rest = u64::from(remote.port) << 16 | (protocol as u64) << 12 | u64::from(part);
+        self.hash(addresses, 6 << 32 | rest)
+    }
+
+    /// An outside endpoint that several mappings share.
+    pub(crate) fn shared_port(&self, external: Endpoint, protocol: Protocol) -> Hash {
+        self.hash(u64::from(external.address) << 16 | u64::from(external.port), 7 << 32 | protocol as u64)
+    }
+
     /// Two numbers: a subscriber's address and what is asked of it.
     pub(crate) fn pair(&self, a: u32, b: u32) -> Hash {
         self.hash(u64::from(a) << 32 | u64::from(b), 2 << 32)

@@ -50,35 +50,30 @@ impl Shard {
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         if mapping.kind() == Kind::Pool && !mapping.is_closed() && self.policy.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
-            self.pools[usize::from(mapping.pool)].held[protocol as usize] += 1;
+            self.hold_port_of(id);
             let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
             self.mappings.lines[id].rest_until(until.low());
             self.mappings.rest.start(id, until);
             return;
         }
-        subscriber.mappings -= 1;
-        if mapping.kind() == Kind::Pool {
-            let port = mapping.external().port;
-            self.give_port(mapping.subscriber, mapping.pool, mapping.address_index, protocol, port);
-        }
-        self.mappings.remove(id);
+        self.remove_mapping(id);
     }
 
     /// Ends the rest of a mapping whose timer does not run any more: its port is anybody's. The subscriber stays.
     pub(super) fn end_rest(&mut self, id: u32) {
         let mapping = self.mappings.lines[id];
-        let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
-        subscriber.mappings -= 1;
-        self.pools[usize::from(mapping.pool)].held[protocol as usize] -= 1;
-        self.give_port(
-            mapping.subscriber,
-            mapping.pool,
-            mapping.address_index,
-            protocol,
-            mapping.external().port,
-        );
+        self.mappings.chains.remove(&mut subscriber.resting[mapping.protocol() as usize], id);
+        self.remove_mapping(id);
+    }
+
+    /// Takes away a mapping without sessions that is in no chain.
+    fn remove_mapping(&mut self, id: u32) {
+        let mapping = self.mappings.lines[id];
+        self.subscribers.lines[mapping.subscriber].mappings -= 1;
+        if mapping.kind() == Kind::Pool {
+            self.give_port_of(id);
+        }
         self.mappings.remove(id);
     }
 

@@ -20,7 +20,7 @@ pub struct Filter {
     pub inside: Option<Ipv4Addr>,
     /// Outside address.
     pub outside: Option<Ipv4Addr>,
-    /// Remote address; mappings have none and ignore it.
+    /// Remote address; mappings that serve any remote ignore it.
     pub remote: Option<Ipv4Addr>,
     /// Protocol.
     pub protocol: Option<Protocol>,
@@ -87,6 +87,8 @@ pub struct MappingView {
     pub internal: Endpoint,
     /// `X:P`.
     pub external: Endpoint,
+    /// `r:q`, where it serves this remote endpoint only and others may share `X:P`.
+    pub remote: Option<Endpoint>,
     /// `pool`, `permanent` or `exempt`.
     pub kind: &'static str,
     /// Sessions under it.
@@ -156,11 +158,13 @@ impl Shard {
             if !mapping.is_in_use() && !mapping.is_resting() {
                 continue;
             }
-            if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), None) {
+            let remote = mapping.is_overlapping().then(|| self.overlaps.remote(id));
+            if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), remote) {
                 page.push(MappingView {
                     protocol: mapping.protocol(),
                     internal: mapping.internal(),
                     external: mapping.external(),
+                    remote,
                     kind: mapping.kind().name(),
                     sessions: mapping.sessions(),
                     resting: mapping.is_resting(),

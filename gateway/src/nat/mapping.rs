@@ -64,12 +64,14 @@ pub(crate) struct Mapping {
 }
 const _: () = assert!(size_of::<Mapping>() == 32);
 
-/// It serves one remote only (address-and-port-dependent mapping) and is not found by its inside endpoint.
+/// It is not found by its inside endpoint.
 const SINGLE: u8 = 1;
 /// It rests.
 const RESTING: u8 = 2;
 /// A session under it ended without its end being seen.
 const UNCLOSED: u8 = 4;
+/// It shares its outside endpoint with others and is not found by it either.
+const OVERLAPPING: u8 = 8;
 
 impl Mapping {
     pub(crate) fn internal(&self) -> Endpoint {
@@ -91,6 +93,11 @@ impl Mapping {
 
     fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether it serves one remote endpoint and shares its outside endpoint with others (`overlap`).
+    pub(crate) fn is_overlapping(&self) -> bool {
+        self.is(OVERLAPPING)
     }
 
     pub(crate) fn is_resting(&self) -> bool {
@@ -145,13 +152,24 @@ impl Mapping {
     }
 }
 
+/// By what a mapping is found, besides its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// Its inside and its outside endpoint.
+    Both,
+    /// Its outside endpoint.
+    Outside,
+    /// Nothing: others share its outside endpoint (`overlap`).
+    Neither,
+}
+
 /// What a new mapping is made of.
 pub(crate) struct New {
     pub(crate) protocol: Protocol,
     pub(crate) internal: Endpoint,
     pub(crate) external: Endpoint,
     pub(crate) kind: Kind,
-    pub(crate) single: bool,
+    pub(crate) found_by: FoundBy,
     pub(crate) subscriber: u32,
     pub(crate) pool: u16,
     pub(crate) address_index: u16,
@@ -239,11 +257,11 @@ impl Mappings {
         let id = self.ids.take()?;
         let outside = self.outside_hash(new.protocol, new.external);
         let inside = self.inside_hash(new.protocol, new.internal);
-        if self.index.insert(outside, id).is_err() {
+        if new.found_by != FoundBy::Neither && self.index.insert(outside, id).is_err() {
             self.ids.give(id);
             return None;
         }
-        if !new.single && self.index.insert(inside, id).is_err() {
+        if new.found_by == FoundBy::Both && self.index.insert(inside, id).is_err() {
             self.index.remove(outside, id);
             self.ids.give(id);
             return None;
@@ -260,7 +278,11 @@ impl Mappings {
             address_index: new.address_index,
             protocol: new.protocol as u8,
             kind: new.kind as u8,
-            flags: if new.single { SINGLE } else { 0 },
+            flags: match new.found_by {
+                FoundBy::Both => 0,
+                FoundBy::Outside => SINGLE,
+                FoundBy::Neither => SINGLE | OVERLAPPING,
+            },
             spare: 0,
         };
         Some(id)
@@ -269,7 +291,9 @@ impl Mappings {
     /// Takes a mapping out of the indexes. It is in no chain, and its rest is not timed.
     pub(crate) fn remove(&mut self, id: u32) {
         let line = self.lines[id];
-        self.index.remove(self.outside_hash(line.protocol(), line.external()), id);
+        if !line.is(OVERLAPPING) {
+            self.index.remove(self.outside_hash(line.protocol(), line.external()), id);
+        }
         if !line.is(SINGLE) {
             self.index.remove(self.inside_hash(line.protocol(), line.internal()), id);
         }

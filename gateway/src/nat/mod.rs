@@ -39,6 +39,7 @@
 
 mod addresses;
 mod ahead;
+mod allocation;
 mod burst;
 mod classifier;
 pub mod counters;
@@ -57,12 +58,14 @@ mod listing;
 mod mapping;
 mod memory;
 mod outbound;
+mod overlap;
 mod parse;
 mod policy;
 mod pool;
 mod ports;
 mod rewrite;
 mod rule;
+mod runs;
 mod session;
 pub mod settings;
 mod setup;

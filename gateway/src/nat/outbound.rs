@@ -1,14 +1,15 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
+use super::allocation::Need;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::filter::Pair;
-use super::ids::NIL;
-use super::mapping::{Kind, Mapping, New};
+use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::session::{HAIRPIN, LIVE, Session, Timeout};
-use super::settings::{Filtering, MappingMode, Refuse, RuleAction};
+use super::settings::{Filtering, Refuse, RuleAction};
 use super::shard::{Arrival, NO_HOP, Shard};
+use super::table::Full;
 use super::tcp;
 use super::time::Time;
 use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
@@ -21,9 +22,6 @@ enum Origin {
     Permanent(Endpoint),
     Exempt,
 }
-
-/// How many of a subscriber's resting ports are looked at for one of the right pool.
-const TAKE_OVER_STEPS: usize = 16;
 
 impl Shard {
     /// `(a:p -> r:q)` without a session becomes `(X:P -> r:q)`, and a session.
@@ -190,31 +188,28 @@ impl Shard {
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
         let internal = parsed.tuple().from();
-        let single = match origin {
-            Origin::Pool(pool) => {
-                self.pools[usize::from(pool)].mapping == MappingMode::AddressAndPortDependent
-            }
+        let found_by = match origin {
+            Origin::Pool(pool) if self.pools[usize::from(pool)].shares_ports() => FoundBy::Neither,
             // One inside endpoint can have an exempt and a translated mapping at once: the exempt one is apart.
-            Origin::Exempt => true,
-            Origin::Permanent(_) => false,
+            Origin::Exempt => FoundBy::Outside,
+            Origin::Pool(_) | Origin::Permanent(_) => FoundBy::Both,
         };
         let fits = |mapping: &Mapping| match origin {
             Origin::Pool(pool) => mapping.is_of_pool(pool),
             Origin::Permanent(external) => mapping.external() == external,
             Origin::Exempt => false,
         };
-        let found = (!single).then(|| self.mappings.by_internal(protocol, internal, fits)).flatten();
-        if let Some(id) = found {
+        if found_by == FoundBy::Both
+            && let Some(id) = self.mappings.by_internal(protocol, internal, fits)
+        {
             self.wake(id);
             return Ok(id);
         }
+        let remote = if found_by == FoundBy::Neither { Some(parsed.tuple().to()) } else { None };
+        let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote };
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
-                let taken = self.take_port(subscriber, pool, protocol, internal.port);
-                if let Err(failure) = taken {
-                    self.pools[usize::from(pool)].failures[failure as usize] += 1;
-                }
-                let (external, index) = taken?;
+                let (external, index) = self.take_port(need(pool))?;
                 (external, Kind::Pool, pool, index)
             }
             Origin::Permanent(external) => (external, Kind::Permanent, 0, 0),
@@ -226,10 +221,10 @@ impl Shard {
                 (internal, Kind::Exempt, 0, 0)
             }
         };
-        let new = New { protocol, internal, external, kind, single, subscriber, pool, address_index, now };
-        let Some(id) = self.mappings.add(&new) else {
+        let new = New { protocol, internal, external, kind, found_by, subscriber, pool, address_index, now };
+        let Some(id) = self.add_mapping(&new, remote) else {
             if kind == Kind::Pool {
-                self.give_port(subscriber, pool, address_index, protocol, external.port);
+                self.give_port(need(pool), (external, address_index));
             }
             return Err(SessionFailure::MappingsFull);
         };
@@ -238,101 +233,28 @@ impl Shard {
         Ok(id)
     }
 
-    /// An outside endpoint for the subscriber: on the address that it is paired with, the same port where it is free.
-    fn take_port(
-        &mut self,
-        subscriber: u32,
-        pool: u16,
-        protocol: Protocol,
-        wanted: u16,
-    ) -> Result<(Endpoint, u16), SessionFailure> {
-        let over = self.subscribers.lines[subscriber].ports[protocol as usize]
-            >= self.policy.limits.ports_per_subscriber;
-        let drawn = if over {
-            Err(SessionFailure::SubscriberPorts)
-        } else {
-            self.draw_port(subscriber, pool, protocol, wanted)
-        };
-        let port = drawn.or_else(|failure| self.take_over(subscriber, pool, protocol).ok_or(failure))?;
-        self.subscribers.lines[subscriber].ports[protocol as usize] += 1;
-        Ok(port)
+    /// Enters a mapping, and among those that share its outside endpoint where it serves one remote.
+    fn add_mapping(&mut self, new: &New, remote: Option<Endpoint>) -> Option<u32> {
+        let id = self.mappings.add(new)?;
+        match remote {
+            None => Some(id),
+            Some(remote) => self.share_port(id, new, remote),
+        }
     }
 
-    fn draw_port(
-        &mut self,
-        subscriber: u32,
-        pool: u16,
-        protocol: Protocol,
-        wanted: u16,
-    ) -> Result<(Endpoint, u16), SessionFailure> {
-        let line = &mut self.subscribers.lines[subscriber];
-        if line.mappings == 0 {
-            // Nothing binds it to an address yet, or any more.
-            line.unpair(pool);
-        }
-        let foreseen = self.ahead.draw().is_some_and(|draw| {
-            (draw.pool, draw.protocol, draw.internal.address, draw.internal.port)
-                == (pool, protocol, line.address, wanted)
-                && line.may_pair(pool, draw.index)
-                && draw.paired == line.paired(pool).is_some()
-        });
-        if !foreseen {
-            self.forget_draws();
-        }
-        let ahead = self.ahead.take();
-        let line = &mut self.subscribers.lines[subscriber];
-        let from = &mut self.pools[usize::from(pool)];
-        let index = match line.paired(pool) {
-            Some(index) => index,
-            None => {
-                let index = ahead.map(|draw| draw.index).or_else(|| from.choose(protocol, &mut self.random));
-                let index = index.ok_or(SessionFailure::PortsExhausted)?;
-                // One with more pools than it can keep pairs in mind has its hash's address in the others.
-                if line.pair(pool, index) { index } else { from.index_of(self.secret.pair(line.address, 1)) }
+    /// Lets a new mapping share its port with those that serve other remotes.
+    #[inline(never)]
+    fn share_port(&mut self, id: u32, new: &New, remote: Endpoint) -> Option<u32> {
+        match self.overlaps.enter(id, remote, self.mappings.lines.as_slice()) {
+            Ok([before, after]) => {
+                self.pools[usize::from(new.pool)].account(new.protocol, before, after);
+                Some(id)
             }
-        };
-        let port = ahead
-            .map(|draw| draw.port)
-            .or_else(|| from.take(index, protocol, wanted, &mut self.random))
-            .ok_or(SessionFailure::PortsExhausted)?;
-        Ok((Endpoint { address: from.address(index), port }, index))
-    }
-
-    /// Gives a port back to its pool and its subscriber's account.
-    pub(super) fn give_port(
-        &mut self,
-        subscriber: u32,
-        pool: u16,
-        index: u16,
-        protocol: Protocol,
-        port: u16,
-    ) {
-        self.forget_draws();
-        self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
-        self.pools[usize::from(pool)].give(index, protocol, port);
-    }
-
-    /// One of the subscriber's own resting ports, for another of its endpoints. It need not rest for its own sake,
-    /// but it must for the others' (RFC 6888 REQ-8): so it goes over as it is and is free for nobody in between.
-    fn take_over(&mut self, subscriber: u32, pool: u16, protocol: Protocol) -> Option<(Endpoint, u16)> {
-        let mut id = self.subscribers.lines[subscriber].resting[protocol as usize];
-        for _ in 0..TAKE_OVER_STEPS {
-            if id == NIL {
-                break;
+            Err(Full) => {
+                self.mappings.remove(id);
+                None
             }
-            let line = self.mappings.lines[id];
-            if line.pool == pool {
-                self.forget_draws();
-                self.mappings.rest.stop(id);
-                self.end_rest(id);
-                let (index, external) = (line.address_index, line.external());
-                let port =
-                    self.pools[usize::from(pool)].take(index, protocol, external.port, &mut self.random);
-                return port.map(|port| (Endpoint { port, ..external }, index));
-            }
-            id = self.mappings.chains.next(id);
         }
-        None
     }
 
     /// Makes the session itself. The mapping is in use or new.

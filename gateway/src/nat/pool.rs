@@ -16,7 +16,7 @@ struct Address {
 
 /// See the module.
 pub(crate) struct ShardPool {
-    pub(crate) mapping: MappingMode,
+    mapping: MappingMode,
     /// By protocol.
     filtering: [Filtering; Protocol::COUNT],
     port_parity: bool,
@@ -31,6 +31,17 @@ pub(crate) struct ShardPool {
     pub(crate) held: [u32; Protocol::COUNT],
     /// Ports asked for and not given, by [`SessionFailure`].
     pub(crate) failures: [u64; SessionFailure::COUNT],
+}
+
+/// How an outside endpoint stands, whoever shares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// No mapping has it.
+    Free,
+    /// Its mappings all rest.
+    Held,
+    /// A mapping in use has it.
+    Used,
 }
 
 /// How full a shard's part of a pool is, for one protocol.
@@ -78,7 +89,7 @@ impl ShardPool {
     }
 
     /// What an outside port for an inside port should be like. RFC 4787 REQ-4 asks parity of UDP alone.
-    fn wish(&self, protocol: Protocol, inside: u16) -> Wish {
+    pub(crate) fn wish(&self, protocol: Protocol, inside: u16) -> Wish {
         let parity = self.port_parity && protocol == Protocol::Udp;
         Wish { inside, preserved: self.port_preservation, parity }
     }
@@ -114,15 +125,14 @@ impl ShardPool {
         (hash.0 % self.addresses.len() as u64) as u16
     }
 
-    /// Takes a port of address `index` for the inside port `wanted`.
+    /// Takes a port of address `index` as wished.
     pub(crate) fn take(
         &mut self,
         index: u16,
         protocol: Protocol,
-        wanted: u16,
+        wish: Wish,
         random: &mut Random,
     ) -> Option<u16> {
-        let wish = self.wish(protocol, wanted);
         let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
         let port = ports.take_for(wish, random)?;
         self.free[protocol as usize] -= 1;
@@ -150,6 +160,34 @@ impl ShardPool {
             self.free[protocol as usize] -= 1;
             self.mark(protocol, index);
         }
+    }
+
+    /// Whether a port serves a single remote endpoint and may be another mapping's towards another one.
+    pub(crate) fn shares_ports(&self) -> bool {
+        self.mapping == MappingMode::AddressAndPortDependent
+    }
+
+    /// Notes that a port which several mappings may share stands differently.
+    pub(crate) fn account(&mut self, protocol: Protocol, before: Standing, after: Standing) {
+        let [free, held] = [&mut self.free, &mut self.held].map(|counts| &mut counts[protocol as usize]);
+        for (standing, step) in [(before, u32::MAX), (after, 1)] {
+            match standing {
+                Standing::Free => *free = free.wrapping_add(step),
+                Standing::Held => *held = held.wrapping_add(step),
+                Standing::Used => {}
+            }
+        }
+    }
+
+    /// The ports of the address at `index`.
+    pub(crate) fn ports(&self, index: u16, protocol: Protocol) -> &Ports {
+        &self.addresses[usize::from(index)].ports[protocol as usize]
+    }
+
+    /// Every place of an address, from one on and around the end.
+    pub(crate) fn places_from(&self, start: u16) -> impl Iterator<Item = u16> + use<> {
+        let count = self.addresses.len() as u16;
+        (start..count).chain(0..start)
     }
 
     /// The outside address at `index`.

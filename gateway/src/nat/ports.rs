@@ -11,6 +11,12 @@ use super::hash::Random;
 
 const HALF: u32 = 1 << 15;
 const WORDS: usize = 1024;
+const PART_WORDS: usize = 4;
+
+/// 256 bits, one a place: a 256th part of all places, or one bit for each such part.
+pub(crate) type Part = [u64; PART_WORDS];
+/// Places in a [`Part`].
+pub(crate) const PART: u32 = 256;
 
 /// See the module.
 pub(crate) struct Ports {
@@ -21,19 +27,8 @@ pub(crate) struct Ports {
     free: u32,
 }
 
-/// What an outside port should be like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
-    /// The inside port that it is for.
-    pub(crate) inside: u16,
-    /// That very port, where it is free.
-    pub(crate) preserved: bool,
-    /// As even or odd as the inside port (RFC 4787 REQ-4).
-    pub(crate) parity: bool,
-}
-
 /// Where a port stands in the bitmap.
-const fn place(port: u16) -> u32 {
+pub(crate) const fn place(port: u16) -> u32 {
     (port as u32 >> 1) | (port as u32 & 1) << 15
 }
 
@@ -58,12 +53,6 @@ impl Ports {
         self.free
     }
 
-    /// Whether `port` is free.
-    pub(crate) fn is_free(&self, port: u16) -> bool {
-        let place = place(port);
-        self.words[place as usize / 64] & 1 << (place % 64) != 0
-    }
-
     /// Asks for the line where `port` stands.
     pub(crate) fn prefetch(&self, port: u16) {
         prefetch(&self.words[place(port) as usize / 64]);
@@ -71,9 +60,15 @@ impl Ports {
 
     /// Takes `port`; false where it is not free.
     pub(crate) fn take(&mut self, port: u16) -> bool {
-        if !self.is_free(port) {
-            return false;
+        let is_free = self.is_free(port);
+        if is_free {
+            self.remove(port);
         }
+        is_free
+    }
+
+    /// Takes `port`, which is free.
+    fn remove(&mut self, port: u16) {
         let place = place(port);
         let word = place as usize / 64;
         self.words[word] &= !(1 << (place % 64));
@@ -81,7 +76,6 @@ impl Ports {
             self.summary[word / 64] &= !(1 << (word % 64));
         }
         self.free -= 1;
-        true
     }
 
     /// Makes `port`, which is not free, free.
@@ -94,40 +88,49 @@ impl Ports {
         self.free += 1;
     }
 
-    /// Takes a port as wished, or else one at random that is on the same side of 1024 and, with parity, as even or odd as
-    /// the inside port; where those are out, parity goes first and the side second (RFC 4787 REQ-3a and 4 recommend,
-    /// they do not demand).
+    /// The range that they are of.
+    pub(crate) fn range(&self) -> &RangeInclusive<u16> {
+        &self.range
+    }
+
+    /// The places of a [`Part`] that are free.
+    pub(crate) fn part(&self, part: u32) -> Part {
+        let words = &self.words[part as usize * PART_WORDS..][..PART_WORDS];
+        std::array::from_fn(|word| words[word])
+    }
+
+    /// Which parts have a free port, a bit each.
+    pub(crate) fn parts(&self) -> Part {
+        let bit = |part: usize| self.summary[part / 16] >> (part % 16 * PART_WORDS) & 0xf != 0;
+        std::array::from_fn(|word| (0..64).fold(0, |bits, at| bits | u64::from(bit(word * 64 + at)) << at))
+    }
+
+    /// Takes a port as wished.
     pub(crate) fn take_for(&mut self, wish: Wish, random: &mut Random) -> Option<u16> {
-        if wish.preserved && wish.inside != 0 && self.take(wish.inside) {
-            return Some(wish.inside);
-        }
         if self.free == 0 {
             return None;
         }
-        let (side, other) = self.sides(wish.inside);
-        let odd = if wish.parity { wish.inside & 1 } else { random.below(2) as u16 };
-        let port = [(&side, odd), (&side, odd ^ 1), (&other, odd), (&other, odd ^ 1)]
-            .into_iter()
-            .find_map(|(side, odd)| self.find(half(side, odd), random))?;
-        self.take(port);
+        let port = wish.choose(self, &self.range, random)?;
+        self.remove(port);
         Some(port)
     }
 
-    /// The part of the range on the side of 1024 where `wanted` is, and the other.
-    fn sides(&self, wanted: u16) -> (Range<u32>, Range<u32>) {
-        let (start, end) = (u32::from(*self.range.start()), u32::from(*self.range.end()) + 1);
-        let edge = u32::from(*WELL_KNOWN.end()) + 1;
-        let (low, high) = (start..end.min(edge), start.max(edge)..end);
-        if WELL_KNOWN.contains(&wanted) { (low, high) } else { (high, low) }
-    }
-
-    /// A free port in a range of places, the first from a random start on, around the end.
-    fn find(&self, places: Range<u32>, random: &mut Random) -> Option<u16> {
-        if places.is_empty() {
-            return None;
+    /// The first word from `from` on that has a free port.
+    fn next_word(&self, from: usize) -> Option<usize> {
+        let mut group = from / 64;
+        let mut bits = self.summary.get(group)? & !0 << (from % 64);
+        while bits == 0 {
+            group += 1;
+            bits = *self.summary.get(group)?;
         }
-        let start = places.start + random.below(places.end - places.start);
-        self.first_in(start..places.end).or_else(|| self.first_in(places.start..start)).map(port_at)
+        Some(group * 64 + bits.trailing_zeros() as usize)
+    }
+}
+
+impl Free for Ports {
+    fn is_free(&self, port: u16) -> bool {
+        let place = place(port);
+        self.words[place as usize / 64] & 1 << (place % 64) != 0
     }
 
     fn first_in(&self, places: Range<u32>) -> Option<u32> {
@@ -143,17 +146,69 @@ impl Ports {
         };
         found.map(|(word, bits)| word as u32 * 64 + bits.trailing_zeros()).filter(|&place| place < places.end)
     }
+}
 
-    /// The first word from `from` on that has a free port.
-    fn next_word(&self, from: usize) -> Option<usize> {
-        let mut group = from / 64;
-        let mut bits = self.summary.get(group)? & !0 << (from % 64);
-        while bits == 0 {
-            group += 1;
-            bits = *self.summary.get(group)?;
-        }
-        Some(group * 64 + bits.trailing_zeros() as usize)
+/// What an outside port should be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// The inside port that it is for.
+    pub(crate) inside: u16,
+    /// That very port, where it is free.
+    pub(crate) preserved: bool,
+    /// As even or odd as the inside port (RFC 4787 REQ-4).
+    pub(crate) parity: bool,
+}
+
+/// Free ports, by place.
+pub(crate) trait Free {
+    /// Whether `port` is free.
+    fn is_free(&self, port: u16) -> bool;
+
+    /// The first free place of a range.
+    fn first_in(&self, places: Range<u32>) -> Option<u32>;
+}
+
+impl Wish {
+    /// This very port.
+    pub(crate) fn exactly(port: u16) -> Wish {
+        Wish { inside: port, preserved: true, parity: false }
     }
+
+    /// A free port of a range: the one wished for, or else one at random that is on the same side of 1024 and, with parity,
+    /// as even or odd as the inside port; where those are out, parity goes first and the side second (RFC 4787 REQ-3a and
+    /// 4 recommend, they do not demand).
+    pub(crate) fn choose(
+        self,
+        free: &impl Free,
+        range: &RangeInclusive<u16>,
+        random: &mut Random,
+    ) -> Option<u16> {
+        if self.preserved && self.inside != 0 && free.is_free(self.inside) {
+            return Some(self.inside);
+        }
+        let (side, other) = sides(range, self.inside);
+        let odd = if self.parity { self.inside & 1 } else { random.below(2) as u16 };
+        [(&side, odd), (&side, odd ^ 1), (&other, odd), (&other, odd ^ 1)]
+            .into_iter()
+            .find_map(|(side, odd)| find(free, half(side, odd), random))
+    }
+}
+
+/// The part of a range on the side of 1024 where `inside` is, and the other.
+fn sides(range: &RangeInclusive<u16>, inside: u16) -> (Range<u32>, Range<u32>) {
+    let (start, end) = (u32::from(*range.start()), u32::from(*range.end()) + 1);
+    let edge = u32::from(*WELL_KNOWN.end()) + 1;
+    let (low, high) = (start..end.min(edge), start.max(edge)..end);
+    if WELL_KNOWN.contains(&inside) { (low, high) } else { (high, low) }
+}
+
+/// A free port in a range of places, the first from a random start on, around the end.
+fn find(free: &impl Free, places: Range<u32>, random: &mut Random) -> Option<u16> {
+    if places.is_empty() {
+        return None;
+    }
+    let start = places.start + random.below(places.end - places.start);
+    free.first_in(start..places.end).or_else(|| free.first_in(places.start..start)).map(port_at)
 }
 
 /// The places of a range's even or odd ports.

@@ -25,7 +25,7 @@ pub enum Filtering {
 pub enum MappingMode {
     /// One outside endpoint for an inside endpoint, whatever the destination.
     EndpointIndependent,
-    /// One outside endpoint for each destination.
+    /// One outside endpoint for each destination; mappings to different destinations share ports (RFC 7857 section 3).
     AddressAndPortDependent,
 }
 
@@ -53,8 +53,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Who may answer over `protocol`.
+    /// Who may answer over `protocol`: where mappings share ports, nobody but the remote that a session is with.
     pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
+        if self.mapping == MappingMode::AddressAndPortDependent {
+            return Filtering::AddressAndPortDependent;
+        }
         let own = match protocol {
             Protocol::Tcp => self.filtering_tcp,
             Protocol::Udp => self.filtering_udp,
@@ -268,4 +271,11 @@ pub struct Settings {
     pub refuse: Refuse,
     /// The largest TCP segment that a SYN may offer, octets.
     pub mss_clamp: Option<u16>,
+}
+
+impl Settings {
+    /// Whether mappings of some pool share their ports.
+    pub fn shares_ports(&self) -> bool {
+        self.pools.iter().any(|pool| pool.mapping == MappingMode::AddressAndPortDependent)
+    }
 }

@@ -11,6 +11,7 @@ use super::hash::{Random, Secret};
 use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::{Lines, Pages, Region};
+use super::overlap::Overlaps;
 use super::policy::Policy;
 use super::pool::ShardPool;
 use super::rule::Permanent;
@@ -95,6 +96,11 @@ impl Shard {
             mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
             subscribers: Subscribers::new(subscribers(sessions), secret, pages)?,
             permissions: Permissions::new(sessions, secret, pages)?,
+            overlaps: Overlaps::new(
+                if settings.shares_ports() { mappings(sessions) } else { 0 },
+                secret,
+                pages,
+            )?,
             pools: settings
                 .pools
                 .iter()
@@ -127,6 +133,7 @@ impl Shard {
             .chain(self.mappings.regions())
             .chain(self.subscribers.regions())
             .chain(self.permissions.regions())
+            .chain(self.overlaps.regions())
             .collect()
     }
 }

@@ -18,6 +18,7 @@ use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::Lines;
 use super::outbound::is_query;
+use super::overlap::Overlaps;
 use super::parse::{Kind, Parsed};
 use super::policy::Policy;
 use super::pool::{PoolUsage, ShardPool};
@@ -44,6 +45,7 @@ pub struct Shard {
     pub(super) mappings: Mappings,
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,
+    pub(super) overlaps: Overlaps,
     pub(super) pools: Vec<ShardPool>,
     pub(super) permanent: Permanent,
     pub(super) addresses: Addresses,

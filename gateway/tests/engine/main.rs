@@ -8,6 +8,7 @@ mod fragments_refused;
 mod library;
 mod model;
 mod mss;
+mod overlap;
 mod packet;
 mod permanent;
 mod pieces;

@@ -66,10 +66,19 @@ struct Mapping {
     protocol: Protocol,
     internal: Endpoint,
     external: Endpoint,
+    /// The only one it serves, where the pool's ports are shared.
+    remote: Option<Endpoint>,
     kind: Kind,
     rests_until: Option<u64>,
     /// A session under it ended without its end being seen.
     unclosed: bool,
+}
+
+impl Mapping {
+    fn has(&self, session: &Session) -> bool {
+        (session.protocol, session.external) == (self.protocol, self.external)
+            && self.remote.is_none_or(|remote| remote == session.remote)
+    }
 }
 
 pub(crate) struct Model {
@@ -159,7 +168,8 @@ impl Model {
             return Fate::Local;
         }
         let used = |mapping: &&Mapping| {
-            (mapping.protocol, mapping.external) == (protocol, sent.to) && self.is_used(mapping)
+            (mapping.protocol, mapping.external, mapping.remote) == (protocol, sent.to, None)
+                && self.is_used(mapping)
         };
         if let Some(mapping) = self.mappings.iter().find(used) {
             let knows = self.sessions.iter().any(|session| {
@@ -196,7 +206,7 @@ impl Model {
         let mut over_now = over_now.into_iter();
         let hold = u64::from(TIMEOUTS.port_hold_s) * 1000;
         self.mappings.retain_mut(|mapping| {
-            let mine = |s: &&Session| (s.protocol, s.external) == (mapping.protocol, mapping.external);
+            let mine = |s: &&Session| mapping.has(s);
             mapping.unclosed |= over.iter().filter(mine).any(|session| !session.is_closed());
             let is_over = over_now.next().expect("one a mapping");
             let rests = mapping.kind == Kind::Pool && mapping.unclosed;
@@ -236,12 +246,12 @@ impl Model {
             .find(|s| (s.protocol, s.internal, s.remote) == (protocol, sent.from, sent.to))
             .map(|session| session.external);
         let external = match kind {
-            Kind::Exempt => self.enter(protocol, sent.from, sent.from, kind),
-            Kind::Permanent => self.enter(protocol, sent.from, permanent.expect("permanent"), kind),
+            Kind::Exempt => self.enter(sent, sent.from, kind),
+            Kind::Permanent => self.enter(sent, permanent.expect("permanent"), kind),
             Kind::Pool => match self.own_mapping(protocol, sent.from) {
                 Some(mapping) => {
                     let external = mapping.external;
-                    self.enter(protocol, sent.from, external, kind)
+                    self.enter(sent, external, kind)
                 }
                 None => self.draw(sent, shard, chosen)?,
             },
@@ -260,11 +270,12 @@ impl Model {
         let mine = self.mappings.iter().filter(is_mine);
         let in_pool = mine.filter(|mapping| mapping.kind == Kind::Pool && mapping.protocol == protocol);
         let over = in_pool.clone().count() >= self.settings.limits.ports_per_subscriber as usize;
-        let resting: Vec<Endpoint> =
-            in_pool.filter(|m| m.rests_until.is_some()).map(|m| m.external).collect();
+        let remote = self.only_remote(sent);
+        let rests = |m: &&Mapping| m.rests_until.is_some() && m.remote == remote;
+        let resting: Vec<Endpoint> = in_pool.filter(rests).map(|m| m.external).collect();
         let paired = self.paired.get(&sent.from.address).copied();
         let free: Vec<Endpoint> = self
-            .free(protocol, shard)
+            .free(protocol, shard, remote)
             .filter(|e| paired.is_none_or(|address| e.address == address))
             .collect();
 
@@ -275,9 +286,8 @@ impl Model {
             }
             let chosen = chosen.expect("a resting port goes over");
             assert!(resting.contains(&chosen), "{chosen} is none of the subscriber's resting ports");
-            self.mappings.retain(|m| (m.protocol, m.external) != (protocol, chosen));
-            self.enter(protocol, sent.from, chosen, Kind::Pool);
-            return Ok(chosen);
+            self.mappings.retain(|m| (m.protocol, m.external, m.remote) != (protocol, chosen, remote));
+            return Ok(self.enter(sent, chosen, Kind::Pool));
         }
         let mappings = self.mappings.iter().filter(|m| self.shard(m.internal.address) == shard).count();
         if mappings == 2 * self.shape.sessions() as usize {
@@ -292,12 +302,16 @@ impl Model {
             assert_eq!(chosen.port % 2, sent.from.port % 2, "parity is kept");
         }
         self.paired.insert(sent.from.address, chosen.address);
-        self.enter(protocol, sent.from, chosen, Kind::Pool);
-        Ok(chosen)
+        Ok(self.enter(sent, chosen, Kind::Pool))
     }
 
-    /// The pool's endpoints that a shard may hand out now.
-    fn free(&self, protocol: Protocol, shard: usize) -> impl Iterator<Item = Endpoint> + '_ {
+    /// The pool's endpoints that a shard may hand out now, where they are shared towards one remote.
+    fn free(
+        &self,
+        protocol: Protocol,
+        shard: usize,
+        remote: Option<Endpoint>,
+    ) -> impl Iterator<Item = Endpoint> + '_ {
         let pool = &self.settings.pools[0];
         let (count, ports) = (self.shape.shards, pool.ports.clone());
         let by_address = pool.addresses.len() >= count;
@@ -308,19 +322,22 @@ impl Model {
         mine.flat_map(move |(_, &address)| ports.clone().map(move |port| Endpoint::new(address, port)))
             .filter(move |endpoint| by_address || range.contains(&usize::from(endpoint.port)))
             .filter(move |endpoint| {
-                let taken = |m: &Mapping| (m.protocol, m.external) == (protocol, *endpoint);
+                let taken = |m: &Mapping| (m.protocol, m.external, m.remote) == (protocol, *endpoint, remote);
                 self.permanent_internal(protocol, *endpoint).is_none() && !self.mappings.iter().any(taken)
             })
     }
 
-    fn enter(&mut self, protocol: Protocol, internal: Endpoint, external: Endpoint, kind: Kind) -> Endpoint {
-        let same = |m: &&mut Mapping| (m.protocol, m.external) == (protocol, external);
+    fn enter(&mut self, sent: &Sent, external: Endpoint, kind: Kind) -> Endpoint {
+        let (protocol, internal) = (sent.meaning.protocol(), sent.from);
+        let remote = self.only_remote(sent).filter(|_| kind == Kind::Pool);
+        let same = |m: &&mut Mapping| (m.protocol, m.external, m.remote) == (protocol, external, remote);
         match self.mappings.iter_mut().find(same) {
             Some(mapping) => mapping.rests_until = None,
             None => self.mappings.push(Mapping {
                 protocol,
                 internal,
                 external,
+                remote,
                 kind,
                 rests_until: None,
                 unclosed: false,
@@ -367,9 +384,12 @@ impl Model {
     }
 
     fn is_used(&self, mapping: &Mapping) -> bool {
-        let of =
-            |session: &Session| (session.protocol, session.external) == (mapping.protocol, mapping.external);
-        self.sessions.iter().any(of)
+        self.sessions.iter().any(|session| mapping.has(session))
+    }
+
+    /// The only remote that a new pool mapping serves, where the pool's ports are shared.
+    fn only_remote(&self, sent: &Sent) -> Option<Endpoint> {
+        (self.shape.mapping == MappingMode::AddressAndPortDependent).then_some(sent.to)
     }
 
     fn permanent_internal(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {

@@ -54,7 +54,7 @@ proptest! {
         for step in steps {
             run(&mut gateway, &shape, step);
             let mappings = gateway.mappings();
-            let distinct: HashSet<_> = mappings.iter().map(|m| (m.protocol, m.external)).collect();
+            let distinct: HashSet<_> = mappings.iter().map(|m| (m.protocol, m.external, m.remote)).collect();
             prop_assert_eq!(distinct.len(), mappings.len());
             let sessions = gateway.sessions();
             let distinct: HashSet<_> = sessions.iter().map(|s| (s.protocol, s.external, s.remote)).collect();
@@ -103,7 +103,7 @@ proptest! {
                     }
                     let protocol = sent.meaning.protocol();
                     let lately = |at: u64| now - at < longest_ms(protocol);
-                    let admits = |remote: Endpoint| match shape.filtering {
+                    let admits = |remote: Endpoint| match shape.settings().pools[0].filtering_of(protocol) {
                         Filtering::EndpointIndependent => true,
                         Filtering::AddressDependent => remote.address == from.address,
                         Filtering::AddressAndPortDependent => remote == from,
@@ -140,11 +140,13 @@ proptest! {
             run(&mut gateway, &shape, step);
             let mappings = gateway.mappings();
             for (protocol, (used, held, total)) in Protocol::ALL.into_iter().zip(usage(&gateway)) {
-                let of = |resting| {
+                let of = |resting| -> HashSet<Endpoint> {
                     let mine = mappings.iter().filter(|m| m.protocol == protocol && m.pool == Some(0));
-                    mine.filter(|m| m.resting == resting).count() as u32
+                    mine.filter(|m| m.resting == resting).map(|m| m.external).collect()
                 };
-                prop_assert_eq!((used, held), (of(false) + reserved[protocol as usize].0, of(true)));
+                let (in_use, resting) = (of(false), of(true));
+                let expected = (in_use.len() as u32, resting.difference(&in_use).count() as u32);
+                prop_assert_eq!((used - reserved[protocol as usize].0, held), expected);
                 prop_assert!(used + held <= total);
             }
         }

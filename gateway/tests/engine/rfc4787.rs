@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gateway::nat::{
-    DeleteReason, DropReason, Endpoint, Filtering, Limits, MappingMode, Protocol, SessionFailure, Settings,
+    DeleteReason, DropReason, Endpoint, Filtering, Limits, Protocol, SessionFailure, Settings,
 };
 
 use crate::packet::{Packet, at_port, ep};
@@ -24,19 +24,6 @@ fn rfc4787_req1_maps_whatever_the_destination() {
         assert_eq!(gateway.open(Protocol::Udp, ep(HOST), ep(remote)), mapped);
     }
     assert_eq!((gateway.mappings().len(), gateway.sessions().len()), (1, 4));
-}
-
-#[test]
-fn rfc4787_req1_an_address_and_port_dependent_pool_maps_each_destination_apart() {
-    let mut gateway =
-        Gateway::changed(|settings| settings.pools[0].mapping = MappingMode::AddressAndPortDependent);
-    let remotes = ["198.51.100.7:7000", "198.51.100.7:7001", "198.51.100.8:7000"];
-    let mapped: HashSet<Endpoint> =
-        remotes.iter().map(|remote| gateway.open(Protocol::Udp, ep(HOST), ep(remote))).collect();
-    assert_eq!(mapped.len(), 3);
-    for (remote, external) in remotes.iter().zip(gateway.sessions().iter().map(|session| session.external)) {
-        assert_eq!(gateway.inbound(Packet::udp(ep(remote), external)).delivered().destination, ep(HOST));
-    }
 }
 
 #[test]

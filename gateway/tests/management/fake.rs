@@ -153,6 +153,7 @@ impl Gateway for Fake {
             protocol: Protocol::Udp,
             inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000),
             outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000),
+            remote: None,
             kind: "pool".into(),
             pool: Some("main".into()),
             sessions: 250,

@@ -106,6 +106,8 @@ pub struct Mapping {
     pub inside: SocketAddrV4,
     /// Outside endpoint.
     pub outside: SocketAddrV4,
+    /// The remote endpoint that it serves alone, where the pool's ports are shared between remotes.
+    pub remote: Option<SocketAddrV4>,
     /// Where the outside endpoint comes from: `pool`, `permanent` (port forward, 1:1) or `exempt` (untranslated).
     pub kind: Cow<'static, str>,
     /// The pool, where one gave it.
@@ -127,6 +129,7 @@ impl Mapping {
             protocol: view.protocol,
             inside: socket_address(view.internal),
             outside: socket_address(view.external),
+            remote: view.remote.map(socket_address),
             kind: view.kind.into(),
             pool: pool_name(view.pool, pools),
             sessions: view.sessions,

@@ -1,0 +1,190 @@
+//! Outside endpoints for new mappings, and back.
+//!
+//! A subscriber stays with one outside address of a pool (RFC 4787 REQ-2), within its limit of ports (RFC 6888 REQ-4).
+//! Where it gets none, one of its own resting ports serves: that need not rest for its own sake, only for the others'
+//! (RFC 6888 REQ-8). So it goes over as it is and is free for nobody in between.
+
+use super::endpoint::Endpoint;
+use super::ids::NIL;
+use super::overlap::Towards;
+use super::pool::Standing;
+use super::ports::Wish;
+use super::shard::Shard;
+use super::verdict::{Protocol, SessionFailure};
+
+/// What a mapping needs an outside endpoint for.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    pub(super) subscriber: u32,
+    pub(super) pool: u16,
+    pub(super) protocol: Protocol,
+    /// The inside port.
+    pub(super) inside: u16,
+    /// The only remote endpoint that it will serve, where the pool's ports are shared.
+    pub(super) remote: Option<Endpoint>,
+}
+
+/// An outside endpoint and the place of its address in the pool.
+pub(super) type Taken = (Endpoint, u16);
+
+/// How many of a subscriber's resting ports are looked at for a fitting one.
+const TAKE_OVER_STEPS: usize = 16;
+/// How many addresses of a pool whose ports are shared are looked at for one that has a port towards the remote.
+const ADDRESS_STEPS: usize = 16;
+
+impl Shard {
+    /// An outside endpoint for the subscriber: on the address that it is paired with, the same port where it is free.
+    pub(super) fn take_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
+        let over = self.subscribers.lines[need.subscriber].ports[need.protocol as usize]
+            >= self.policy.limits.ports_per_subscriber;
+        let drawn = match need.remote {
+            _ if over => Err(SessionFailure::SubscriberPorts),
+            Some(remote) => self.draw_shared_port(need, remote),
+            None => self.draw_port(need),
+        };
+        let taken = drawn.or_else(|failure| self.take_over(need).ok_or(failure));
+        match taken {
+            Ok(_) => self.subscribers.lines[need.subscriber].ports[need.protocol as usize] += 1,
+            Err(failure) => self.pools[usize::from(need.pool)].failures[failure as usize] += 1,
+        }
+        taken
+    }
+
+    fn draw_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
+        let Need { subscriber, pool, protocol, inside, .. } = need;
+        let line = &mut self.subscribers.lines[subscriber];
+        if line.mappings == 0 {
+            // Nothing binds it to an address yet, or any more.
+            line.unpair(pool);
+        }
+        let foreseen = self.ahead.draw().is_some_and(|draw| {
+            (draw.pool, draw.protocol, draw.internal.address, draw.internal.port)
+                == (pool, protocol, line.address, inside)
+                && line.may_pair(pool, draw.index)
+                && draw.paired == line.paired(pool).is_some()
+        });
+        if !foreseen {
+            self.forget_draws();
+        }
+        let ahead = self.ahead.take();
+        let line = &mut self.subscribers.lines[subscriber];
+        let from = &mut self.pools[usize::from(pool)];
+        let index = match line.paired(pool) {
+            Some(index) => index,
+            None => {
+                let index = ahead.map(|draw| draw.index).or_else(|| from.choose(protocol, &mut self.random));
+                let index = index.ok_or(SessionFailure::PortsExhausted)?;
+                // One with more pools than it can keep pairs in mind has its hash's address in the others.
+                if line.pair(pool, index) { index } else { from.index_of(self.secret.pair(line.address, 1)) }
+            }
+        };
+        let port = ahead
+            .map(|draw| draw.port)
+            .or_else(|| from.take(index, protocol, from.wish(protocol, inside), &mut self.random))
+            .ok_or(SessionFailure::PortsExhausted)?;
+        Ok((Endpoint { address: from.address(index), port }, index))
+    }
+
+    /// A port that is free towards the remote.
+    #[inline(never)]
+    fn draw_shared_port(&mut self, need: Need, remote: Endpoint) -> Result<Taken, SessionFailure> {
+        let Need { subscriber, pool, protocol, inside, .. } = need;
+        self.forget_draws();
+        let line = &mut self.subscribers.lines[subscriber];
+        if line.mappings == 0 {
+            line.unpair(pool);
+        }
+        let from = &self.pools[usize::from(pool)];
+        let (start, steps) = match line.paired(pool) {
+            Some(index) => (index, 1),
+            None if line.may_pair(pool, 0) => {
+                let any = from.choose(protocol, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;
+                (any, ADDRESS_STEPS)
+            }
+            None => (from.index_of(self.secret.pair(line.address, 1)), 1),
+        };
+        let wish = from.wish(protocol, inside);
+        for index in from.places_from(start).take(steps) {
+            let towards = Towards { outside: from.address(index), protocol, remote };
+            let taken = self.overlaps.take(towards, from.ports(index, protocol), wish, &mut self.random);
+            if let Some(port) = taken.map_err(|_| SessionFailure::MappingsFull)? {
+                line.pair(pool, index);
+                return Ok((Endpoint { address: towards.outside, port }, index));
+            }
+        }
+        Err(SessionFailure::PortsExhausted)
+    }
+
+    /// One of the subscriber's own resting ports, for another of its endpoints.
+    #[cold]
+    fn take_over(&mut self, need: Need) -> Option<Taken> {
+        let Need { subscriber, pool, protocol, remote, .. } = need;
+        let mut id = self.subscribers.lines[subscriber].resting[protocol as usize];
+        for _ in 0..TAKE_OVER_STEPS {
+            if id == NIL {
+                break;
+            }
+            let line = self.mappings.lines[id];
+            if line.pool == pool && remote.is_none_or(|remote| self.overlaps.remote(id) == remote) {
+                self.forget_draws();
+                self.mappings.rest.stop(id);
+                self.end_rest(id);
+                let (index, external) = (line.address_index, line.external());
+                let wish = Wish::exactly(external.port);
+                let from = &mut self.pools[usize::from(pool)];
+                let port = match remote {
+                    Some(remote) => {
+                        let towards = Towards { outside: external.address, protocol, remote };
+                        let all = from.ports(index, protocol);
+                        self.overlaps.take(towards, all, wish, &mut self.random).ok()?
+                    }
+                    None => from.take(index, protocol, wish, &mut self.random),
+                };
+                return port.map(|port| (Endpoint { port, ..external }, index));
+            }
+            id = self.mappings.chains.next(id);
+        }
+        None
+    }
+
+    /// Gives back what [`Shard::take_port`] took.
+    pub(super) fn give_port(&mut self, need: Need, (external, index): Taken) {
+        let Need { subscriber, pool, protocol, remote, .. } = need;
+        self.forget_draws();
+        self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
+        match remote {
+            Some(remote) => {
+                self.overlaps.give(Towards { outside: external.address, protocol, remote }, external.port);
+            }
+            None => self.pools[usize::from(pool)].give(index, protocol, external.port),
+        }
+    }
+
+    /// Gives the port of a pool mapping back, which no session uses.
+    pub(super) fn give_port_of(&mut self, id: u32) {
+        let line = self.mappings.lines[id];
+        let (protocol, pool) = (line.protocol(), &mut self.pools[usize::from(line.pool)]);
+        let remote = if line.is_overlapping() {
+            let [before, after] = self.overlaps.leave(id, self.mappings.lines.as_slice());
+            pool.account(protocol, before, after);
+            Some(self.overlaps.remote(id))
+        } else {
+            pool.held[protocol as usize] -= u32::from(line.is_resting());
+            None
+        };
+        let inside = line.internal().port;
+        let need = Need { subscriber: line.subscriber, pool: line.pool, protocol, inside, remote };
+        self.give_port(need, (line.external(), line.address_index));
+    }
+
+    /// A pool mapping rests from now on, and its port is held with it.
+    pub(super) fn hold_port_of(&mut self, id: u32) {
+        let line = self.mappings.lines[id];
+        let [before, after] = if line.is_overlapping() {
+            self.overlaps.rest(id, self.mappings.lines.as_slice())
+        } else {
+            [Standing::Used, Standing::Held]
+        };
+        self.pools[usize::from(line.pool)].account(line.protocol(), before, after);
+    }
+}
