@@ -106,6 +106,10 @@ impl Config {
             "  tcp {} s established, {} s opening, {} s closing",
             timeouts.tcp_established_s, timeouts.tcp_opening_s, timeouts.tcp_closing_s
         )?;
+        if self.settings.unsolicited_syn == Refuse::Reject {
+            let seconds = timeouts.tcp_unsolicited_syn_s;
+            writeln!(out, "  a connection from outside that is not let in is refused after {seconds} s")?;
+        }
         writeln!(out, "  a freed port rests {} s", timeouts.port_hold_s)?;
         writeln!(out, "  the rest of a datagram in fragments {} s", timeouts.fragment_s)?;
 

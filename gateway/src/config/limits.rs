@@ -54,6 +54,12 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
         // A short one is nothing to warn of: RFC 7857 section 2.1.
         tcp_opening_s: read("tcp_opening", transitory_s, 1, ""),
         tcp_closing_s: read("tcp_closing", transitory_s, transitory_s.min(240), "RFC 5382 REQ-5"),
+        tcp_unsolicited_syn_s: read(
+            "tcp_unsolicited_syn",
+            default.tcp_unsolicited_syn_s,
+            6,
+            "RFC 5382 REQ-4",
+        ),
         icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
         fragment_s: read("fragment", default.fragment_s, 1, ""),
         port_hold_s: read_port_hold(section),

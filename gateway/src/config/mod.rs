@@ -176,6 +176,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims, &mut forwarded);
         let statics = forward::read_statics(section, inside.as_ref(), &mut claims, &forwarded);
         let refuse = nat::read_refuse(section);
+        let unsolicited_syn = nat::read_unsolicited_syn(section);
         let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
         let limits = section.table("limits", |limits| limits::read_limits(limits, workers));
         let timeouts = section.table("timeouts", limits::read_timeouts);
@@ -191,6 +192,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             limits,
             timeouts,
             refuse,
+            unsolicited_syn,
             mss_clamp,
             ..Settings::default()
         })

@@ -12,6 +12,11 @@ pub(super) fn read_refuse(nat: &mut Section<'_>) -> Refuse {
     nat.or("refuse", Refuse::default(), value::choice(&REFUSE)).value
 }
 
+/// Reads `unsolicited_syn`.
+pub(super) fn read_unsolicited_syn(nat: &mut Section<'_>) -> Refuse {
+    nat.or("unsolicited_syn", Refuse::default(), value::choice(&REFUSE)).value
+}
+
 /// Reads `mss_clamp`: what a SYN may offer at most, for all interfaces to carry the segments.
 pub(super) fn read_mss_clamp(nat: &mut Section<'_>, interfaces: Option<&[Draft]>) -> Option<u16> {
     let narrowest = interfaces.unwrap_or_default().iter().map(|draft| draft.interface.mtu).min();

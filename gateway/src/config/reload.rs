@@ -50,6 +50,7 @@ impl Config {
         config.settings.rules = rules;
         config.settings.timeouts = new.settings.timeouts;
         config.settings.refuse = new.settings.refuse;
+        config.settings.unsolicited_syn = new.settings.unsolicited_syn;
         config.settings.mss_clamp = new.settings.mss_clamp;
         config.settings.limits = crate::nat::Limits {
             sessions: old_nat.limits.sessions,
@@ -76,7 +77,8 @@ mod tests {
         let drop = "[[nat.rules]]\nsource = \"10.64.0.7\"\naction = \"drop\"\n\n[[nat.rules]]";
         let text = FILE.replacen("[[nat.rules]]", drop, 1).replace("udp = 300", "udp = 200");
         let text = text.replace("ports_per_subscriber = 1024", "ports_per_subscriber = 99");
-        let text = format!("{text}\n[nat]\nrefuse = \"drop\"\nmss_clamp = 1300\n");
+        let text =
+            format!("{text}\n[nat]\nrefuse = \"drop\"\nunsolicited_syn = \"drop\"\nmss_clamp = 1300\n");
         let new = parse(&text);
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert_eq!(reloaded.config, new);

@@ -2,7 +2,7 @@
 //!
 //! The struct is all `u64`, so that a worker can publish it word by word without naming a field twice.
 
-use super::verdict::{DeleteReason, DropReason, FragmentEvent, Protocol, SessionFailure};
+use super::verdict::{DeleteReason, DropReason, FragmentEvent, Protocol, SessionFailure, UnsolicitedSyn};
 
 /// Everything that one shard counts. Gauges are marked; the rest only grow.
 #[repr(C)]
@@ -30,6 +30,8 @@ pub struct Counters {
     pub icmp_generated: [u64; IcmpGenerated::COUNT],
     /// ICMP errors translated, by [`Direction`](super::Direction).
     pub icmp_errors_translated: [u64; 2],
+    /// SYNs from outside that were not let in, by [`UnsolicitedSyn`].
+    pub unsolicited_syns: [u64; UnsolicitedSyn::COUNT],
     /// What happened to fragments, by [`FragmentEvent`].
     pub fragments: [u64; FragmentEvent::COUNT],
     /// Gauge: datagrams in fragments that are remembered: those whose first fragment has not come, those that are

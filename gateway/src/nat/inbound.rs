@@ -8,11 +8,12 @@ use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::settings::Filtering;
 use super::shard::{Arrival, Shard};
+use super::time::Time;
 use super::verdict::{DropReason, Protocol, Verdict};
 
 impl Shard {
-    /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No state is made.
-    pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival) -> Verdict {
+    /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No session is made.
+    pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
         let tuple = parsed.tuple();
         if at.routed
             && let Err(reason) = self.addresses.check_inbound(&tuple)
@@ -30,7 +31,10 @@ impl Shard {
                 return Verdict::Drop(DropReason::InsideFromOutside);
             }
             Ok(None) => return Verdict::Drop(DropReason::NoMapping),
-            Err(reason) => return Verdict::Drop(reason),
+            Err(reason) => {
+                self.keep_unsolicited(packet, parsed, now);
+                return Verdict::Drop(reason);
+            }
         };
         let rewrite = Rewrite::new(parsed.protocol, &tuple, &Tuple::new(tuple.from(), internal));
         self.forward_without_session(packet, parsed, &rewrite, at, false)

@@ -76,6 +76,7 @@ mod table;
 mod tcp;
 mod time;
 mod timer;
+mod unsolicited;
 pub mod verdict;
 
 pub use burst::BURST;
@@ -98,8 +99,10 @@ pub use shard::Shard;
 pub use stages::{Stage, StageCounters, Stopwatch};
 pub use table::{Full, Hash, Index, View};
 pub use time::Time;
+pub use unsolicited::UnansweredSyn;
 pub use verdict::{
-    DeleteReason, Direction, DropReason, FragmentEvent, Protocol, Refusal, SessionFailure, Verdict,
+    DeleteReason, Direction, DropReason, FragmentEvent, Protocol, Refusal, SessionFailure, UnsolicitedSyn,
+    Verdict,
 };
 
 /// A session's place in its shard's table.

@@ -29,6 +29,8 @@ pub struct Policy {
     pub(super) port_hold_ms: u32,
     pub(super) fragment_ms: u64,
     pub(super) refuse: Refuse,
+    pub(super) unsolicited_syn: Refuse,
+    pub(super) unsolicited_syn_ms: u32,
     /// The largest TCP segment that a SYN may offer.
     pub(super) mss_max: u16,
 }
@@ -44,15 +46,22 @@ impl Policy {
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             fragment_ms: u64::from(settings.timeouts.fragment_s) * 1000,
             refuse: settings.refuse,
+            unsolicited_syn: settings.unsolicited_syn,
+            unsolicited_syn_ms: settings.timeouts.tcp_unsolicited_syn_s.saturating_mul(1000),
             mss_max: settings.mss_clamp.unwrap_or(u16::MAX),
         }
     }
 
     /// Lowers what a SYN offers, where segments of that size would not get through.
+    #[inline(always)]
     pub(super) fn clamp_mss(&self, packet: &mut [u8], parsed: &Parsed) {
-        if parsed.flags & tcp::SYN == 0 || self.mss_max == u16::MAX {
-            return;
+        if parsed.flags & tcp::SYN != 0 && self.mss_max != u16::MAX {
+            self.clamp_mss_of_syn(packet, parsed);
         }
+    }
+
+    #[cold]
+    fn clamp_mss_of_syn(&self, packet: &mut [u8], parsed: &Parsed) {
         if let Ok(mut segment) = wire::tcp::Packet::new_checked(&mut packet[usize::from(parsed.header_len)..])
         {
             segment.clamp_mss(self.mss_max);

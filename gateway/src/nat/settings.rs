@@ -211,6 +211,8 @@ pub struct Timeouts {
     pub tcp_opening_s: u32,
     /// Connections that both sides closed, or that were reset (RFC 5382 REQ-5, RFC 7857 sections 2.1 and 2.2).
     pub tcp_closing_s: u32,
+    /// How long the sender of a SYN that is not let in hears nothing (RFC 5382 REQ-4).
+    pub tcp_unsolicited_syn_s: u32,
     /// Queries (RFC 5508 REQ-2).
     pub icmp_s: u32,
     /// How long a freed outside port rests (RFC 6888 REQ-8).
@@ -239,6 +241,7 @@ impl Default for Timeouts {
             tcp_established_s: 7440,
             tcp_opening_s: 240,
             tcp_closing_s: 240,
+            tcp_unsolicited_syn_s: 6,
             icmp_s: 60,
             port_hold_s: 120,
             fragment_s: 15,
@@ -269,6 +272,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// New sessions from inside that no rule allows, or that there is no room for (RFC 5508 REQ-8, RFC 6888 REQ-11).
     pub refuse: Refuse,
+    /// SYNs from outside to an endpoint that has a mapping, whose filtering does not let them in (RFC 5382 REQ-4).
+    pub unsolicited_syn: Refuse,
     /// The largest TCP segment that a SYN may offer, octets.
     pub mss_clamp: Option<u16>,
 }

@@ -21,6 +21,7 @@ use super::subscriber::Subscribers;
 use super::table::Index;
 use super::time::Time;
 use super::timer::Wheel;
+use super::unsolicited::UnsolicitedSyns;
 use super::verdict::Protocol;
 
 /// What a shard is built from.
@@ -116,6 +117,7 @@ impl Shard {
             }),
             ahead: Ahead::default(),
             fragments: Fragments::new(settings, shares, part, secret)?,
+            unsolicited: UnsolicitedSyns::new()?,
         };
         for (protocol, external) in shard.permanent.forwarded() {
             for pool in &mut shard.pools {

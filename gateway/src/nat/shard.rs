@@ -31,6 +31,7 @@ use super::table::{Hash, Index};
 use super::tcp;
 use super::time::{Time, is_past};
 use super::timer::Wheel;
+use super::unsolicited::UnsolicitedSyns;
 use super::verdict::{Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
 
 /// See the module.
@@ -54,6 +55,7 @@ pub struct Shard {
     pub(super) filters_by_address: bool,
     pub(super) ahead: Ahead,
     pub(super) fragments: Fragments,
+    pub(super) unsolicited: UnsolicitedSyns,
 }
 
 impl Shard {
@@ -203,7 +205,7 @@ impl Shard {
         }
         match at.direction {
             Direction::Outbound => self.begin(packet, parsed, at, now),
-            Direction::Inbound => self.admit(packet, parsed, at),
+            Direction::Inbound => self.admit(packet, parsed, at, now),
         }
     }
 

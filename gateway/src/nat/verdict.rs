@@ -297,6 +297,20 @@ reasons! {
 }
 
 reasons! {
+    /// What became of SYNs from outside that were not let in (RFC 5382 REQ-4): `natgw_unsolicited_syns_total{event}`.
+    UnsolicitedSyn {
+        /// Kept for a while, the sender is not told yet.
+        Held = "held",
+        /// The inside host sent a SYN for the same connection meanwhile.
+        Crossed = "crossed",
+        /// It did not: the sender is due an answer.
+        Expired = "expired",
+        /// Not kept: there was no room.
+        Full = "full",
+    }
+}
+
+reasons! {
     /// Why a session could not be made: `natgw_session_failures_total{reason}`.
     SessionFailure {
         /// The session table is full.

@@ -2,7 +2,7 @@
 
 mod answer;
 
-pub use answer::{ERROR_LEN_MAX, echo_reply, error};
+pub use answer::{ERROR_LEN_MAX, echo_reply, error, error_about};
 
 use super::checksum::{self, Delta};
 use super::{Error, read_u16, read_u32, write_u16, write_u32};

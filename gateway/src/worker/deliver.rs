@@ -35,7 +35,7 @@ impl Worker {
 
     /// Finds the next hop of a packet that has none at hand.
     #[cold]
-    fn resolve(&mut self, mut packet: Mbuf, session: Option<SessionId>, direction: Direction) {
+    pub(super) fn resolve(&mut self, mut packet: Mbuf, session: Option<SessionId>, direction: Direction) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let Ok(header) = ipv4::Packet::new_header(&packet.data()[header_len..]) else {
             return self.drop(packet, DropReason::Truncated, direction);

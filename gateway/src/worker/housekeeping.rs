@@ -41,6 +41,7 @@ impl Worker {
             self.published_at = self.now;
             self.expire_held();
             self.expire_fragments();
+            self.answer_unsolicited();
             self.publish();
         }
     }

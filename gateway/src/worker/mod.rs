@@ -26,6 +26,7 @@ mod outlet;
 mod receive;
 mod setup;
 mod too_big;
+mod unsolicited;
 
 pub use idle::Idle;
 pub use message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use gateway::nat::{DropReason, IcmpGenerated};
+use gateway::nat::{DropReason, Filtering, IcmpGenerated};
 
 use crate::lab::{Lab, OWN, Setup, Side};
 use crate::packet::{Kind, Packet, SYN, refill_header_checksum};
@@ -66,6 +66,39 @@ fn rfc6888_req11_lack_of_ports_is_answered_with_host_unreachable() {
         assert_eq!(lab.dropped(DropReason::SubscriberPorts), 1);
         assert_eq!(generated(lab, IcmpGenerated::Unreachable), 1);
     });
+}
+
+/// `from` is told by `address` that nobody takes its SYN.
+#[track_caller]
+fn assert_port_unreachable(lab: &mut Lab, side: Side, syn: &Packet) {
+    lab.send(&lab.misled(side, syn, 0));
+    let seen = lab.exchange(Vec::new(), 1).remove(0);
+    let error = seen.packet();
+    assert_eq!((seen.side, error.kind, error.to.ip()), (side, Kind::Error(3, 3), syn.from.ip()));
+    // A hairpinned one had passed the gateway once when it was not let in.
+    let about = if side == Side::Inside { syn.routed() } else { syn.clone() };
+    assert_eq!((error.from.ip(), Packet::read(&error.payload)), (syn.to.ip(), about));
+}
+
+#[test]
+fn rfc5382_req4_unsolicited_syns_are_answered_from_outside_and_hairpinned() {
+    for workers in [1, 3] {
+        let mut setup = Setup::new(workers);
+        setup.settings.pools[0].filtering = Filtering::AddressDependent;
+        setup.settings.timeouts.tcp_unsolicited_syn_s = 1;
+        setup.run(|lab| {
+            let others: Vec<_> = (2..8).map(|nth| Ipv4Addr::new(10, 64, 9, nth)).collect();
+            lab.learn_all(others.iter().copied().chain([*HOST.ip()]));
+            let mapped = lab.one(Side::Inside, &packet(Kind::Tcp(SYN), ALLOWED)).packet().from;
+            assert_port_unreachable(lab, Side::Outside, &Packet::new(Kind::Tcp(SYN), FORBIDDEN, mapped, b""));
+            for &other in &others {
+                let syn = Packet::new(Kind::Tcp(SYN), SocketAddrV4::new(other, 5000), mapped, b"");
+                assert_port_unreachable(lab, Side::Inside, &syn);
+            }
+            assert_eq!(lab.dropped(DropReason::Filtered), 1 + others.len() as u64);
+            assert_eq!(generated(lab, IcmpGenerated::Unreachable), 1 + others.len() as u64);
+        });
+    }
 }
 
 /// RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7.

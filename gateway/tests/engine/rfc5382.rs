@@ -1,7 +1,9 @@
 //! RFC 5382: TCP.
 
 use gateway::nat::Direction::{Inbound, Outbound};
-use gateway::nat::{DeleteReason, Direction, DropReason, Endpoint, Filtering, Protocol};
+use gateway::nat::{
+    DeleteReason, Direction, DropReason, Endpoint, Filtering, Protocol, Refuse, Settings, UnsolicitedSyn,
+};
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
@@ -9,6 +11,7 @@ use crate::world::{Gateway, settings};
 
 pub(crate) const HOST: &str = "10.64.0.5:4000";
 pub(crate) const REMOTE: &str = "198.51.100.7:443";
+const STRANGER: &str = "192.0.2.99:5000";
 pub(crate) const SYN: Flags = Flags::SYN;
 pub(crate) const ACK: Flags = Flags::ACK;
 pub(crate) const RST: Flags = Flags::RST;
@@ -173,6 +176,96 @@ fn rfc5382_req3_a_refusal_of_an_admitted_connection_passes_and_keeps_nothing() {
     gateway.inbound(Packet::tcp(stranger, external, SYN)).delivered();
     let refusal = gateway.outbound(Packet::tcp(ep(HOST), stranger, RST | ACK)).out();
     assert_eq!((refusal.source, gateway.sessions().len()), (external, 1));
+}
+
+/// A mapping of `HOST`'s, an endpoint that its filtering does not let in, and its SYN.
+fn unsolicited(change: impl FnOnce(&mut Settings)) -> (Gateway, Endpoint, Packet) {
+    let mut gateway = Gateway::changed(change);
+    let external = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+    (gateway, external, Packet::tcp(ep(STRANGER), external, SYN))
+}
+
+/// What the engine hands out to be answered.
+fn unanswered(gateway: &mut Gateway) -> Vec<Vec<u8>> {
+    let now = gateway.now;
+    let shard = &mut gateway.shards[0];
+    std::iter::from_fn(|| shard.unanswered_syn(now, &mut u32::MAX.clone()))
+        .map(|syn| syn.quote.to_vec())
+        .collect()
+}
+
+fn counted(gateway: &mut Gateway, event: UnsolicitedSyn) -> u64 {
+    gateway.shards[0].counters().unsolicited_syns[event as usize]
+}
+
+#[test]
+fn rfc5382_req4_an_unsolicited_syn_is_answered_after_6_s_and_once() {
+    let (mut gateway, _, syn) = unsolicited(|_| {});
+    assert_eq!(gateway.inbound(syn.clone().padding(9)).reason(), DropReason::Filtered);
+    for after_ms in [1000, 2000, 2999] {
+        gateway.pass_ms(after_ms);
+        assert_eq!(gateway.inbound(syn.clone()).reason(), DropReason::Filtered);
+        assert_eq!(unanswered(&mut gateway), [[0; 0]; 0]);
+    }
+    gateway.pass_ms(1);
+    assert_eq!(unanswered(&mut gateway), [syn.bytes()]);
+    gateway.pass_s(60);
+    assert_eq!(unanswered(&mut gateway), [[0; 0]; 0]);
+    let events = [UnsolicitedSyn::Held, UnsolicitedSyn::Expired].map(|event| counted(&mut gateway, event));
+    assert_eq!((events, gateway.sessions().len()), ([1, 1], 1));
+    // And again, when it comes again.
+    gateway.inbound(syn.clone());
+    gateway.pass_s(6);
+    assert_eq!(unanswered(&mut gateway).len(), 1);
+}
+
+#[test]
+fn rfc5382_req4_a_syn_that_an_outbound_one_crosses_is_not_answered_and_the_open_goes_on() {
+    let (mut gateway, external, syn) = unsolicited(|_| {});
+    gateway.inbound(syn);
+    gateway.pass_s(5);
+    let out = gateway.outbound(Packet::tcp(ep(HOST), ep(STRANGER), SYN)).out();
+    assert_eq!(out.source, external);
+    gateway.inbound(Packet::tcp(ep(STRANGER), external, SYN_ACK)).delivered();
+    gateway.outbound(Packet::tcp(ep(HOST), ep(STRANGER), ACK)).out();
+    gateway.pass_s(60);
+    assert_eq!(unanswered(&mut gateway), [[0; 0]; 0]);
+    assert_eq!(counted(&mut gateway, UnsolicitedSyn::Crossed), 1);
+}
+
+#[test]
+fn rfc5382_req4_nothing_else_is_answered() {
+    let (mut gateway, external, syn) = unsolicited(|_| {});
+    for flags in [SYN_ACK, ACK, RST, FIN_ACK] {
+        gateway.inbound(Packet::tcp(ep(STRANGER), external, flags));
+    }
+    gateway.inbound(Packet::udp(ep(STRANGER), external));
+    let nobodys = at_port(external, external.port ^ 2);
+    assert_eq!(gateway.inbound(Packet::tcp(ep(STRANGER), nobodys, SYN)).reason(), DropReason::NoMapping);
+    gateway.reload(|settings| settings.unsolicited_syn = Refuse::Drop);
+    gateway.inbound(syn);
+    gateway.pass_s(60);
+    assert_eq!(unanswered(&mut gateway), [[0; 0]; 0]);
+    assert_eq!(counted(&mut gateway, UnsolicitedSyn::Held), 0);
+}
+
+#[test]
+fn rfc5382_req4_what_is_held_is_bounded() {
+    let (mut gateway, external, _) = unsolicited(|settings| settings.timeouts.tcp_unsolicited_syn_s = 10);
+    for round in 0..3 {
+        for port in 1..=2000 {
+            let outcome = gateway.inbound(Packet::tcp(at_port(ep(STRANGER), port), external, SYN));
+            assert_eq!(outcome.reason(), DropReason::Filtered);
+        }
+        assert_eq!(counted(&mut gateway, UnsolicitedSyn::Held), 1024 * (round + 1));
+        assert_eq!(counted(&mut gateway, UnsolicitedSyn::Full), 976 * (round + 1));
+        gateway.pass_s(10);
+        let mut budget = 100;
+        let now = gateway.now;
+        while gateway.shards[0].unanswered_syn(now, &mut budget).is_some() {}
+        assert_eq!((budget, counted(&mut gateway, UnsolicitedSyn::Expired)), (0, 1024 * round + 100));
+        assert_eq!(unanswered(&mut gateway).len(), 924);
+    }
 }
 
 #[test]

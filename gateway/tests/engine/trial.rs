@@ -57,6 +57,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     tcp_established_s: 320,
     tcp_opening_s: 96,
     tcp_closing_s: 112,
+    tcp_unsolicited_syn_s: 6,
     icmp_s: 48,
     port_hold_s: 80,
     fragment_s: 16,

@@ -2,14 +2,22 @@
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
-use std::time::Duration;
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, sockopt};
 
-use crate::lab::{Lab, POOL, SERVER, SERVER_2, in_a_lab};
-use crate::namespace::PATIENCE;
+use crate::lab::{Lab, Options, POOL, SERVER, SERVER_2, in_a_lab};
+use crate::namespace::{Namespace, PATIENCE};
 use crate::reflector::{TcpReflector, seen};
+
+/// Lets no stranger in, and says so after a second.
+const PICKY: Options = Options {
+    filtering: "address-and-port-dependent",
+    timeouts: "tcp_unsolicited_syn = 1",
+    ..Options::DEFAULT
+};
 
 in_a_lab!(rfc5382_req1_mapping_is_endpoint_independent);
 fn rfc5382_req1_mapping_is_endpoint_independent(lab: &mut Lab) {
@@ -100,4 +108,54 @@ fn rfc5382_req9_an_icmp_error_about_a_connection_attempt_arrives(lab: &mut Lab) 
     let remote = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 99), 80);
     let error = lab.a.tcp(remote).expect_err("the router has no way there");
     assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{error}");
+}
+
+in_a_lab!(rfc5382_req4_an_unsolicited_connection_is_refused_after_a_while, PICKY);
+fn rfc5382_req4_an_unsolicited_connection_is_refused_after_a_while(lab: &mut Lab) {
+    let _server = TcpReflector::new(&lab.server, 7);
+    let stream = lab.a.tcp(SocketAddrV4::new(SERVER, 7)).expect("a connection");
+    let start = Instant::now();
+    let error = lab.server.tcp(seen(&stream)).expect_err("a stranger got in");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+in_a_lab!(rfc5382_req4_two_hosts_open_at_once_to_one_outside_host, PICKY);
+fn rfc5382_req4_two_hosts_open_at_once_to_one_outside_host(lab: &mut Lab) {
+    let _server = TcpReflector::new(&lab.server, 7);
+    for (host, port) in [(&lab.a, 6001), (&lab.b, 6002)] {
+        // So it has a mapping, and the other side knows of it.
+        let known = shared(host, 5000, SocketAddrV4::new(SERVER, 7)).expect("a connection");
+        let external = seen(&known);
+        std::thread::scope(|scope| {
+            let server = scope.spawn(|| shared(&lab.server, port, external));
+            // Its SYN is there first.
+            std::thread::sleep(Duration::from_millis(300));
+            let mut inside = shared(host, 5000, SocketAddrV4::new(SERVER, port)).expect("opened at once");
+            let mut outside = server.join().expect("no panic").expect("opened at once");
+            // Longer than an answer to the SYN would have taken.
+            std::thread::sleep(Duration::from_millis(1500));
+            let mut buffer = [0; 5];
+            inside.write_all(b"hello").expect("sent");
+            outside.read_exact(&mut buffer).expect("received");
+            outside.write_all(b"hello").expect("sent");
+            inside.read_exact(&mut buffer).expect("received");
+        });
+    }
+    let metrics = lab.gateway.settled();
+    assert_eq!(metrics.sum("unsolicited_syns_total", &[("event", "crossed")]), 2);
+    assert_eq!(metrics.sum("unsolicited_syns_total", &[("event", "expired")]), 0);
+}
+
+/// A connection from a port that others of the same host use as well.
+fn shared(host: &Namespace, port: u16, remote: SocketAddrV4) -> std::io::Result<TcpStream> {
+    let new =
+        || nix::sys::socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let socket = host.enter(new)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(remote))?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }

@@ -78,6 +78,8 @@ families! {
         "ICMP messages that the gateway made itself.";
     ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
         "ICMP errors translated.";
+    UNSOLICITED_SYNS: COUNTER "unsolicited_syns_total" ["event"],
+        "Connections from outside that a mapping did not let in.";
     FRAGMENTS: COUNTER "fragments_total" ["event"],
         "Fragments by what happened to them; dropped ones have a reason in dropped_packets_total.";
     FRAGMENTED_DATAGRAMS: GAUGE "fragmented_datagrams" ["state"],

@@ -6,6 +6,7 @@ use crate::management::Gateway;
 use crate::management::snapshot::WorkerSnapshot;
 use crate::nat::{
     self, DeleteReason, Direction, DropReason, FragmentEvent, IcmpGenerated, Protocol, SessionFailure,
+    UnsolicitedSyn,
 };
 
 /// One number, or one histogram, with the values of its metric's labels.
@@ -131,6 +132,10 @@ impl Samples {
             self.add(&f::ICMP_GENERATED, &[kind.name()], sum(&|nat| nat.icmp_generated[kind as usize]));
         }
         self.add(&f::ICMP_ERRORS, &[], sum(&|nat| nat.icmp_errors_translated.iter().sum()));
+        for &event in UnsolicitedSyn::ALL {
+            let count = sum(&|nat| nat.unsolicited_syns[event as usize]);
+            self.add(&f::UNSOLICITED_SYNS, &[event.name()], count);
+        }
         for &event in FragmentEvent::ALL {
             self.add(&f::FRAGMENTS, &[event.name()], sum(&|nat| nat.fragments[event as usize]));
         }

@@ -34,29 +34,56 @@ pub fn error(buf: &mut [u8], ty: u8, code: u8, rest: u32, source: Ipv4Addr) -> O
         return None;
     }
     let quoted = total_len.min(room);
-    let len = QUOTE_AT + quoted;
     buf.copy_within(..quoted, QUOTE_AT);
+    let buf = &mut buf[..QUOTE_AT + quoted];
+    fill_message(buf, ty, code, rest);
+    fill_header(buf, ident, source, dst);
+    Some(buf.len())
+}
 
-    let mut message = Packet::new_unchecked(&mut buf[ipv4::HEADER_LEN..len]);
+/// As [`error`], to the front of `buf` and about a packet of which `quote` is the start. `None` also where that is less
+/// than its header and eight octets.
+pub fn error_about(
+    quote: &[u8],
+    buf: &mut [u8],
+    ty: u8,
+    code: u8,
+    rest: u32,
+    source: Ipv4Addr,
+) -> Option<usize> {
+    let offender = ipv4::Packet::new_header(quote).ok()?;
+    let is_enough = quote.len() >= usize::from(offender.total_len()).min(offender.header_len() + 8);
+    if !is_enough || !may_be_reported(&offender) {
+        return None;
+    }
+    let buf = buf.get_mut(..QUOTE_AT + quote.len()).filter(|buf| buf.len() <= ERROR_LEN_MAX)?;
+    buf[QUOTE_AT..].copy_from_slice(quote);
+    fill_message(buf, ty, code, rest);
+    fill_header(buf, offender.ident(), source, offender.src());
+    Some(buf.len())
+}
+
+fn fill_message(error: &mut [u8], ty: u8, code: u8, rest: u32) {
+    let mut message = Packet::new_unchecked(&mut error[ipv4::HEADER_LEN..]);
     message.set_ty(ty);
     message.set_code(code);
     message.set_rest(rest);
     message.fill_checksum();
+}
 
-    let mut packet = ipv4::Packet::new_unchecked(&mut buf[..len]);
+fn fill_header(error: &mut [u8], ident: u16, source: Ipv4Addr, dst: Ipv4Addr) {
+    let total_len = error.len() as u16;
+    error[..ipv4::HEADER_LEN].fill(0);
+    let mut packet = ipv4::Packet::new_unchecked(error);
     packet.set_header_len(ipv4::HEADER_LEN);
     packet.set_tos(INTERNETWORK_CONTROL);
-    packet.set_total_len(len as u16);
+    packet.set_total_len(total_len);
     packet.set_ident(ident);
-    packet.set_dont_frag(false);
-    packet.set_more_frags(false);
-    packet.set_frag_offset(0);
     packet.set_ttl(TTL);
     packet.set_protocol(ipv4::ICMP);
     packet.set_src(source);
     packet.set_dst(dst);
     packet.fill_checksum();
-    Some(len)
 }
 
 /// Turns the echo at the front of `buf` into its reply, and returns the reply's octets.
@@ -139,6 +166,24 @@ mod tests {
         let message = Packet::new_verified(packet.payload()).unwrap();
         assert_eq!((message.ty(), message.code(), message.rest()), (11, 0, 7));
         assert_eq!(message.embedded(), offender);
+    }
+
+    #[test]
+    fn an_error_about_a_kept_start_is_that_about_the_packet() {
+        let whole = packet(ipv4::TCP, 60, 60);
+        let mut expected = packet(ipv4::TCP, 60, 100);
+        let len = port_unreachable(&mut expected).unwrap();
+        let about = |quote: &[u8], room: usize| {
+            let mut buf = vec![0xee; room];
+            let (ty, code) = (message::UNREACHABLE, unreachable::PORT);
+            error_about(quote, &mut buf, ty, code, 0, GATEWAY).map(|len| buf[..len].to_vec())
+        };
+        assert_eq!(about(&whole, 200).unwrap(), expected[..len]);
+        let short = about(&whole[..28], 56).unwrap();
+        let header = ipv4::Packet::new_verified(&short[..]).unwrap();
+        assert_eq!(Packet::new_verified(header.payload()).unwrap().embedded(), &whole[..28]);
+        assert_eq!((about(&whole[..27], 200), about(&whole, 87)), (None, None));
+        assert_eq!(about(&packet(ipv4::ICMP, 20, 20), 200), None);
     }
 
     #[test]
