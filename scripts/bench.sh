@@ -13,7 +13,7 @@
 #   --full           16 million flows as well
 #   --only PART      one of those below; may stand several times
 #   --gateway CPU    the worker's CPU (default 1)
-#   --generator CPU  the generator's CPU, which the gateway's management shares unless there is a third (default 0)
+#   --generator CPU  the generator's CPU, which the gateway's management shares where there are not four (default 0)
 #   --patience S     seconds in all for waiting until the two CPUs are near one another, and for measuring again when they
 #                    were not (default 150)
 #

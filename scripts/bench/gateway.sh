@@ -84,7 +84,7 @@ stop() {
 # The value of a series, all of its workers together: METRICS SERIES
 metric() { awk -v series="$2" 'index($1, series) == 1 { sum += $2 } END { printf "%.0f", sum }' "$1"; }
 
-scrape() { curl --silent --fail "http://$listen/metrics"; }
+scrape() { curl --silent --fail --retry 5 "http://$listen/metrics"; }
 
 # What the gateway has dropped, by reason, as JSON.
 drops() {

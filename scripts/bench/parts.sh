@@ -38,7 +38,7 @@ near() {
 generate() {
     local count=$1 workers=$2
     shift 2
-    rm -f "$work/run.json"
+    rm -f "$work/run.json" "$work/run.log"
     "${inside_namespace[@]}" "$generator" --lcore "$generator_cpu" --queues "$workers" "$@" --flows "$count" \
         "${devices[@]}" --json "$work/run.json" >"$work/run.log" 2>&1 && [[ -s $work/run.json ]] && return
     say "$1, $count flows: $(tail -n 1 "$work/run.log")"

@@ -55,6 +55,9 @@ impl Trial {
 /// A generator that sends less than this part of a rate has not tried it.
 const SENT_RATE_MIN: f64 = 0.98;
 
+/// Seconds of phase 1 that are tried; what takes longer counts as nothing.
+const SECONDS_MAX: f64 = 10.0;
+
 /// The highest rate at which none of the connections is lost, by binary search between nothing and `rate_max` until the
 /// bounds are within a hundredth of each other; and all trials on the way.
 pub fn establishment_rate(
@@ -64,7 +67,8 @@ pub fn establishment_rate(
     mut told: impl FnMut(&Trial),
 ) -> Result<(f64, Vec<Trial>), Error> {
     let mut trials = Vec::new();
-    let rate = search(rate_max, |rate| {
+    let rate_min = f64::from(traffic.space().flows) / SECONDS_MAX;
+    let rate = search(rate_min, rate_max, |rate| {
         if !trials.is_empty() {
             renew(traffic, reset)?;
         }
@@ -77,14 +81,17 @@ pub fn establishment_rate(
     Ok((rate, trials))
 }
 
-/// The highest rate up to `rate_max` that passes, to a hundredth.
-fn search<E>(rate_max: f64, mut passes: impl FnMut(f64) -> Result<bool, E>) -> Result<f64, E> {
+/// The highest rate between `rate_min` and `rate_max` that passes, to a hundredth; 0 where none does.
+fn search<E>(rate_min: f64, rate_max: f64, mut passes: impl FnMut(f64) -> Result<bool, E>) -> Result<f64, E> {
     let (mut good, mut bad) = (0.0, rate_max);
     if passes(rate_max)? {
         return Ok(rate_max);
     }
-    while bad - good > bad / 100.0 && bad > 1.0 {
+    while bad - good > bad / 100.0 {
         let middle = (good + bad) / 2.0;
+        if middle < rate_min {
+            break;
+        }
         if passes(middle)? {
             good = middle;
         } else {
@@ -159,15 +166,16 @@ mod tests {
     #[test]
     fn the_search_finds_the_highest_rate_that_passes() {
         let mut trials = 0;
-        let found = search(8e6, |rate| {
+        let found = search(1e5, 8e6, |rate| {
             trials += 1;
             Ok::<_, ()>(rate <= 2.345e6)
         });
         let found = found.unwrap();
         assert!(found <= 2.345e6 && found > 2.345e6 * 0.98, "{found}");
         assert!(trials <= 12, "{trials} trials");
-        assert_eq!(search(8e6, |_| Ok::<_, ()>(true)), Ok(8e6));
-        assert_eq!(search(8e6, |_| Err("broken")), Err("broken"));
+        assert_eq!(search(1e5, 8e6, |_| Ok::<_, ()>(true)), Ok(8e6));
+        assert_eq!(search(1e5, 8e6, |rate| if rate < 1e5 { Err(rate) } else { Ok(false) }), Ok(0.0));
+        assert_eq!(search(1e5, 8e6, |_| Err("broken")), Err("broken"));
     }
 
     #[test]
