@@ -25,7 +25,7 @@
 #   pcap           the worker alone: net_pcap replays outbound packets inside the gateway's process, and drops what leaves;
 #                  two workers have a CPU each, and every other packet belongs to the other worker
 #   sessions       each flow once: as fast as the port takes them, and paced
-#   latency        at half the rate that the gateway carried with 65536 flows
+#   latency        at half the rate that the gateway carried with 65536 flows; and of plain forwarding at that rate
 #   expiry         the same load beside sessions that all expire within about a second
 #   reload         the same rate over all sessions, while the configuration with all its rules is read again and again
 #   rfc9693        connections established and torn down a second, and how many are kept

@@ -146,7 +146,16 @@ run_latency() {
     measure latency nat 65536 1 "${load[@]}" --rate "$1" --sample 64
 }
 
-round_of_latency() { near run_latency "$(half_rate)"; }
+run_latency_io() {
+    start_io
+    measure latency io 65536 1 "${load[@]}" --rate "$1" --sample 64 --expect untouched
+}
+
+# What the CPUs, the generator and its ports do to the latency without a gateway is measured in the same rounds.
+round_of_latency() {
+    near run_latency_io "$(half_rate)"
+    near run_latency "$(half_rate)"
+}
 
 # This and the next two parts have the longest rings there are: the generator may have to leave its CPU to the gateway's
 # management now and then, and no packet may be lost for that.
