@@ -25,11 +25,11 @@
 #   pcap           the worker alone: net_pcap replays outbound packets inside the gateway's process, and drops what leaves;
 #                  two workers have a CPU each, and every other packet belongs to the other worker
 #   sessions       each flow once: as fast as the port takes them, and paced
-#   latency        at half the rate that the gateway carried with 65536 flows; and of plain forwarding at that rate
+#   latency        at half the lowest rate that the gateway carried with 65536 flows; and of plain forwarding at that rate
 #   expiry         the same load beside sessions that all expire within about a second
 #   reload         the same rate over all sessions, while the configuration with all its rules is read again and again
 #   rfc9693        connections established and torn down a second, and how many are kept
-#   workers        one and two workers, packets on their owner's queue and on the other's
+#   workers        one and two workers, packets on their owner's queue and on the other's, where there are three CPUs
 #   bench-workers  one and two workers that have a CPU each, without a wire: benches/workers
 #   kernel         nftables' masquerading NAT between veth pairs, from and to the same generator (net_af_packet)
 #

@@ -94,11 +94,18 @@ round_of_memif() {
 
 run_sessions() {
     start_gateway "$sessions_in_all" "$gateway_cpu" "$translate"
-    measure sessions "$1" "$sessions_in_all" 1 sessions --rate "$1"
+    if generate "$sessions_in_all" 1 sessions --rate "$1"; then
+        record sessions "$1" 1 "$(jq -cn --argjson drops "$(drops)" '{drops: $drops}')"
+    else
+        stop
+    fi
 }
 
+# This part and those of expiry, reload and RFC 9693 have the longest rings there are: the generator may have to leave its
+# CPU to the gateway's management now and then, and no packet may be lost for that.
 round_of_sessions() {
-    local rate
+    local ring_bits=14 devices=() rate
+    devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
     for rate in open 1e6 2.5e6; do near run_sessions "$rate"; done
 }
 
@@ -135,10 +142,10 @@ transmitted() {
     echo "[$EPOCHREALTIME, $(metric "$work/metrics" 'natgw_packets_total{interface="outside",direction="tx"')]"
 }
 
-# Half of the median that the rounds before have found.
+# Half of the least that the rounds before have found: half a load wherever the host puts the CPUs.
 half_rate() {
-    jq -s '[.[] | select(.case == "memif" and .what == "nat" and .flows == 65536) | .received_mpps] | sort |
-        if length > 0 then .[length / 2 | floor] * 500000 | floor else 3000000 end' "$samples"
+    jq -s '[.[] | select(.case == "memif" and .what == "nat" and .flows == 65536) | .received_mpps] | min //
+        6 | . * 500000 | floor' "$samples"
 }
 
 run_latency() {
@@ -157,8 +164,6 @@ round_of_latency() {
     near run_latency "$(half_rate)"
 }
 
-# This and the next two parts have the longest rings there are: the generator may have to leave its CPU to the gateway's
-# management now and then, and no packet may be lost for that.
 round_of_expiry() {
     local udp=4 ring_bits=14 devices=() steady=65536 watching until
     devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
@@ -252,13 +257,12 @@ round_of_rfc9693() {
     done
 }
 
-# With two CPUs the generator has to share one with a worker: then only the two ways of two workers compare.
+# With two CPUs the generator would share one with a worker.
 round_of_workers() {
-    local cpus=$generator_cpu,$gateway_cpu spread idle=poll
-    (($(nproc) < 3)) || cpus=$gateway_cpu,$(((gateway_cpu + 1) % $(nproc)))
+    local cpus=$gateway_cpu,$(((gateway_cpu + 1) % $(nproc))) spread
+    (($(nproc) >= 3)) || return 0
     start_gateway 65536 "$gateway_cpu" "$translate"
     measure workers one 65536 1 "${load[@]}"
-    (($(nproc) >= 3)) || idle=backoff
     for spread in owner crossed; do
         start_gateway 65536 "$cpus" "$translate"
         measure workers "$spread" 65536 2 "${load[@]}" --spread "$spread"
