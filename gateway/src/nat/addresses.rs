@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
 use super::endpoint::Tuple;
@@ -13,11 +13,17 @@ use super::verdict::DropReason;
 
 /// See the module.
 pub(crate) struct Addresses {
-    own: HashSet<u32>,
-    external: HashSet<u32>,
-    directed_broadcast: HashSet<u32>,
+    /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`DIRECTED_BROADCAST`].
+    known: HashMap<u32, u8>,
     inside: Vec<Ipv4Net>,
 }
+
+/// An address of one of the gateway's interfaces.
+const OWN: u8 = 1;
+/// An address that mappings use on the outside.
+const EXTERNAL: u8 = 2;
+/// The network or broadcast address of a connected prefix.
+const DIRECTED_BROADCAST: u8 = 4;
 
 impl Addresses {
     pub(crate) fn new(settings: &Settings) -> Addresses {
@@ -28,25 +34,34 @@ impl Addresses {
             .flat_map(|pool| pool.addresses.iter().copied())
             .chain(settings.port_forwards.iter().map(|forward| forward.external))
             .chain(settings.statics.iter().flat_map(Static::pairs).map(|(external, _)| external));
+        let nobodys =
+            connected().filter(|net| net.prefix_len() < 31).flat_map(|net| [net.network(), net.broadcast()]);
+        let mut known = HashMap::new();
+        let all = connected()
+            .map(|net| (net.addr(), OWN))
+            .chain(external.map(|address| (address, EXTERNAL)))
+            .chain(nobodys.map(|address| (address, DIRECTED_BROADCAST)));
+        for (address, what) in all {
+            *known.entry(address.to_bits()).or_insert(0) |= what;
+        }
         Addresses {
-            own: connected().map(|net| net.addr().to_bits()).collect(),
-            external: external.map(|address| address.to_bits()).collect(),
-            directed_broadcast: connected()
-                .filter(|net| net.prefix_len() < 31)
-                .flat_map(|net| [net.network().to_bits(), net.broadcast().to_bits()])
-                .collect(),
+            known,
             inside: settings.inside.iter().chain(&settings.inside_routed).map(Ipv4Net::trunc).collect(),
         }
     }
 
+    fn known(&self, address: u32) -> u8 {
+        self.known.get(&address).copied().unwrap_or(0)
+    }
+
     /// An address of one of the gateway's interfaces.
     pub(crate) fn is_own(&self, address: u32) -> bool {
-        self.own.contains(&address)
+        self.known(address) & OWN != 0
     }
 
     /// An address that mappings use on the outside.
     pub(crate) fn is_external(&self, address: u32) -> bool {
-        self.external.contains(&address)
+        self.known(address) & EXTERNAL != 0
     }
 
     /// An address that is reached through an inside interface.
@@ -57,10 +72,11 @@ impl Addresses {
 
     /// Refuses what no host inside may send.
     pub(crate) fn check_outbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
-        if self.is_own(tuple.source) {
+        let known = self.known(tuple.source);
+        if known & OWN != 0 {
             return Err(DropReason::SpoofedGateway);
         }
-        self.check_source(tuple.source)?;
+        check_source(tuple.source, known)?;
         if !self.is_inside(tuple.source) {
             return Err(DropReason::SpoofedInside);
         }
@@ -69,43 +85,40 @@ impl Addresses {
 
     /// Refuses what no neighbour outside may send.
     pub(crate) fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+        let known = self.known(tuple.source);
         // Our outside endpoints speak through hairpinning alone.
-        if self.is_own(tuple.source) || self.is_external(tuple.source) {
+        if known & (OWN | EXTERNAL) != 0 {
             return Err(DropReason::SpoofedGateway);
         }
-        self.check_source(tuple.source)?;
+        check_source(tuple.source, known)?;
         if self.is_inside(tuple.source) {
             return Err(DropReason::SpoofedOutside);
         }
         // Outside nobody learns the gateway's inside addresses.
-        if self.is_own(tuple.destination) && self.is_inside(tuple.destination) {
+        let known = self.known(tuple.destination);
+        if known & OWN != 0 && self.is_inside(tuple.destination) {
             return Err(DropReason::InsideFromOutside);
         }
-        self.check_destination(tuple.destination)
+        check_destination(tuple.destination, known)
     }
 
     /// Refuses sources that no host has.
     pub(crate) fn check_source(&self, address: u32) -> Result<(), DropReason> {
-        self.block(address).map_or(Ok(()), |block| Err(block.reasons()[0]))
+        check_source(address, self.known(address))
     }
 
     /// Refuses destinations that no host has.
     pub(crate) fn check_destination(&self, address: u32) -> Result<(), DropReason> {
-        self.block(address).map_or(Ok(()), |block| Err(block.reasons()[1]))
+        check_destination(address, self.known(address))
     }
+}
 
-    fn block(&self, address: u32) -> Option<Block> {
-        let ip = Ipv4Addr::from_bits(address);
-        match ip.octets()[0] {
-            0 => Some(Block::Zero),
-            127 => Some(Block::Loopback),
-            _ if ip.is_link_local() => Some(Block::LinkLocal),
-            _ if ip.is_multicast() => Some(Block::Multicast),
-            _ if ip.is_broadcast() => Some(Block::Broadcast),
-            240.. => Some(Block::Reserved),
-            _ => self.directed_broadcast.contains(&address).then_some(Block::DirectedBroadcast),
-        }
-    }
+fn check_source(address: u32, known: u8) -> Result<(), DropReason> {
+    Block::of(address, known).map_or(Ok(()), |block| Err(block.reasons()[0]))
+}
+
+fn check_destination(address: u32, known: u8) -> Result<(), DropReason> {
+    Block::of(address, known).map_or(Ok(()), |block| Err(block.reasons()[1]))
 }
 
 /// Addresses that no single host on a routed network has.
@@ -121,6 +134,19 @@ enum Block {
 }
 
 impl Block {
+    fn of(address: u32, known: u8) -> Option<Block> {
+        let ip = Ipv4Addr::from_bits(address);
+        match ip.octets()[0] {
+            0 => Some(Block::Zero),
+            127 => Some(Block::Loopback),
+            _ if ip.is_link_local() => Some(Block::LinkLocal),
+            _ if ip.is_multicast() => Some(Block::Multicast),
+            _ if ip.is_broadcast() => Some(Block::Broadcast),
+            240.. => Some(Block::Reserved),
+            _ => (known & DIRECTED_BROADCAST != 0).then_some(Block::DirectedBroadcast),
+        }
+    }
+
     /// Of packets with such a source, and with such a destination.
     const fn reasons(self) -> [DropReason; 2] {
         use DropReason::*;
