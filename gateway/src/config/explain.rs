@@ -95,6 +95,7 @@ impl Config {
             counted(limits.new_sessions_per_subscriber_per_s.into(), "new session"),
             counted(limits.fragments_per_subscriber.into(), "datagram")
         )?;
+        self.write_subscriber_limits(out)?;
         writeln!(out, "\nIdle timeouts")?;
         writeln!(
             out,
@@ -127,6 +128,26 @@ impl Config {
             mebibytes(memory.fragments),
             mebibytes(memory.buffers)
         )
+    }
+
+    fn write_subscriber_limits(&self, out: &mut String) -> fmt::Result {
+        let limits = &self.settings.limits;
+        let most = |limit: u32, noun| match limit {
+            u32::MAX => format!("any number of {noun}s"),
+            limit => counted(limit.into(), noun),
+        };
+        let sessions = most(limits.sessions_per_subscriber, "session");
+        write!(out, "  each: {sessions}, {}", most(limits.half_open_per_subscriber, "half-open connection"))?;
+        for protocol in Protocol::ALL {
+            if let Some(ports) = limits.protocol_ports_per_subscriber[protocol as usize] {
+                write!(out, ", {} {}", counted(ports.into(), "port"), protocol.name())?;
+            }
+            let sessions = limits.protocol_sessions_per_subscriber[protocol as usize];
+            if sessions != u32::MAX {
+                write!(out, ", {} {}", counted(sessions.into(), "session"), protocol.name())?;
+            }
+        }
+        writeln!(out)
     }
 
     fn write_nat(&self, out: &mut String) -> fmt::Result {

@@ -2,12 +2,22 @@
 
 use super::section::Section;
 use super::value;
-use crate::nat::{Limits, Timeouts};
+use crate::nat::{Limits, Protocol, Timeouts};
 
 pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> Limits {
     let default = Limits::default();
     let sessions = section.or("sessions", default.sessions, value::integer(1..=SESSIONS_MAX));
     let ports = section.or("ports_per_subscriber", default.ports_per_subscriber, value::integer(1..=65_535));
+    let protocol_ports = PROTOCOL_PORTS.map(|key| section.optional(key, value::integer(1..=65_535)));
+    let sessions_per_subscriber = section.or(
+        "sessions_per_subscriber",
+        default.sessions_per_subscriber,
+        value::integer(0..=SESSIONS_MAX),
+    );
+    let protocol_sessions = PROTOCOL_SESSIONS.map(|key| section.or(key, 0, value::integer(0..=SESSIONS_MAX)));
+    let half_open =
+        section.or("half_open_per_subscriber", default.half_open_per_subscriber, value::integer(0..=65_535));
+    let or_none = |limit: u32| if limit == 0 { u32::MAX } else { limit };
     let rate = section.or(
         "new_sessions_per_subscriber_per_s",
         default.new_sessions_per_subscriber_per_s,
@@ -26,6 +36,10 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
     Limits {
         sessions: sessions.value,
         ports_per_subscriber: ports.value,
+        protocol_ports_per_subscriber: protocol_ports.map(|ports| ports.map(|ports| ports.value)),
+        sessions_per_subscriber: or_none(sessions_per_subscriber.value),
+        protocol_sessions_per_subscriber: protocol_sessions.map(|sessions| or_none(sessions.value)),
+        half_open_per_subscriber: or_none(half_open.value),
         new_sessions_per_subscriber_per_s: rate.value,
         fragments: fragments.value,
         fragments_per_subscriber: fragments_per_subscriber.value,
@@ -65,6 +79,13 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
         port_hold_s: read_port_hold(section),
     }
 }
+
+/// By protocol.
+const PROTOCOL_PORTS: [&str; Protocol::COUNT] =
+    ["udp_ports_per_subscriber", "tcp_ports_per_subscriber", "icmp_ports_per_subscriber"];
+/// By protocol.
+const PROTOCOL_SESSIONS: [&str; Protocol::COUNT] =
+    ["udp_sessions_per_subscriber", "tcp_sessions_per_subscriber", "icmp_sessions_per_subscriber"];
 
 /// A port need not rest at all.
 fn read_port_hold(section: &mut Section<'_>) -> u32 {

@@ -35,8 +35,7 @@ const ADDRESS_STEPS: usize = 16;
 impl Shard {
     /// An outside endpoint for the subscriber: on the address that it is paired with, the same port where it is free.
     pub(super) fn take_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
-        let over = self.subscribers.lines[need.subscriber].ports[need.protocol as usize]
-            >= self.policy.limits.ports_per_subscriber;
+        let over = self.policy.bounds.has_all_ports(&self.subscribers.lines[need.subscriber], need.protocol);
         let drawn = match need.remote {
             _ if over => Err(SessionFailure::SubscriberPorts),
             Some(remote) => self.draw_shared_port(need, remote),

@@ -32,11 +32,31 @@ impl Shard {
             self.permissions.remove(Pair { mapping, internal: line.internal(), remote }, id);
         }
         self.session_ids.give(id);
+        let subscriber = &mut self.subscribers.lines[line.subscriber];
+        subscriber.sessions[protocol as usize] -= 1;
+        subscriber.half_open -= session.half_open as u16;
         let reason = reason.unwrap_or(if closed { DeleteReason::Closed } else { DeleteReason::Idle });
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;
         self.release_if_unused(mapping, now);
         self.subscribers.remove_if_idle(line.subscriber);
+    }
+
+    /// The handshake of a connection that was closed or reset begins anew.
+    pub(super) fn begin_half_open(&mut self, id: u32) {
+        let session = &mut self.sessions[id];
+        if session.half_open == 0 {
+            let subscriber = self.mappings.lines[session.mapping].subscriber;
+            session.half_open = self.subscribers.lines[subscriber].begin_half_open();
+        }
+    }
+
+    /// The remote has answered the handshake, and the inside host the remote.
+    pub(super) fn end_half_open(&mut self, id: u32) {
+        let session = &mut self.sessions[id];
+        let subscriber = self.mappings.lines[session.mapping].subscriber;
+        self.subscribers.lines[subscriber].half_open -= session.half_open as u16;
+        session.half_open = 0;
     }
 
     /// A mapping without sessions rests or, where nothing is left to wait for, ends. The subscriber stays.

@@ -167,11 +167,14 @@ impl Shard {
         origin: Origin,
         now: Time,
     ) -> Result<u32, SessionFailure> {
+        let state = tcp::opening(parsed.flags).filter(|_| parsed.protocol == Protocol::Tcp);
+        let line = &self.subscribers.lines[subscriber];
+        self.policy.bounds.admit(line, parsed.protocol, state == Some(tcp::State::SynSent))?;
         if !self.policy.rate.admit(&mut self.subscribers.lines[subscriber], now) {
             return Err(SessionFailure::SubscriberRate);
         }
         let mapping = self.mapping_for(subscriber, parsed, origin, now)?;
-        let made = self.add_session(mapping, parsed, now);
+        let made = self.add_session(mapping, parsed, state, now);
         if made.is_err() {
             self.release_if_unused(mapping, now);
         }
@@ -258,13 +261,18 @@ impl Shard {
     }
 
     /// Makes the session itself. The mapping is in use or new.
-    fn add_session(&mut self, mapping: u32, parsed: &Parsed, now: Time) -> Result<u32, SessionFailure> {
+    fn add_session(
+        &mut self,
+        mapping: u32,
+        parsed: &Parsed,
+        state: Option<tcp::State>,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
         let inside = parsed.tuple();
         let line = self.mappings.lines[mapping];
         let outside = Tuple::new(inside.to(), line.external());
         let rewrite = Rewrite::new(protocol, &inside, &outside.reversed());
-        let state = tcp::opening(parsed.flags).filter(|_| protocol == Protocol::Tcp);
         let timeout = state.map_or(Timeout::initial(protocol, inside.destination_port), tcp::State::timeout);
         let ms = self.policy.timeouts.of(timeout as u8);
         let hairpin = if self.addresses.is_external(inside.destination) && line.kind() != Kind::Exempt {
@@ -296,6 +304,7 @@ impl Shard {
             self.session_ids.give(id);
             return Err(SessionFailure::SessionsFull);
         }
+        let subscriber = &mut self.subscribers.lines[line.subscriber];
         self.sessions[id] = Session {
             flows,
             protocol: protocol as u8,
@@ -309,7 +318,7 @@ impl Shard {
             next_hops: [NO_HOP; 2],
             packets: [0; 2],
             created: now.low(),
-            spare: 0,
+            half_open: subscriber.begin(protocol, state == Some(tcp::State::SynSent)),
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));
         self.mappings.lines[mapping].add_session();
@@ -349,6 +358,8 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::SubscribersFull => DropReason::SubscribersFull,
             SessionFailure::PortsExhausted => DropReason::PortsExhausted,
             SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
+            SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
+            SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,
             SessionFailure::SubscriberRate => DropReason::SubscriberRate,
         }
     }

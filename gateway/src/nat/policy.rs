@@ -11,9 +11,9 @@ use super::mapping::Kind;
 use super::outbound::as_rules_see;
 use super::parse::Parsed;
 use super::session::{LIVE, TimeoutTable};
-use super::settings::{Limits, Refuse, RuleAction, Settings};
+use super::settings::{Refuse, RuleAction, Settings};
 use super::shard::Shard;
-use super::subscriber::Rate;
+use super::subscriber::{Bounds, Rate};
 use super::tcp;
 use super::time::Time;
 use super::verdict::{DeleteReason, Direction, Protocol};
@@ -23,8 +23,9 @@ use crate::wire;
 #[derive(Debug)]
 pub struct Policy {
     pub(super) classifier: Classifier,
-    pub(super) limits: Limits,
+    pub(super) bounds: Bounds,
     pub(super) rate: Rate,
+    pub(super) fragments_per_subscriber: u32,
     pub(super) timeouts: TimeoutTable,
     pub(super) port_hold_ms: u32,
     pub(super) fragment_ms: u64,
@@ -40,7 +41,8 @@ impl Policy {
     pub fn new(settings: &Settings) -> Policy {
         Policy {
             classifier: Classifier::new(&settings.rules),
-            limits: settings.limits,
+            bounds: Bounds::new(&settings.limits),
+            fragments_per_subscriber: settings.limits.fragments_per_subscriber,
             rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),

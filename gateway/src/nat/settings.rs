@@ -188,8 +188,16 @@ impl Static {
 pub struct Limits {
     /// Sessions over all workers.
     pub sessions: u32,
-    /// Outside ports for one subscriber and protocol.
+    /// Outside ports for one subscriber and protocol, at most 65535.
     pub ports_per_subscriber: u32,
+    /// The same for protocols that have a limit of their own, by [`Protocol`].
+    pub protocol_ports_per_subscriber: [Option<u32>; Protocol::COUNT],
+    /// Sessions for one subscriber; `u32::MAX` is none.
+    pub sessions_per_subscriber: u32,
+    /// Sessions for one subscriber, by [`Protocol`]; `u32::MAX` is none.
+    pub protocol_sessions_per_subscriber: [u32; Protocol::COUNT],
+    /// TCP connections of one subscriber that never were open; from 65535 on none.
+    pub half_open_per_subscriber: u32,
     /// New sessions a second for one subscriber; bursts of one second's worth are let through.
     pub new_sessions_per_subscriber_per_s: u32,
     /// Datagrams in fragments that are on their way at once, over all workers.
@@ -226,6 +234,10 @@ impl Default for Limits {
         Limits {
             sessions: 1_000_000,
             ports_per_subscriber: 1024,
+            protocol_ports_per_subscriber: [None; Protocol::COUNT],
+            sessions_per_subscriber: 16_384,
+            protocol_sessions_per_subscriber: [u32::MAX; Protocol::COUNT],
+            half_open_per_subscriber: 1024,
             new_sessions_per_subscriber_per_s: 1000,
             fragments: 16_384,
             fragments_per_subscriber: 256,

@@ -147,6 +147,7 @@ impl Shard {
     fn change_tcp_state(&mut self, id: u32, state: tcp::State, now: Time) {
         let timeout = state.timeout() as u8;
         let session = &mut self.sessions[id];
+        let before = tcp::State::from_index(session.tcp_state);
         session.tcp_state = state as u8;
         if session.timeout != timeout {
             session.timeout = timeout;
@@ -154,6 +155,11 @@ impl Shard {
             session.expires = now.low().wrapping_add(ms);
             self.idle.stop(id);
             self.idle.start(id, now.plus_ms(u64::from(ms)));
+        }
+        match (before, state) {
+            (tcp::State::SynBoth, open) if open != tcp::State::Reset => self.end_half_open(id),
+            (_, tcp::State::SynSent) => self.begin_half_open(id),
+            _ => {}
         }
     }
 

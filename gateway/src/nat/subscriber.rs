@@ -7,9 +7,10 @@ use bytemuck::{Pod, Zeroable};
 use super::hash::Secret;
 use super::ids::{Ids, NIL};
 use super::memory::{Lines, Pages, Region};
+use super::settings::Limits;
 use super::table::{Hash, Index};
 use super::time::Time;
-use super::verdict::Protocol;
+use super::verdict::{Protocol, SessionFailure};
 
 /// How many pools one subscriber is paired with at once.
 const PAIRS: usize = 4;
@@ -27,15 +28,31 @@ pub(crate) struct Subscriber {
     pub(crate) resting: [u32; Protocol::COUNT],
     /// Mappings in use and resting.
     pub(crate) mappings: u32,
+    pub(crate) sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting.
-    pub(crate) ports: [u32; Protocol::COUNT],
+    pub(crate) ports: [u16; Protocol::COUNT],
+    /// TCP sessions that never were open.
+    pub(crate) half_open: u16,
     /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
     pairs: [[u16; 2]; PAIRS],
-    spare: [u32; 2],
 }
 const _: () = assert!(size_of::<Subscriber>() == 64);
 
 impl Subscriber {
+    /// Counts a new session. What the session notes of it: whether the half-open budget counts it, too.
+    pub(crate) fn begin(&mut self, protocol: Protocol, half_open: bool) -> u32 {
+        self.sessions[protocol as usize] += 1;
+        if half_open { self.begin_half_open() } else { 0 }
+    }
+
+    /// Counts a session against the half-open budget until its handshake is over, or the session: a reset does not let it
+    /// go, since its state stays all the same. 0 where so many are counted that there is no budget.
+    pub(crate) fn begin_half_open(&mut self) -> u32 {
+        let counted = self.half_open < u16::MAX;
+        self.half_open += u16::from(counted);
+        counted.into()
+    }
+
     /// The index of its address in `pool`.
     pub(crate) fn paired(&self, pool: u16) -> Option<u16> {
         self.pairs.iter().find(|pair| pair[0] == pool).map(|pair| pair[1])
@@ -58,6 +75,51 @@ impl Subscriber {
     /// Forgets its address in `pool`.
     pub(crate) fn unpair(&mut self, pool: u16) {
         self.pairs.iter_mut().filter(|pair| pair[0] == pool).for_each(|pair| *pair = [NO_POOL, 0]);
+    }
+}
+
+/// How much state each may have (RFC 6888 REQ-4 and 5).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    sessions: u32,
+    protocol_sessions: [u32; Protocol::COUNT],
+    protocol_ports: [u16; Protocol::COUNT],
+    half_open: u16,
+}
+
+impl Bounds {
+    pub(crate) fn new(limits: &Limits) -> Bounds {
+        let narrow = |limit: u32| limit.min(u16::MAX.into()) as u16;
+        let ports = limits.protocol_ports_per_subscriber;
+        Bounds {
+            sessions: limits.sessions_per_subscriber,
+            protocol_sessions: limits.protocol_sessions_per_subscriber,
+            protocol_ports: ports.map(|own| narrow(own.unwrap_or(limits.ports_per_subscriber))),
+            half_open: narrow(limits.half_open_per_subscriber),
+        }
+    }
+
+    /// Whether the subscriber may have another session, `half_open` where it is a TCP connection to be opened.
+    pub(crate) fn admit(
+        &self,
+        subscriber: &Subscriber,
+        protocol: Protocol,
+        half_open: bool,
+    ) -> Result<(), SessionFailure> {
+        let [a, b, c] = subscriber.sessions;
+        let own = subscriber.sessions[protocol as usize];
+        if a + b + c >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
+            return Err(SessionFailure::SubscriberSessions);
+        }
+        if half_open && subscriber.half_open >= self.half_open {
+            return Err(SessionFailure::SubscriberHalfOpen);
+        }
+        Ok(())
+    }
+
+    /// Whether the subscriber has as many ports as it may.
+    pub(crate) fn has_all_ports(&self, subscriber: &Subscriber, protocol: Protocol) -> bool {
+        subscriber.ports[protocol as usize] >= self.protocol_ports[protocol as usize]
     }
 }
 
@@ -133,9 +195,10 @@ impl Subscribers {
             address,
             resting: [NIL; Protocol::COUNT],
             mappings: 0,
+            sessions: [0; Protocol::COUNT],
             ports: [0; Protocol::COUNT],
+            half_open: 0,
             pairs: [[NO_POOL, 0]; PAIRS],
-            spare: [0; 2],
         };
         Some(id)
     }

@@ -239,6 +239,10 @@ reasons! {
         PortsExhausted = "ports-exhausted",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
+        /// The subscriber has as many sessions as it may, in all or of this protocol.
+        SubscriberSessions = "subscriber-sessions",
+        /// The subscriber has as many TCP connections half open as it may.
+        SubscriberHalfOpen = "subscriber-half-open",
         /// The subscriber makes sessions faster than it may.
         SubscriberRate = "subscriber-rate",
         /// TCP packet without SYN and without session.
@@ -323,6 +327,10 @@ reasons! {
         PortsExhausted = "ports-exhausted",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
+        /// The subscriber has as many sessions as it may, in all or of this protocol.
+        SubscriberSessions = "subscriber-sessions",
+        /// The subscriber has as many TCP connections half open as it may.
+        SubscriberHalfOpen = "subscriber-half-open",
         /// The subscriber makes sessions faster than it may.
         SubscriberRate = "subscriber-rate",
     }

@@ -1,6 +1,7 @@
 //! The NAT engine against its requirements (one test each, named after the row) and against a model, on a virtual
 //! clock. No DPDK, no threads, no privileges.
 
+mod connection;
 mod deletion;
 mod fragments;
 mod fragments_model;

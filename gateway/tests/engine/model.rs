@@ -9,34 +9,8 @@ use std::net::Ipv4Addr;
 use gateway::nat::{DropReason, Endpoint, Filtering, MappingMode, Protocol, SessionView, Settings};
 use gateway::wire::tcp::Flags;
 
+use crate::connection::Tcp;
 use crate::trial::{Fate, Meaning, Sent, Shape, TIMEOUTS};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tcp {
-    SynSent,
-    SynBoth,
-    Established,
-    /// Half closed; by the inside host?
-    Fin(bool),
-    Closed,
-    Reset,
-}
-
-impl Tcp {
-    fn after(self, flags: Flags, outbound: bool) -> Tcp {
-        let has = |flag| flags.contains(flag);
-        let plain = !has(Flags::SYN) && !has(Flags::FIN);
-        match self {
-            _ if has(Flags::RST) => Tcp::Reset,
-            Tcp::SynSent if has(Flags::SYN) && !outbound => Tcp::SynBoth,
-            Tcp::SynBoth | Tcp::Established if has(Flags::FIN) => Tcp::Fin(outbound),
-            Tcp::SynBoth | Tcp::Reset if plain => Tcp::Established,
-            Tcp::Fin(by_inside) if has(Flags::FIN) && by_inside != outbound => Tcp::Closed,
-            Tcp::Closed | Tcp::Reset if has(Flags::SYN) && outbound => Tcp::SynSent,
-            same => same,
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Session {
@@ -45,6 +19,8 @@ struct Session {
     external: Endpoint,
     remote: Endpoint,
     tcp: Tcp,
+    /// Its handshake has begun and never was over.
+    half_open: bool,
     expires: u64,
 }
 
@@ -241,6 +217,15 @@ impl Model {
         {
             return Err(DropReason::SessionsFull);
         }
+        let mine = self.sessions.iter().filter(|session| session.internal.address == sent.from.address);
+        if mine.clone().count() >= self.shape.sessions_per_subscriber as usize {
+            return Err(DropReason::SubscriberSessions);
+        }
+        let half_open = mine.filter(|session| session.half_open).count();
+        let opens = sent.meaning == Meaning::Segment(Flags::SYN);
+        if opens && half_open >= self.shape.half_open_per_subscriber as usize {
+            return Err(DropReason::SubscriberHalfOpen);
+        }
         let chosen = listed
             .iter()
             .find(|s| (s.protocol, s.internal, s.remote) == (protocol, sent.from, sent.to))
@@ -256,9 +241,17 @@ impl Model {
                 None => self.draw(sent, shard, chosen)?,
             },
         };
-        let tcp = if sent.meaning == Meaning::Segment(Flags::SYN) { Tcp::SynSent } else { Tcp::Established };
+        let tcp = if opens { Tcp::SynSent } else { Tcp::Established };
         let (internal, remote) = (sent.from, sent.to);
-        self.sessions.push(Session { protocol, internal, external, remote, tcp, expires: 0 });
+        self.sessions.push(Session {
+            protocol,
+            internal,
+            external,
+            remote,
+            tcp,
+            half_open: opens,
+            expires: 0,
+        });
         self.touch(self.sessions.len() - 1, sent.meaning, true);
         Ok(external)
     }
@@ -351,7 +344,9 @@ impl Model {
         let session = &mut self.sessions[at];
         let seconds = match meaning {
             Meaning::Segment(flags) => {
-                session.tcp = session.tcp.after(flags, outbound);
+                let before = session.tcp;
+                session.tcp = before.after(flags, outbound);
+                session.half_open = before.is_half_open_as(session.tcp).unwrap_or(session.half_open);
                 match session.tcp {
                     Tcp::SynSent | Tcp::SynBoth => TIMEOUTS.tcp_opening_s,
                     Tcp::Established | Tcp::Fin(_) => TIMEOUTS.tcp_established_s,

@@ -189,7 +189,7 @@ proptest! {
         first in steps(40),
         then in prop::collection::vec((any::<u8>(), steps(2)), 1..40),
     ) {
-        let shape = Shape { roomy: true, shards: 1, mapping: MappingMode::EndpointIndependent, ..shape };
+        let shape = Shape { roomy: true, sessions_per_subscriber: u32::MAX, shards: 1, mapping: MappingMode::EndpointIndependent, ..shape };
         let fates = [0u32, 90, 100].map(|percent| {
             let mut settings = shape.settings();
             let mut others = settings.pools[0].clone();
@@ -394,8 +394,17 @@ fn failures(counters: &Counters) -> u64 {
 /// Packets dropped for want of something.
 fn refusals(counters: &Counters) -> u64 {
     use DropReason::*;
-    [SessionsFull, MappingsFull, SubscribersFull, PortsExhausted, SubscriberPorts, SubscriberRate]
-        .into_iter()
-        .map(|reason| counters.dropped[reason as usize].iter().sum::<u64>())
-        .sum()
+    [
+        SessionsFull,
+        MappingsFull,
+        SubscribersFull,
+        PortsExhausted,
+        SubscriberPorts,
+        SubscriberSessions,
+        SubscriberHalfOpen,
+        SubscriberRate,
+    ]
+    .into_iter()
+    .map(|reason| counters.dropped[reason as usize].iter().sum::<u64>())
+    .sum()
 }

@@ -65,6 +65,82 @@ fn rfc6888_req4_limits_ports_per_subscriber_and_protocol() {
 }
 
 #[test]
+fn rfc6888_req4_a_protocol_may_have_a_limit_of_its_own() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.limits.ports_per_subscriber = 4;
+        settings.limits.protocol_ports_per_subscriber[Protocol::Tcp as usize] = Some(6);
+        settings.limits.protocol_sessions_per_subscriber[Protocol::Udp as usize] = 3;
+    });
+    let cases = [
+        (Protocol::Tcp, 6, DropReason::SubscriberPorts),
+        (Protocol::Udp, 3, DropReason::SubscriberSessions),
+        (Protocol::Icmp, 4, DropReason::SubscriberPorts),
+    ];
+    for (protocol, most, reason) in cases {
+        let first = |nth: u16| Packet::first(protocol, at_port(ep(HOST), 4000 + nth), ep(REMOTE));
+        (0..most).for_each(|nth| _ = gateway.outbound(first(nth)).out());
+        assert_eq!(gateway.outbound(first(most)).reason(), reason, "{protocol:?}");
+    }
+}
+
+#[test]
+fn rfc6888_req5_limits_sessions_per_subscriber() {
+    let mut gateway = Gateway::changed(|settings| settings.limits.sessions_per_subscriber = 10);
+    let remote = |nth: u32| Endpoint { address: ep(REMOTE).address + nth, port: 53 };
+    for nth in 0..10 {
+        gateway.open(Protocol::ALL[nth as usize % 3], ep(HOST), remote(nth));
+    }
+    for protocol in Protocol::ALL {
+        let more = Packet::first(protocol, ep(HOST), remote(100));
+        assert_eq!(gateway.outbound(more).reason(), DropReason::SubscriberSessions);
+    }
+    gateway.open(Protocol::Udp, ep(OTHER), remote(0));
+    let failures = gateway.shards[0].counters().session_failures;
+    assert_eq!(failures[SessionFailure::SubscriberSessions as usize], 3);
+    // The four over UDP end, and make room for as many.
+    gateway.pass_s(31);
+    (200..204).for_each(|nth| _ = gateway.open(Protocol::Udp, ep(HOST), remote(nth)));
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), remote(204))).reason(), DropReason::SubscriberSessions);
+}
+
+#[test]
+fn rfc6888_req5_a_syn_flood_ends_at_the_subscribers_half_open_budget() {
+    let mut settings = settings();
+    settings.limits.half_open_per_subscriber = 100;
+    settings.limits.new_sessions_per_subscriber_per_s = 150;
+    let mut gateway = Gateway::with_shards(settings, 1, 4096);
+    let remote = |nth: u32| Endpoint { address: ep("198.18.0.0:0").address + nth, port: 443 };
+    let connect = |gateway: &mut Gateway, host: &str, to: Endpoint| {
+        let external = gateway.open(Protocol::Tcp, ep(host), to);
+        gateway.inbound(Packet::answer(Protocol::Tcp, to, external)).delivered();
+        gateway.outbound(Packet::tcp(ep(host), to, Flags::ACK)).out();
+    };
+    // Open connections are none of the budget's business.
+    connect(&mut gateway, HOST, remote(50_000));
+    let flood = |nth| Packet::tcp(ep(HOST), remote(nth), Flags::SYN);
+    let passed = (0..3000).filter(|&nth| matches!(gateway.outbound(flood(nth)), Outcome::Out(_))).count();
+    assert_eq!((passed, gateway.sessions().len()), (100, 101));
+    let dropped = gateway.shards[0].counters().dropped[DropReason::SubscriberHalfOpen as usize];
+    assert_eq!(dropped, [2900, 0]);
+
+    // Its other traffic goes on, and everybody else's; what was refused took nothing of its rate.
+    gateway.open(Protocol::Udp, ep(HOST), ep("192.0.2.53:53"));
+    gateway.outbound(Packet::tcp(ep(HOST), remote(50_000), Flags::ACK)).out();
+    connect(&mut gateway, OTHER, remote(0));
+
+    // A handshake that ends makes room for one; a reset does not, for the session stays.
+    let external = gateway.open(Protocol::Tcp, ep(HOST), remote(0));
+    gateway.inbound(Packet::answer(Protocol::Tcp, remote(0), external)).delivered();
+    assert_eq!(gateway.outbound(flood(5000)).reason(), DropReason::SubscriberHalfOpen);
+    gateway.outbound(Packet::tcp(ep(HOST), remote(0), Flags::ACK)).out();
+    gateway.outbound(flood(5000)).out();
+    gateway.outbound(Packet::tcp(ep(HOST), remote(1), Flags::RST)).out();
+    assert_eq!(gateway.outbound(flood(5001)).reason(), DropReason::SubscriberHalfOpen);
+    gateway.pass_s(241);
+    gateway.outbound(flood(5001)).out();
+}
+
+#[test]
 fn rfc6888_req4_limits_the_rate_of_new_sessions_per_subscriber() {
     let mut gateway = Gateway::changed(|settings| settings.limits.new_sessions_per_subscriber_per_s = 10);
     let begun = |gateway: &mut Gateway, from: &str, base: u16| {
@@ -208,7 +284,8 @@ fn rfc6888_req11_out_of_resources_refuses_the_new_and_evicts_nothing() {
 #[test]
 fn rfc6888_req11_every_lack_is_signalled_unless_that_is_switched_off() {
     type Change = fn(&mut Settings);
-    let lacks: [(DropReason, Change); 3] = [
+    let lacks: [(DropReason, Change); 4] = [
+        (DropReason::SubscriberSessions, |settings| settings.limits.sessions_per_subscriber = 1),
         (DropReason::PortsExhausted, |settings| {
             settings.pools[0].addresses.truncate(1);
             settings.pools[0].ports = 2000..=2000;

@@ -23,6 +23,8 @@ pub(crate) struct Shape {
     pub(crate) addresses: u8,
     pub(crate) ports: u16,
     pub(crate) ports_per_subscriber: u32,
+    pub(crate) sessions_per_subscriber: u32,
+    pub(crate) half_open_per_subscriber: u32,
     /// Room for more sessions than there are flows, and for every kind of mapping; else for six a shard.
     pub(crate) roomy: bool,
 }
@@ -37,15 +39,28 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
         Just(Filtering::AddressDependent),
         Just(Filtering::AddressAndPortDependent),
     ];
-    (1usize..=4, mapping, filtering, 1u8..4, 8u16..20, 2u32..8, prop::bool::weighted(0.7)).prop_map(
-        |(shards, mapping, filtering, addresses, ports, ports_per_subscriber, roomy)| Shape {
+    let limits = (2u32..8, 4u32..40, 1u32..12);
+    (1usize..=4, mapping, filtering, 1u8..4, 8u16..20, limits, prop::bool::weighted(0.7)).prop_map(
+        |(
             shards,
             mapping,
             filtering,
             addresses,
             ports,
-            ports_per_subscriber,
+            (ports_each, sessions_each, half_open_each),
             roomy,
+        )| {
+            Shape {
+                shards,
+                mapping,
+                filtering,
+                addresses,
+                ports,
+                ports_per_subscriber: ports_each,
+                sessions_per_subscriber: sessions_each,
+                half_open_per_subscriber: half_open_each,
+                roomy,
+            }
         },
     )
 }
@@ -85,6 +100,8 @@ impl Shape {
         settings.limits = Limits {
             sessions: 1 << 16,
             ports_per_subscriber: self.ports_per_subscriber,
+            sessions_per_subscriber: self.sessions_per_subscriber,
+            half_open_per_subscriber: self.half_open_per_subscriber,
             new_sessions_per_subscriber_per_s: 1_000_000,
             ..Limits::default()
         };

@@ -1,7 +1,7 @@
 //! What is right by itself and too much or too little together.
 
 use super::mistakes::{WORKERS, assert_refused};
-use super::{EXAMPLE, example_with};
+use super::{EXAMPLE, example_with, parse};
 
 #[test]
 fn a_pool_with_fewer_ports_than_workers_is_refused() {
@@ -15,6 +15,25 @@ fn fewer_sessions_than_workers_are_refused() {
     let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
     let text = text.replace("sessions = 1_000_000 ", "sessions = 7 #!\n#");
     assert_refused(&text, &["nat.limits.sessions, found 7, allowed 8 or more"]);
+}
+
+#[test]
+fn limits_of_a_subscriber_are_by_protocol_where_they_say_so() {
+    let keys = "tcp_ports_per_subscriber = 9\nudp_sessions_per_subscriber = 8\nsessions_per_subscriber = 0\n\
+                half_open_per_subscriber = 7\n";
+    let config =
+        parse(&example_with("ports_per_subscriber = 1024", &format!("{keys}ports_per_subscriber = 1024")));
+    let limits = config.settings.limits;
+    assert_eq!(limits.protocol_ports_per_subscriber, [None, Some(9), None]);
+    assert_eq!(limits.protocol_sessions_per_subscriber, [8, u32::MAX, u32::MAX]);
+    assert_eq!((limits.sessions_per_subscriber, limits.half_open_per_subscriber), (u32::MAX, 7));
+    let words = config.explain();
+    assert!(
+        words.contains("any number of sessions, 7 half-open connections, 8 sessions udp, 9 ports tcp"),
+        "{words}"
+    );
+    let text = example_with("ports_per_subscriber = 1024", "half_open_per_subscriber = 65536 #!\n");
+    assert_refused(&text, &["nat.limits.half_open_per_subscriber, found 65536, allowed 0-65535"]);
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Shard {
     }
 
     fn check_budget(&self, subscriber: Option<u32>) -> Result<(), DropReason> {
-        let limit = self.policy.limits.fragments_per_subscriber;
+        let limit = self.policy.fragments_per_subscriber;
         let within = subscriber.is_none_or(|subscriber| self.fragments.is_within_budget(subscriber, limit));
         if within { Ok(()) } else { Err(DropReason::SubscriberFragments) }
     }
