@@ -28,7 +28,7 @@ const TYPES: &[&str] =
     &["rte_eth_(conf|dev_info|stats|xstat|xstat_name|rss_reta_entry64|rss_conf)", "rte_lcore_state_t"];
 
 const CONSTANTS: &[&str] = &[
-    "ETH_(RSS_IPV4|RSS_IPV4_ANY|RX_OFFLOAD_RSS_HASH|SPEED_UNKNOWN)",
+    "ETH_(RSS_IPV4|RSS_FRAG_IPV4|RSS_NONFRAG_IPV4_OTHER|RSS_IPV4_ANY|RX_OFFLOAD_RSS_HASH|SPEED_UNKNOWN)",
     "MBUF_F_(RX_RSS_HASH|INDIRECT|EXTERNAL)",
     "RTE_PKTMBUF_HEADROOM",
     "RTE_MEMPOOL_CACHE_MAX_SIZE",

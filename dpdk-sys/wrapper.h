@@ -17,6 +17,8 @@
 
 /* Macros with a cast or a call in them, which bindgen evaluates only as the value of a constant. */
 static const uint64_t ETH_RSS_IPV4 = RTE_ETH_RSS_IPV4;
+static const uint64_t ETH_RSS_FRAG_IPV4 = RTE_ETH_RSS_FRAG_IPV4;
+static const uint64_t ETH_RSS_NONFRAG_IPV4_OTHER = RTE_ETH_RSS_NONFRAG_IPV4_OTHER;
 static const uint64_t ETH_RSS_IPV4_ANY = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP |
 					 RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV4_SCTP |
 					 RTE_ETH_RSS_NONFRAG_IPV4_OTHER;

@@ -4,7 +4,8 @@
 #
 #   scripts/test.sh [--no-netns]
 #
-#   --no-netns   leave out the tests with real sockets in network namespaces: the only ones that need root
+#   --no-netns   leave out the tests with real sockets in network namespaces and those of PCI drivers in guests: the only
+#                ones that need root
 #
 # A user who is not root runs those through sudo; without it they fail, they are not skipped.
 # shellcheck source=scripts/lib.sh
@@ -58,7 +59,7 @@ check_configurations() {
 documentation() { RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps; }
 
 scripts/setup.sh
-stage "scripts" shellcheck --external-sources scripts/*.sh docker/*.sh .ci/run
+stage "scripts" shellcheck --external-sources scripts/*.sh scripts/guest/init docker/*.sh .ci/run
 stage "format" cargo fmt --all --check
 stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
 stage "lints, engine alone" cargo clippy --quiet --package gateway --no-default-features --lib --bins -- --deny warnings
@@ -67,7 +68,10 @@ stage "instructions" scripts/instructions.sh
 stage "tests" other_tests
 stage "documentation examples" cargo_test --quiet --workspace --doc
 stage "configurations" check_configurations
-if $netns; then stage "namespace tests" netns_tests; fi
+if $netns; then
+    stage "PCI drivers" as_root scripts/test-pci.sh
+    stage "namespace tests" netns_tests
+fi
 
 echo
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }

@@ -104,7 +104,7 @@ pub(super) fn program(device: &Device, wanted: &RssConfig) -> Result<(), String>
     }
     log::take_warnings();
     match read_key(device, wanted.key.len()) {
-        Ok((_, types)) if types != dpdk_sys::ETH_RSS_IPV4 => {
+        Ok((_, types)) if !is_by_addresses(types) => {
             Err(format!("the driver hashes {types:#x}, more or less than the IPv4 addresses"))
         }
         Ok((key, _)) if key != wanted.key => Err("the driver keeps another key".into()),
@@ -114,6 +114,13 @@ pub(super) fn program(device: &Device, wanted: &RssConfig) -> Result<(), String>
             Ok(())
         }
     }
+}
+
+/// True if a driver that hashes these types hashes IPv4 packets by their addresses alone. Of a device that knows one type for
+/// all of IPv4 (virtio) drivers report the types for fragments and for protocols without ports beside it.
+fn is_by_addresses(types: u64) -> bool {
+    const SAME: u64 = dpdk_sys::ETH_RSS_FRAG_IPV4 | dpdk_sys::ETH_RSS_NONFRAG_IPV4_OTHER;
+    types & !SAME == dpdk_sys::ETH_RSS_IPV4
 }
 
 const GROUP: usize = dpdk_sys::RTE_ETH_RETA_GROUP_SIZE as usize;
@@ -174,6 +181,16 @@ mod tests {
         assert_eq!(softrss(&[source, destination], &key), 0x323e_8fc2);
         assert_eq!(softrss(&[source, destination], &key[1..]), softrss(&[source, destination], &key[1..13]));
         assert_eq!(softrss(&[], &key), 0);
+    }
+
+    #[test]
+    fn a_hash_over_ports_is_not_one_by_addresses() {
+        let plain = dpdk_sys::ETH_RSS_IPV4;
+        let virtio = plain | dpdk_sys::ETH_RSS_FRAG_IPV4 | dpdk_sys::ETH_RSS_NONFRAG_IPV4_OTHER;
+        assert!(is_by_addresses(plain) && is_by_addresses(virtio));
+        for wrong in [0, virtio & !plain, dpdk_sys::ETH_RSS_IPV4_ANY] {
+            assert!(!is_by_addresses(wrong), "{wrong:#x}");
+        }
     }
 
     #[test]
