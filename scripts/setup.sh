@@ -36,7 +36,7 @@ test_packages=(
     jq
     nftables
     procps
-    prometheus # promtool
+    prometheus # and promtool
     python3
     shellcheck
     traceroute

@@ -12,7 +12,7 @@ use super::Signal;
 use super::control::Control;
 use crate::config::{Config, Hosts};
 use crate::counters::PoolCounters;
-use crate::dpdk::Eal;
+use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
     About, Cursor, Deleted, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool,
     Query, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
@@ -192,6 +192,7 @@ impl Gateway for Running {
             tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
             idle: config.dpdk.idle.name().to_owned(),
             sessions_limit: config.settings.limits.sessions.into(),
+            tsc_hz: Clock::hz(),
         }
     }
 

@@ -40,6 +40,7 @@ impl Gateway for Fake {
             memory: "no-huge".into(),
             idle: "backoff".into(),
             sessions_limit: 1_000_000,
+            tsc_hz: 2_600_000_000,
             ..About::default()
         }
     }

@@ -61,6 +61,8 @@ fn the_contract_is_kept() {
         "natgw_nic_errors_total{interface=\"inside\",direction=\"tx\"} 0",
         "natgw_link_up{interface=\"inside\"} 1",
         "natgw_mempool_buffers{pool=\"packets\",state=\"in_use\"} 192",
+        "natgw_ready 1",
+        "natgw_tsc_hertz 2600000000",
         "natgw_config_reloads_total{result=\"applied\"} 0",
         "natgw_build_info{version=\"0.1.0\",dpdk=\"DPDK \\\"22.11\\\"\"} 1",
         "# TYPE natgw_sessions gauge",

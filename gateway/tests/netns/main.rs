@@ -29,6 +29,7 @@ mod metrics;
 mod namespace;
 mod packet_socket;
 mod path_mtu;
+mod prometheus;
 mod reflector;
 mod refused;
 mod reload;

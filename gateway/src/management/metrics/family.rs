@@ -90,6 +90,8 @@ families! {
     // Workers and hardware.
     BUSY_CYCLES: COUNTER "worker_busy_cycles_total" ["worker"],
         "TSC cycles of rounds that found packets.";
+    TSC: GAUGE "tsc_hertz" [],
+        "TSC cycles a second: what a worker that is always busy adds to worker_busy_cycles_total.";
     POLLS: COUNTER "worker_polls_total" ["worker"],
         "Rounds of the worker's loop.";
     EMPTY_POLLS: COUNTER "worker_empty_polls_total" ["worker"],
@@ -118,6 +120,8 @@ families! {
         "Configurations that have come into force, the first counted.";
     CONFIG_RELOADS: COUNTER "config_reloads_total" ["result"],
         "Requests to reload the configuration.";
+    READY: GAUGE "ready" [],
+        "1 while workers poll, links are up and the routes' gateways are resolved, as /readyz says.";
     UPTIME: GAUGE "uptime_seconds" [],
         "Time since the workers started.";
     BUILD_INFO: GAUGE "build_info" ["version", "dpdk"],

@@ -31,6 +31,8 @@ pub struct About {
     pub idle: String,
     /// Sessions that fit, over all workers.
     pub sessions_limit: u64,
+    /// Cycles a second of the clock by which workers count how long they are busy.
+    pub tsc_hz: u64,
 }
 
 /// Requests to reload, by result.
