@@ -39,6 +39,7 @@ test_packages=(
     prometheus # and promtool
     python3
     shellcheck
+    systemd # systemd-analyze
     traceroute
     util-linux
     valgrind # callgrind

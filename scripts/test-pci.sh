@@ -60,6 +60,9 @@ make_initramfs() {
     ln -s usr/lib "$root/lib"
     ln -s usr/lib64 "$root/lib64"
     cp /bin/busybox "$root/bin/"
+    install -D /usr/bin/setpriv "$root/usr/bin/setpriv"
+    sed -n 's/^CapabilityBoundingSet=//p' config/systemd/nat-gateway.service |
+        tr 'A-Z ' 'a-z,' | sed 's/cap_/+/g' >"$root/capabilities"
     ln -s busybox "$root/bin/sh"
     for file in nat-gateway natctl; do strip -o "$root/bin/$file" "$programs/$file"; done
     install -m 0755 scripts/guest/init "$root/init"
@@ -67,7 +70,7 @@ make_initramfs() {
     for driver in "${DRIVERS[@]}"; do
         for file in /usr/lib/x86_64-linux-gnu/dpdk/pmds-*/librte_"$driver".so; do copy "$root" "$file"; done
     done
-    ldd "$root"/bin/nat* "$root"/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/*.so | awk '$2 == "=>" { print $3 } $1 ~ "^/.*ld-" { print $1 }' |
+    ldd "$root"/{bin/nat*,usr/bin/setpriv} "$root"/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/*.so | awk '$2 == "=>" { print $3 } $1 ~ "^/.*ld-" { print $1 }' |
         sort --unique | while read -r file; do copy "$root" "/usr${file#/usr}"; done
     for module in irqbypass iommufd vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci; do
         find "$kernel" -name "$module.ko*" -exec cp {} "$root/modules/" \;

@@ -14,6 +14,7 @@ mod deletion;
 mod plan;
 mod reload;
 mod running;
+mod service;
 mod tables;
 
 use std::path::Path;
@@ -80,7 +81,9 @@ pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
     let running = Arc::new(Running::new(config, file, &eal, dataplane));
     running.log_start();
     let server = server.spawn(running.clone(), token)?;
+    service::ready();
     running.control(&signals);
+    service::stopping();
     tracing::info!("stopping");
     server.shutdown();
     running.stop();

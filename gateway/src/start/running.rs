@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::Dataplane;
 use super::Signal;
 use super::control::Control;
+use super::service::Watchdog;
 use crate::config::{Config, Hosts};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
@@ -78,6 +79,7 @@ impl Running {
     /// Does management's own work until asked to stop.
     pub(super) fn control(self: &Arc<Running>, signals: &Receiver<Signal>) {
         let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
+        let mut watchdog = Watchdog::new();
         self.step(|control, dataplane| control.begin(dataplane));
         loop {
             crossbeam_channel::select! {
@@ -95,7 +97,10 @@ impl Running {
                 }
                 default(CONTROL_EVERY) => {}
             }
-            self.step(|control, dataplane| control.poll(dataplane));
+            self.step(|control, dataplane| {
+                control.poll(dataplane);
+                watchdog.poll(dataplane);
+            });
         }
     }
 

@@ -1,0 +1,69 @@
+//! What the service manager is told (sd_notify(3)): that the gateway is ready, that it stops, and, where it asks for that
+//! (`WatchdogSec=`), that every worker still polls. Where there is no `$NOTIFY_SOCKET`, nobody is told.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::Dataplane;
+
+/// The workers poll, and management answers.
+pub(super) fn ready() {
+    tell(NotifyState::Ready);
+}
+
+/// From here on no packet passes.
+pub(super) fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+/// Keeps the service manager's watchdog quiet for as long as all workers poll. With one that hangs the gateway is worth a
+/// restart: its subscribers have no other worker.
+pub(super) struct Watchdog {
+    every: Option<Duration>,
+    due: Instant,
+    /// By worker, as last seen.
+    polls: Vec<u64>,
+}
+
+impl Watchdog {
+    pub(super) fn new() -> Watchdog {
+        // Twice within the time that the manager allows, as sd_watchdog_enabled(3) recommends, and some spare.
+        let every = sd_notify::watchdog_enabled().map(|allowed| allowed / 3);
+        Watchdog { every, due: Instant::now(), polls: Vec::new() }
+    }
+
+    pub(super) fn poll(&mut self, dataplane: &Dataplane) {
+        let Some(every) = self.every.filter(|_| Instant::now() >= self.due) else { return };
+        self.due = Instant::now() + every;
+        let polls: Vec<u64> = dataplane.workers().iter().map(|worker| worker.counters.read().polls).collect();
+        match hung(&self.polls, &polls) {
+            None => tell(NotifyState::Watchdog),
+            Some(worker) => tracing::error!(worker, "the worker does not poll"),
+        }
+        self.polls = polls;
+    }
+}
+
+/// A worker that has not polled since.
+fn hung(before: &[u64], now: &[u64]) -> Option<usize> {
+    before.iter().zip(now).position(|(before, now)| before == now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_hangs_that_has_not_polled_since() {
+        assert_eq!(hung(&[], &[5, 7]), None);
+        assert_eq!(hung(&[5, 7], &[6, 8]), None);
+        assert_eq!(hung(&[5, 7], &[6, 7]), Some(1));
+    }
+}
