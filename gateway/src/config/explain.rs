@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
-use crate::nat::{Pool, PortForward, Protocol, Refuse, Rule, RuleAction};
+use crate::nat::{ForwardSource, Pool, PortForward, Protocol, Refuse, Rule, RuleAction};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Config {
             counted(limits.fragments_per_subscriber.into(), "datagram")
         )?;
         self.write_subscriber_limits(out)?;
+        writeln!(out, "  redirects: {}", counted(limits.redirected_sessions.into(), "session"))?;
         writeln!(out, "\nIdle timeouts")?;
         writeln!(
             out,
@@ -111,6 +112,7 @@ impl Config {
             let seconds = timeouts.tcp_unsolicited_syn_s;
             writeln!(out, "  a connection from outside that is not let in is refused after {seconds} s")?;
         }
+        writeln!(out, "  redirects {} s half open", timeouts.redirect_half_open_s)?;
         writeln!(out, "  a freed port rests {} s", timeouts.port_hold_s)?;
         writeln!(out, "  the rest of a datagram in fragments {} s", timeouts.fragment_s)?;
 
@@ -280,8 +282,12 @@ fn describe_interface(interface: &Interface) -> String {
 
 fn describe_forward(forward: &PortForward) -> String {
     let internal_last = forward.internal_port + (forward.external_ports.len() - 1) as u16;
+    let source = match forward.source {
+        ForwardSource::Remote => "",
+        ForwardSource::Gateway => ", which sees the gateway as source",
+    };
     format!(
-        "{} {}:{} goes to {}:{}",
+        "{} {}:{} goes to {}:{}{source}",
         forward.protocol.name(),
         forward.external,
         Ports(&forward.external_ports),

@@ -12,7 +12,7 @@ use super::interface::{Connected, Draft};
 use super::mistake::At;
 use super::section::Section;
 use super::value::{self, Ports};
-use crate::nat::{PortForward, Protocol, Static};
+use crate::nat::{ForwardSource, PortForward, Protocol, Static};
 
 /// Where inside hosts are, as far as it is known.
 pub(super) struct Inside<'a> {
@@ -62,6 +62,7 @@ pub(super) fn read_forwards(
         let protocol = section.required("protocol", value::choice(&protocols));
         let external = section.required("external", value::endpoint);
         let internal = section.required("internal", value::endpoint);
+        let source = section.or("source", ForwardSource::Remote, value::choice(&SOURCES)).value;
         if let Some(internal) = &internal {
             refuse_unreachable(section, internal.line, internal.value.0.into(), inside);
         }
@@ -79,7 +80,12 @@ pub(super) fn read_forwards(
             let allowed = "as many as external has";
             section.wrong(internal_line, "internal", found, allowed);
         }
-        if let Some(line) = forwarded.add(internal, protocol, internal_ports.clone(), internal_line) {
+        // Behind a redirect it is no matter which outside endpoint the inside one has.
+        let is_forwarded = source == ForwardSource::Remote;
+        let earlier = is_forwarded
+            .then(|| forwarded.add(internal, protocol, internal_ports.clone(), internal_line))
+            .flatten();
+        if let Some(line) = earlier {
             let found =
                 format!("{internal}:{}, which line {line} forwards to already", Ports(&internal_ports));
             section.wrong(internal_line, "internal", found, "an inside endpoint with no other forward");
@@ -97,6 +103,7 @@ pub(super) fn read_forwards(
             external_ports,
             internal,
             internal_port: *internal_ports.start(),
+            source,
         })
     })
 }
@@ -177,6 +184,10 @@ fn refuse_unreachable(section: &Section<'_>, line: usize, hosts: Ipv4Net, inside
         section.wrong(line, "internal", value::Hosts(hosts), allowed);
     }
 }
+
+/// Words of the configuration file.
+const SOURCES: [(&str, ForwardSource); 2] =
+    [("remote", ForwardSource::Remote), ("gateway", ForwardSource::Gateway)];
 
 /// Most port forwards.
 pub const PORT_FORWARDS_MAX: usize = 65_536;

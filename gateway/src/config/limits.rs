@@ -23,6 +23,8 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
         default.new_sessions_per_subscriber_per_s,
         value::integer(1..=10_000_000),
     );
+    let redirected =
+        section.or("redirected_sessions", default.redirected_sessions, value::integer(0..=SESSIONS_MAX));
     if let Some(workers) = workers.filter(|workers| (sessions.value as usize) < *workers) {
         let allowed = format!("{workers} or more, so that each worker has one");
         section.wrong(sessions.line, "sessions", sessions.value, allowed);
@@ -43,6 +45,7 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
         new_sessions_per_subscriber_per_s: rate.value,
         fragments: fragments.value,
         fragments_per_subscriber: fragments_per_subscriber.value,
+        redirected_sessions: redirected.value,
     }
 }
 
@@ -76,6 +79,7 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
         ),
         icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
         fragment_s: read("fragment", default.fragment_s, 1, ""),
+        redirect_half_open_s: read("redirect_half_open", default.redirect_half_open_s, 1, ""),
         port_hold_s: read_port_hold(section),
     }
 }

@@ -7,7 +7,7 @@ mod mutations;
 mod shipped;
 
 use super::*;
-use crate::nat::{Filtering, MappingMode, PortForward, Protocol, Rule, RuleAction, Static};
+use crate::nat::{Filtering, ForwardSource, MappingMode, PortForward, Protocol, Rule, RuleAction, Static};
 use crate::wire::ethernet::Mac;
 
 /// The example of the specification, as it stands there.
@@ -54,6 +54,7 @@ fn example_of_the_specification_works() {
         external_ports: 8080..=8080,
         internal: Ipv4Addr::new(10, 64, 0, 12),
         internal_port: 80,
+        source: ForwardSource::Remote,
     };
     assert_eq!(settings.port_forwards, [forward]);
     let mapping = Static {
@@ -157,6 +158,24 @@ fn rules_take_source_ports_and_icmp_types() {
     let text = config.explain();
     assert!(text.contains("1. 10.64.0.7/32 to anywhere, udp from port 500-510: drop"), "{text}");
     assert!(text.contains("2. 10.64.0.7/32 to anywhere, icmp of type 8, 0: drop"), "{text}");
+}
+
+#[test]
+fn redirects_may_share_an_inside_endpoint() {
+    let forward = |port: u16| {
+        format!(
+            "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.13:{port}\"\n\
+             internal = \"10.64.0.12:80\"\nsource = \"gateway\"\n"
+        )
+    };
+    let config = parse(&example_and(&format!("{}{}", forward(81), forward(82))));
+    let sources: Vec<_> = config.settings.port_forwards.iter().map(|forward| forward.source).collect();
+    assert_eq!(sources, [ForwardSource::Remote, ForwardSource::Gateway, ForwardSource::Gateway]);
+    let text = config.explain();
+    assert!(
+        text.contains("tcp 203.0.113.13:81 goes to 10.64.0.12:80, which sees the gateway as source"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -4,8 +4,6 @@
 //! (tuple space search). A group is asked only while it may hold an earlier rule than the best so far. So the cost is
 //! one lookup a group, of which real rule sets have few, and a walk over rules that differ in protocol and ports alone.
 
-use std::ops::RangeInclusive;
-
 use hashbrown::HashMap;
 
 use super::endpoint::Tuple;
@@ -33,20 +31,15 @@ struct Group {
 struct Line {
     /// The rule's place among all.
     place: u32,
-    protocol: Option<Protocol>,
-    source_ports: PortMatch,
-    ports: PortMatch,
-    /// Bit `n` for messages of type `n`; `None`: whatever the type, and whatever the protocol.
-    icmp_types: Option<u32>,
+    /// It matches whatever the protocol, ports and type.
+    matches_all: bool,
+    /// Bit `n` is set for [`Protocol`] `n`.
+    protocols: u8,
+    source_ports: (u16, u16),
+    ports: (u16, u16),
+    /// Bit `n % 32` for messages of type `n`; of other protocols, for ports: all of them.
+    icmp_types: u32,
     action: RuleAction,
-}
-
-/// `None`: whatever the port, and protocols without ports.
-type PortMatch = Option<(u16, u16)>;
-
-fn port_match(ports: &RangeInclusive<u16>) -> PortMatch {
-    let all = [0..=u16::MAX, 1..=u16::MAX].contains(ports);
-    (!all).then(|| (*ports.start(), *ports.end()))
 }
 
 impl Classifier {
@@ -62,15 +55,7 @@ impl Classifier {
                 groups.push(Group { source_mask, destination_mask, first: place, rules: HashMap::new() });
                 groups.len() - 1
             });
-            let bits = rule.icmp_types.iter().map(|&ty| 1_u32.checked_shl(ty.into()).unwrap_or(0));
-            let line = Line {
-                place,
-                protocol: rule.protocol,
-                source_ports: port_match(&rule.source_ports),
-                ports: port_match(&rule.ports),
-                icmp_types: (!rule.icmp_types.is_empty()).then(|| bits.fold(0, |all, bit| all | bit)),
-                action: rule.action,
-            };
+            let line = Line::new(place, rule);
             let prefixes = (source.addr().to_bits(), destination.addr().to_bits());
             groups[index].rules.entry(prefixes).or_default().push(line);
         }
@@ -104,22 +89,42 @@ impl Classifier {
 }
 
 impl Line {
+    fn new(place: u32, rule: &Rule) -> Line {
+        const ICMP: u8 = 1 << Protocol::Icmp as u8;
+        let mut protocols = rule.protocol.map_or(u8::MAX, |protocol| 1 << protocol as u8);
+        let [source_ports, ports] = [&rule.source_ports, &rule.ports].map(|ports| {
+            if [0..=u16::MAX, 1..=u16::MAX].contains(ports) {
+                return (0, u16::MAX);
+            }
+            protocols &= !ICMP;
+            (*ports.start(), *ports.end())
+        });
+        let mut icmp_types = u32::MAX;
+        if !rule.icmp_types.is_empty() {
+            protocols &= ICMP;
+            let bits = rule.icmp_types.iter().filter_map(|&ty| 1_u32.checked_shl(ty.into()));
+            icmp_types = bits.fold(0, |all, bit| all | bit);
+        }
+        let all = (u8::MAX, (0, u16::MAX), (0, u16::MAX), u32::MAX);
+        let matches_all = (protocols, source_ports, ports, icmp_types) == all;
+        Line { place, matches_all, protocols, source_ports, ports, icmp_types, action: rule.action }
+    }
+
+    #[inline(always)]
     fn matches(&self, tuple: &Tuple, protocol: Protocol) -> bool {
-        let is_icmp = protocol == Protocol::Icmp;
-        let in_range = |ports: PortMatch, port: u16| {
-            ports.is_none_or(|(first, last)| !is_icmp && (first..=last).contains(&port))
-        };
-        let of_type = |types: u32| is_icmp && types >> (tuple.destination_port & 31) & 1 != 0;
-        self.protocol.is_none_or(|wanted| wanted == protocol)
-            && in_range(self.ports, tuple.destination_port)
-            && in_range(self.source_ports, tuple.source_port)
-            && self.icmp_types.is_none_or(of_type)
+        let within = |(first, last): (u16, u16), port: u16| first <= port && port <= last;
+        self.matches_all
+            || self.protocols >> protocol as u8 & 1 != 0
+                && within(self.ports, tuple.destination_port)
+                && within(self.source_ports, tuple.source_port)
+                && self.icmp_types >> (tuple.destination_port & 31) & 1 != 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::ops::RangeInclusive;
 
     use ipnet::Ipv4Net;
     use proptest::prelude::*;

@@ -24,6 +24,8 @@ pub struct Counters {
     pub mappings: u64,
     /// Gauge: subscribers with at least one mapping.
     pub subscribers: u64,
+    /// Gauge: live sessions that remotes began (`redirect`).
+    pub redirected_sessions: u64,
     /// Packets translated out and in again (RFC 4787 REQ-9).
     pub hairpinned: u64,
     /// ICMP messages made by the gateway, by [`IcmpGenerated`].

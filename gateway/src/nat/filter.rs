@@ -56,7 +56,7 @@ impl Permissions {
     fn first(&self, pair: Pair, sessions: &[Session]) -> Option<u32> {
         self.runs.first(self.hash(pair.internal, pair.remote), |id| {
             let session = &sessions[id as usize];
-            session.mapping == pair.mapping && session.flows[0].tuple().destination == pair.remote
+            session.mapping == pair.mapping && session.flows[1].tuple().source == pair.remote
         })
     }
 

@@ -62,9 +62,11 @@ impl Shard {
         message.fill_checksum();
 
         let to = match at.direction {
+            // Where the inside host takes the gateway for the remote, it hears of no other router either.
+            Direction::Inbound if self.addresses.is_own(answered.to.tuple().source) => answered.to.tuple(),
             Direction::Inbound => Tuple { destination: answered.to.tuple().destination, ..parsed.tuple() },
             // Whoever inside complains, outside it is the host that the packet was for (RFC 5508 REQ-5).
-            Direction::Outbound => Tuple { source: answered.to.tuple().source, ..parsed.tuple() },
+            Direction::Outbound => answered.to.tuple(),
         };
         let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple(), &to);
         outer.apply_header(&mut packet[..header_len], at.hop());

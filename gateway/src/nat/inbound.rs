@@ -12,7 +12,8 @@ use super::time::Time;
 use super::verdict::{DropReason, Protocol, Verdict};
 
 impl Shard {
-    /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No session is made.
+    /// `(r:q -> X:P)` without a session becomes `(r:q -> a:p)` where a mapping admits the remote. No session is made, but
+    /// for a redirect.
     pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
         let tuple = parsed.tuple();
         if at.routed
@@ -23,6 +24,9 @@ impl Shard {
         let own = self.addresses.is_own(tuple.destination);
         if own && is_query(parsed, packet) {
             return Verdict::Local;
+        }
+        if let Some(redirect) = self.permanent.redirect(parsed.protocol, tuple.to()) {
+            return self.redirect(packet, parsed, redirect, at, now);
         }
         let internal = match self.admitted(parsed.protocol, tuple.to(), tuple.source) {
             Ok(Some(internal)) => internal,
@@ -60,7 +64,7 @@ impl Shard {
     fn admits(&self, id: u32, mapping: &Mapping, remote: u32) -> bool {
         match mapping.kind() {
             Kind::Permanent => true,
-            Kind::Exempt => false,
+            Kind::Exempt | Kind::Redirect => false,
             Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering(mapping.protocol()) {
                 Filtering::EndpointIndependent => true,
                 Filtering::AddressDependent => {

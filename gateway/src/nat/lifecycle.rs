@@ -28,13 +28,16 @@ impl Shard {
         self.mappings.lines[mapping].remove_session(closed);
         let line = self.mappings.lines[mapping];
         if self.is_filtered_by_address(&line) {
-            let remote = session.flows[0].tuple().destination;
+            let remote = session.flows[1].tuple().source;
             self.permissions.remove(Pair { mapping, internal: line.internal(), remote }, id);
         }
-        self.session_ids.give(id);
         let subscriber = &mut self.subscribers.lines[line.subscriber];
-        subscriber.sessions[protocol as usize] -= 1;
         subscriber.half_open -= session.half_open as u16;
+        match line.kind() {
+            Kind::Redirect => self.redirects.give(protocol, session.flows[0].tuple().destination_port),
+            _ => subscriber.sessions[protocol as usize] -= 1,
+        }
+        self.session_ids.give(id);
         let reason = reason.unwrap_or(if closed { DeleteReason::Closed } else { DeleteReason::Idle });
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;

@@ -11,7 +11,7 @@ use super::mapping::Kind;
 use super::session::{LIVE, Session, state_name};
 use super::shard::Shard;
 use super::time::Time;
-use super::verdict::Protocol;
+use super::verdict::{Direction, Protocol};
 
 /// Which sessions or mappings are asked for; `None` asks for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct Filter {
 
 impl Filter {
     pub(super) fn accepts_session(&self, session: &Session) -> bool {
-        let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
-        self.accepts(session.protocol(), outbound.from(), inbound.to(), Some(outbound.to()))
+        let [internal, external, remote] = session.endpoints();
+        self.accepts(session.protocol(), internal, external, Some(remote))
     }
 
     fn accepts(
@@ -66,6 +66,8 @@ pub struct SessionView {
     pub external: Endpoint,
     /// `r:q`.
     pub remote: Endpoint,
+    /// What the inside host sees in the remote's place, where that is another endpoint.
+    pub remote_inside: Option<Endpoint>,
     /// TCP state, or `active`.
     pub state: &'static str,
     /// Milliseconds since it was made.
@@ -89,7 +91,7 @@ pub struct MappingView {
     pub external: Endpoint,
     /// `r:q`, where it serves this remote endpoint only and others may share `X:P`.
     pub remote: Option<Endpoint>,
-    /// `pool`, `permanent` or `exempt`.
+    /// `pool`, `permanent`, `exempt` or `redirect`.
     pub kind: &'static str,
     /// Sessions under it.
     pub sessions: u32,
@@ -121,13 +123,15 @@ impl Shard {
             let session = &self.sessions[id];
             if session.flags & LIVE != 0 && filter.accepts_session(session) {
                 let mapping = &self.mappings.lines[session.mapping];
-                let [outbound, inbound] = session.flows.map(|flow| flow.tuple());
+                let [internal, external, remote] = session.endpoints();
+                let remote_inside = session.flows[Direction::Outbound as usize].tuple().to();
                 page.push(SessionView {
                     id: SessionId(id),
                     protocol: session.protocol(),
-                    internal: outbound.from(),
-                    external: inbound.to(),
-                    remote: outbound.to(),
+                    internal,
+                    external,
+                    remote,
+                    remote_inside: (remote_inside != remote).then_some(remote_inside),
                     state: state_name(session),
                     age_ms: now.0.saturating_sub(now.near(session.created).0),
                     expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Permanent = 1,
     /// No translation: the outside endpoint is the inside one.
     Exempt = 2,
+    /// A port forward behind which remotes look like the gateway.
+    Redirect = 3,
 }
 
 impl Kind {
@@ -35,10 +37,11 @@ impl Kind {
             Kind::Pool => "pool",
             Kind::Permanent => "permanent",
             Kind::Exempt => "exempt",
+            Kind::Redirect => "redirect",
         }
     }
 
-    const ALL: [Kind; 3] = [Kind::Pool, Kind::Permanent, Kind::Exempt];
+    const ALL: [Kind; 4] = [Kind::Pool, Kind::Permanent, Kind::Exempt, Kind::Redirect];
 }
 
 /// One mapping; two to a cache line.

@@ -40,6 +40,7 @@
 mod addresses;
 mod ahead;
 mod allocation;
+mod beginning;
 mod burst;
 mod classifier;
 pub mod counters;
@@ -63,6 +64,7 @@ mod parse;
 mod policy;
 mod pool;
 mod ports;
+mod redirect;
 mod rewrite;
 mod rule;
 mod runs;
@@ -91,8 +93,8 @@ pub use memory::{Backing, Pages, Region};
 pub use policy::Policy;
 pub use pool::PoolUsage;
 pub use settings::{
-    Filtering, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings, Share, Static,
-    Timeouts,
+    Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings,
+    Share, Static, Timeouts,
 };
 pub use setup::{Part, ShardOptions};
 pub use shard::Shard;

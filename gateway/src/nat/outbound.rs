@@ -1,18 +1,18 @@
 //! The slow path of outbound packets: the first packet of a session, and what may not become one.
 
 use super::allocation::Need;
+use super::beginning::Begun;
 use super::endpoint::{Endpoint, Flow, Tuple};
-use super::filter::Pair;
 use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
-use super::session::{HAIRPIN, LIVE, Session, Timeout};
+use super::session::{HAIRPIN, Timeout};
 use super::settings::{Filtering, Refuse, RuleAction};
-use super::shard::{Arrival, NO_HOP, Shard};
+use super::shard::{Arrival, Shard};
 use super::table::Full;
 use super::tcp;
 use super::time::Time;
-use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
+use super::verdict::{DropReason, Protocol, SessionFailure, Verdict};
 use crate::wire::icmpv4;
 
 /// Where a new session's outside endpoint shall come from.
@@ -225,19 +225,15 @@ impl Shard {
             }
         };
         let new = New { protocol, internal, external, kind, found_by, subscriber, pool, address_index, now };
-        let Some(id) = self.add_mapping(&new, remote) else {
-            if kind == Kind::Pool {
-                self.give_port(need(pool), (external, address_index));
-            }
-            return Err(SessionFailure::MappingsFull);
-        };
-        self.subscribers.lines[subscriber].mappings += 1;
-        self.counters.mappings += 1;
-        Ok(id)
+        let entered = self.enter_mapping(&new, remote);
+        if entered.is_err() && kind == Kind::Pool {
+            self.give_port(need(pool), (external, address_index));
+        }
+        entered
     }
 
     /// Enters a mapping, and among those that share its outside endpoint where it serves one remote.
-    fn add_mapping(&mut self, new: &New, remote: Option<Endpoint>) -> Option<u32> {
+    pub(super) fn add_mapping(&mut self, new: &New, remote: Option<Endpoint>) -> Option<u32> {
         let id = self.mappings.add(new)?;
         match remote {
             None => Some(id),
@@ -260,7 +256,7 @@ impl Shard {
         }
     }
 
-    /// Makes the session itself. The mapping is in use or new.
+    /// Makes the session of an outbound packet. The mapping is in use or new.
     fn add_session(
         &mut self,
         mapping: u32,
@@ -270,60 +266,20 @@ impl Shard {
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
         let inside = parsed.tuple();
-        let line = self.mappings.lines[mapping];
+        let line = &self.mappings.lines[mapping];
         let outside = Tuple::new(inside.to(), line.external());
-        let rewrite = Rewrite::new(protocol, &inside, &outside.reversed());
-        let timeout = state.map_or(Timeout::initial(protocol, inside.destination_port), tcp::State::timeout);
-        let ms = self.policy.timeouts.of(timeout as u8);
-        let hairpin = if self.addresses.is_external(inside.destination) && line.kind() != Kind::Exempt {
-            HAIRPIN
-        } else {
-            0
+        let hairpins = self.addresses.is_external(outside.source) && line.kind() != Kind::Exempt;
+        let subscriber = line.subscriber;
+        let begun = Begun {
+            flows: [parsed.flow, Flow::from(&outside)],
+            protocol,
+            state: state.unwrap_or(tcp::State::None),
+            timeout: state.map_or(Timeout::initial(protocol, inside.destination_port), tcp::State::timeout),
+            flags: if hairpins { HAIRPIN } else { 0 },
         };
-        let id = self.session_ids.take().ok_or(SessionFailure::SessionsFull)?;
-        let flows = [parsed.flow, Flow::from(&outside)];
-        let hashes =
-            Direction::ALL.map(|direction| self.secret.flow(&flows[direction as usize], protocol, direction));
-        let filtered = self.is_filtered_by_address(&line);
-        let pair = Pair { mapping, internal: inside.from(), remote: inside.destination };
-        if filtered && self.permissions.add(pair, id, self.sessions.as_slice()).is_err() {
-            self.session_ids.give(id);
-            return Err(SessionFailure::SessionsFull);
-        }
-        let entered = self.index.insert(hashes[0], id).and_then(|()| {
-            let second = self.index.insert(hashes[1], id);
-            if second.is_err() {
-                self.index.remove(hashes[0], id);
-            }
-            second
-        });
-        if entered.is_err() {
-            if filtered {
-                self.permissions.remove(pair, id);
-            }
-            self.session_ids.give(id);
-            return Err(SessionFailure::SessionsFull);
-        }
-        let subscriber = &mut self.subscribers.lines[line.subscriber];
-        self.sessions[id] = Session {
-            flows,
-            protocol: protocol as u8,
-            tcp_state: state.unwrap_or(tcp::State::None) as u8,
-            timeout: timeout as u8,
-            flags: LIVE | hairpin,
-            ip_delta: rewrite.ip_delta.to_bits(),
-            l4_delta: rewrite.l4_delta.to_bits(),
-            expires: now.low().wrapping_add(ms),
-            mapping,
-            next_hops: [NO_HOP; 2],
-            packets: [0; 2],
-            created: now.low(),
-            half_open: subscriber.begin(protocol, state == Some(tcp::State::SynSent)),
-        };
-        self.idle.start(id, now.plus_ms(u64::from(ms)));
-        self.mappings.lines[mapping].add_session();
-        self.counters.sessions[protocol as usize] += 1;
-        self.counters.sessions_created[protocol as usize] += 1;
+        let id = self.enter_session(mapping, &begun, now)?;
+        let half_open = state == Some(tcp::State::SynSent);
+        self.sessions[id].half_open = self.subscribers.lines[subscriber].begin(protocol, half_open);
         Ok(id)
     }
 
@@ -337,11 +293,12 @@ impl Shard {
 
 /// The packet's tuple as rules are asked about it: an ICMP message's type stands in the place of the destination port.
 pub(super) fn as_rules_see(parsed: &Parsed, packet: &[u8]) -> Tuple {
-    let tuple = parsed.tuple();
-    match (parsed.protocol, packet.get(usize::from(parsed.header_len))) {
-        (Protocol::Icmp, Some(&ty)) => Tuple { destination_port: ty.into(), ..tuple },
-        _ => tuple,
+    let mut tuple = parsed.tuple();
+    if parsed.protocol == Protocol::Icmp {
+        tuple.destination_port =
+            packet.get(usize::from(parsed.header_len)).copied().unwrap_or_default().into();
     }
+    tuple
 }
 
 /// Whether it is an ICMP question. The tuple does not tell: an identifier may be 0.
@@ -361,6 +318,7 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,
             SessionFailure::SubscriberRate => DropReason::SubscriberRate,
+            SessionFailure::RedirectsFull => DropReason::RedirectsFull,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::endpoint::Tuple;
 use super::mapping::Kind;
 use super::outbound::as_rules_see;
 use super::parse::Parsed;
+use super::redirect;
 use super::session::{LIVE, TimeoutTable};
 use super::settings::{Refuse, RuleAction, Settings};
 use super::shard::Shard;
@@ -25,6 +26,7 @@ pub struct Policy {
     pub(super) classifier: Classifier,
     pub(super) bounds: Bounds,
     pub(super) rate: Rate,
+    pub(super) redirects: redirect::Budget,
     pub(super) fragments_per_subscriber: u32,
     pub(super) timeouts: TimeoutTable,
     pub(super) port_hold_ms: u32,
@@ -44,6 +46,7 @@ impl Policy {
             bounds: Bounds::new(&settings.limits),
             fragments_per_subscriber: settings.limits.fragments_per_subscriber,
             rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
+            redirects: redirect::Budget::new(&settings.limits),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             fragment_ms: u64::from(settings.timeouts.fragment_s) * 1000,
@@ -100,6 +103,10 @@ impl Shard {
     /// which type of message: where rules ask for that, each message is asked about.
     fn is_allowed(&self, id: u32) -> bool {
         let session = &self.sessions[id];
+        if self.mappings.lines[session.mapping].kind() == Kind::Redirect {
+            let [internal, _, remote] = session.endpoints();
+            return self.lets_begin(id, &Tuple::new(internal, remote));
+        }
         let by_type = session.protocol() == Protocol::Icmp && self.policy.classifier.names_icmp_types();
         by_type || self.lets_begin(id, &session.flows[Direction::Outbound as usize].tuple())
     }
@@ -129,6 +136,7 @@ impl Shard {
             Kind::Permanent => {
                 !matches!(action, Some(RuleAction::Reject | RuleAction::Drop | RuleAction::Exempt))
             }
+            Kind::Redirect => !matches!(action, Some(RuleAction::Reject | RuleAction::Drop)),
         }
     }
 

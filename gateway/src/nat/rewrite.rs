@@ -43,7 +43,11 @@ impl Hop {
 impl Rewrite {
     /// The rewrite of a packet with the flow `from` into one with the flow `to`.
     pub(crate) fn new(protocol: Protocol, from: &Tuple, to: &Tuple) -> Rewrite {
-        let (from, to) = (Flow::from(from), Flow::from(to));
+        Rewrite::between(protocol, &Flow::from(from), Flow::from(to))
+    }
+
+    /// As [`Rewrite::new`].
+    pub(crate) fn between(protocol: Protocol, from: &Flow, to: Flow) -> Rewrite {
         let ip_delta =
             Delta::new().replace_u32(from.source, to.source).replace_u32(from.destination, to.destination);
         let pseudo = match protocol {

@@ -1,9 +1,12 @@
 //! What the configuration fixes for good: permanent mappings.
 
+use std::net::Ipv4Addr;
+
 use hashbrown::HashMap;
 
 use super::endpoint::Endpoint;
-use super::settings::{Settings, Static};
+use super::redirect::Redirect;
+use super::settings::{ForwardSource, Settings, Static};
 use super::verdict::Protocol;
 
 /// Permanent mappings, in both directions: port forwards by endpoint, 1:1 mappings by address.
@@ -11,6 +14,7 @@ use super::verdict::Protocol;
 pub(crate) struct Permanent {
     forward_in: HashMap<(Protocol, Endpoint), Endpoint>,
     forward_out: HashMap<(Protocol, Endpoint), Endpoint>,
+    redirects: HashMap<(Protocol, Endpoint), Redirect>,
     static_in: HashMap<u32, u32>,
     static_out: HashMap<u32, u32>,
 }
@@ -23,6 +27,11 @@ impl Permanent {
             for (external, internal) in ports {
                 let external = Endpoint::new(forward.external, external);
                 let internal = Endpoint::new(forward.internal, internal);
+                if forward.source == ForwardSource::Gateway {
+                    let gateway = gateway_for(settings, forward.internal);
+                    permanent.redirects.insert((forward.protocol, external), Redirect { internal, gateway });
+                    continue;
+                }
                 permanent.forward_in.insert((forward.protocol, external), internal);
                 // Several outside endpoints may lead to one inside endpoint; its own packets take the first.
                 permanent.forward_out.entry((forward.protocol, internal)).or_insert(external);
@@ -37,6 +46,11 @@ impl Permanent {
             permanent.static_out.insert(internal.to_bits(), external.to_bits());
         }
         permanent
+    }
+
+    /// Where an outside endpoint is redirected to.
+    pub(crate) fn redirect(&self, protocol: Protocol, external: Endpoint) -> Option<Redirect> {
+        self.redirects.get(&(protocol, external)).copied()
     }
 
     /// The inside endpoint behind an outside one.
@@ -57,6 +71,12 @@ impl Permanent {
 
     /// The outside endpoints that port forwards take.
     pub(crate) fn forwarded(&self) -> impl Iterator<Item = (Protocol, Endpoint)> + '_ {
-        self.forward_in.keys().copied()
+        self.forward_in.keys().chain(self.redirects.keys()).copied()
     }
+}
+
+/// The gateway's address on an inside host's link, or the first one for a host behind a router.
+fn gateway_for(settings: &Settings, host: Ipv4Addr) -> u32 {
+    let on_link = settings.inside.iter().find(|net| net.contains(&host));
+    on_link.or(settings.inside.first()).map_or(0, |net| net.addr().to_bits())
 }

@@ -20,7 +20,7 @@ use std::hint::select_unpredictable;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::endpoint::Flow;
+use super::endpoint::{Endpoint, Flow};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::settings::Timeouts;
@@ -53,6 +53,8 @@ const _: () = assert!(size_of::<Session>() == 64 && align_of::<Session>() == 64)
 pub(crate) const LIVE: u8 = 1;
 /// Its remote is an outside endpoint of this gateway: outbound packets hairpin.
 pub(crate) const HAIRPIN: u8 = 2;
+/// The remote began it, and it is not sure that the remote is there (`redirect`).
+pub(crate) const HALF_OPEN: u8 = 4;
 
 impl Session {
     pub(crate) fn protocol(&self) -> Protocol {
@@ -82,8 +84,20 @@ impl Session {
         let refreshed = due.of(self.timeout);
         let refreshes = direction == Direction::Outbound || self.protocol == Protocol::Tcp as u8;
         self.expires = select_unpredictable(refreshes, refreshed, self.expires);
+        self.count(direction);
+    }
+
+    /// Counts a packet.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, direction: Direction) {
         let packets = &mut self.packets[direction as usize];
         *packets = packets.wrapping_add(1);
+    }
+
+    /// Inside, outside and remote endpoint.
+    pub(crate) fn endpoints(&self) -> [Endpoint; 3] {
+        let [outbound, inbound] = self.flows.map(|flow| flow.tuple());
+        [outbound.from(), inbound.to(), inbound.from()]
     }
 
     /// What a packet of this session that arrives in `direction` becomes.
@@ -109,6 +123,7 @@ pub(crate) enum Timeout {
     TcpOpening = 3,
     TcpClosing = 4,
     Icmp = 5,
+    HalfOpen = 6,
 }
 
 /// RFC 4787 REQ-5a lets well-known destination ports have a shorter timeout; DNS is the one that does.
@@ -141,6 +156,7 @@ impl TimeoutTable {
         ms[Timeout::TcpOpening as usize] = timeouts.tcp_opening_s;
         ms[Timeout::TcpClosing as usize] = timeouts.tcp_closing_s;
         ms[Timeout::Icmp as usize] = timeouts.icmp_s;
+        ms[Timeout::HalfOpen as usize] = timeouts.redirect_half_open_s;
         // Moments are compared over 24 days (`Time`); no timeout comes near.
         TimeoutTable { ms: ms.map(|s| s.min(TIMEOUT_MAX_S) * 1000) }
     }
@@ -174,6 +190,7 @@ pub(crate) const TIMEOUT_MAX_S: u32 = 20 * 24 * 3600;
 /// How a session stands, for listings.
 pub(crate) fn state_name(session: &Session) -> &'static str {
     match session.protocol() {
+        _ if session.flags & HALF_OPEN != 0 => "half-open",
         Protocol::Tcp => tcp::State::from_index(session.tcp_state).name(),
         Protocol::Udp | Protocol::Icmp => "active",
     }

@@ -150,6 +150,17 @@ impl Default for Rule {
     }
 }
 
+/// The source that an inside host sees of what a port forward lets in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardSource {
+    /// The remote's own endpoint.
+    #[default]
+    Remote,
+    /// An endpoint of the gateway on the inside: a redirect. Answers come back through the gateway whatever the host's
+    /// routes.
+    Gateway,
+}
+
 /// A permanent mapping of outside ports to an inside host's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortForward {
@@ -163,6 +174,8 @@ pub struct PortForward {
     pub internal: Ipv4Addr,
     /// Inside port of the first outside port; the rest follow in order.
     pub internal_port: u16,
+    /// What the inside host sees as source.
+    pub source: ForwardSource,
 }
 
 /// A permanent mapping of whole outside addresses to inside hosts, one to one and in order.
@@ -204,6 +217,8 @@ pub struct Limits {
     pub fragments: u32,
     /// As many for one subscriber.
     pub fragments_per_subscriber: u32,
+    /// Sessions that remotes begin through redirects, over all workers; a part of [`Limits::sessions`].
+    pub redirected_sessions: u32,
 }
 
 /// Idle timeouts, seconds.
@@ -223,6 +238,8 @@ pub struct Timeouts {
     pub tcp_unsolicited_syn_s: u32,
     /// Queries (RFC 5508 REQ-2).
     pub icmp_s: u32,
+    /// Redirected sessions that the inside host has not answered.
+    pub redirect_half_open_s: u32,
     /// How long a freed outside port rests (RFC 6888 REQ-8).
     pub port_hold_s: u32,
     /// How long the rest of a datagram in fragments is waited for (RFC 791 section 3.2).
@@ -241,6 +258,7 @@ impl Default for Limits {
             new_sessions_per_subscriber_per_s: 1000,
             fragments: 16_384,
             fragments_per_subscriber: 256,
+            redirected_sessions: 16_384,
         }
     }
 }
@@ -255,6 +273,7 @@ impl Default for Timeouts {
             tcp_closing_s: 240,
             tcp_unsolicited_syn_s: 6,
             icmp_s: 60,
+            redirect_half_open_s: 10,
             port_hold_s: 120,
             fragment_s: 15,
         }

@@ -14,6 +14,7 @@ use super::memory::{Lines, Pages, Region};
 use super::overlap::Overlaps;
 use super::policy::Policy;
 use super::pool::ShardPool;
+use super::redirect::Redirects;
 use super::rule::Permanent;
 use super::settings::{Filtering, Settings, Share};
 use super::shard::Shard;
@@ -118,6 +119,7 @@ impl Shard {
             ahead: Ahead::default(),
             fragments: Fragments::new(settings, shares, part, secret)?,
             unsolicited: UnsolicitedSyns::new()?,
+            redirects: Redirects::new(settings),
         };
         for (protocol, external) in shard.permanent.forwarded() {
             for pool in &mut shard.pools {

@@ -5,7 +5,8 @@
 //!
 //! Sessions are made by outbound packets only. An inbound packet that a mapping lets in without a session is
 //! translated by the mapping alone; what the inside host then sends makes the session (for TCP not its SYN-ACK, which a
-//! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here.
+//! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here, but
+//! for redirects, which have their own budget (`redirect`).
 
 use super::SessionId;
 use super::addresses::Addresses;
@@ -22,9 +23,10 @@ use super::overlap::Overlaps;
 use super::parse::{Kind, Parsed};
 use super::policy::Policy;
 use super::pool::{PoolUsage, ShardPool};
+use super::redirect::Redirects;
 use super::rewrite::Hop;
 use super::rule::Permanent;
-use super::session::{self, Session};
+use super::session::{self, Session, Timeout};
 use super::stages::Unwatched;
 use super::subscriber::Subscribers;
 use super::table::{Hash, Index};
@@ -56,6 +58,7 @@ pub struct Shard {
     pub(super) ahead: Ahead,
     pub(super) fragments: Fragments,
     pub(super) unsolicited: UnsolicitedSyns,
+    pub(super) redirects: Redirects,
 }
 
 impl Shard {
@@ -121,13 +124,12 @@ impl Shard {
         if is_past(session.expires, now) {
             return None;
         }
-        let state = tcp::step(session.tcp_state, parsed.flags, at.direction);
-        if state as u8 != session.tcp_state {
-            self.change_tcp_state(id, state, now);
+        if session.flags & session::HALF_OPEN != 0 && !self.opens(id, parsed, at.direction, now) {
+            self.sessions[id].count(at.direction);
+        } else {
+            self.refresh(id, parsed, at.direction, now);
         }
-        let due = self.policy.timeouts.from(now);
-        let session = &mut self.sessions[id];
-        session.note(at.direction, &due);
+        let session = &self.sessions[id];
         let hairpin = session.flags & session::HAIRPIN != 0 && at.direction == Direction::Outbound;
         let rewrite = session.rewrite(at.direction);
         rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
@@ -141,25 +143,40 @@ impl Shard {
         })
     }
 
-    /// A new state of a TCP session. Where the timeout is another, the timer is set anew: a closing session must not
-    /// wait for the timer of an open one.
+    #[inline(always)]
+    fn refresh(&mut self, id: u32, parsed: &Parsed, direction: Direction, now: Time) {
+        let session = &self.sessions[id];
+        let state = tcp::step(session.tcp_state, parsed.flags, direction);
+        if state as u8 != session.tcp_state {
+            self.change_tcp_state(id, state, now);
+        }
+        let due = self.policy.timeouts.from(now);
+        self.sessions[id].note(direction, &due);
+    }
+
+    /// A new state of a TCP session.
     #[cold]
     fn change_tcp_state(&mut self, id: u32, state: tcp::State, now: Time) {
-        let timeout = state.timeout() as u8;
-        let session = &mut self.sessions[id];
-        let before = tcp::State::from_index(session.tcp_state);
-        session.tcp_state = state as u8;
-        if session.timeout != timeout {
-            session.timeout = timeout;
-            let ms = self.policy.timeouts.of(timeout);
-            session.expires = now.low().wrapping_add(ms);
-            self.idle.stop(id);
-            self.idle.start(id, now.plus_ms(u64::from(ms)));
-        }
+        let before = tcp::State::from_index(self.sessions[id].tcp_state);
+        self.sessions[id].tcp_state = state as u8;
+        self.set_timeout(id, state.timeout(), now);
         match (before, state) {
             (tcp::State::SynBoth, open) if open != tcp::State::Reset => self.end_half_open(id),
             (_, tcp::State::SynSent) => self.begin_half_open(id),
             _ => {}
+        }
+    }
+
+    /// Puts a session under a timeout. Where it is another, the timer is set anew: a closing session must not wait for the
+    /// timer of an open one.
+    pub(super) fn set_timeout(&mut self, id: u32, timeout: Timeout, now: Time) {
+        let session = &mut self.sessions[id];
+        if session.timeout != timeout as u8 {
+            session.timeout = timeout as u8;
+            let ms = self.policy.timeouts.of(session.timeout);
+            session.expires = now.low().wrapping_add(ms);
+            self.idle.stop(id);
+            self.idle.start(id, now.plus_ms(u64::from(ms)));
         }
     }
 
@@ -173,7 +190,10 @@ impl Shard {
                 (self.is_for_gateway(&tuple, parsed, packet), self.addresses.check_outbound(&tuple))
             }
             Direction::Inbound => {
-                let is_mapped = || self.admitted(parsed.protocol, to, tuple.source) != Ok(None);
+                let is_mapped = || {
+                    self.admitted(parsed.protocol, to, tuple.source) != Ok(None)
+                        || self.permanent.redirect(parsed.protocol, to).is_some()
+                };
                 let own = self.addresses.is_own(to.address);
                 (own && (is_query(parsed, packet) || !is_mapped()), self.addresses.check_inbound(&tuple))
             }
@@ -225,6 +245,7 @@ impl Shard {
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.subscribers = u64::from(self.subscribers.count());
         self.counters.fragmented_datagrams = self.fragments.count();
+        self.counters.redirected_sessions = u64::from(self.redirects.live());
         &mut self.counters
     }
 

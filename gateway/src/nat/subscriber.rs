@@ -181,6 +181,7 @@ impl Subscribers {
     }
 
     /// The subscriber at `address`, new where there is none; `None` where there is no room.
+    #[inline(always)]
     pub(crate) fn find_or_add(&mut self, address: u32) -> Option<u32> {
         if let Some(id) = self.find(address) {
             return Some(id);

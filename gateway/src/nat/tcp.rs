@@ -182,6 +182,17 @@ pub(crate) fn opening(flags: u8) -> Option<State> {
     }
 }
 
+/// The state of a connection that the remote began, before it is followed ([`State::None`]): open once the remote has
+/// acknowledged what the inside host answered to its SYN.
+pub(crate) fn handshake(state: u8, flags: u8, direction: Direction) -> State {
+    match (State::from_index(state), direction, flags & (SYN | ACK | FIN | RST)) {
+        (State::None, Direction::Outbound, ANSWER) => State::SynBoth,
+        (State::SynBoth, Direction::Inbound, ACK) => State::Established,
+        (state, ..) => state,
+    }
+}
+const ANSWER: u8 = SYN | ACK;
+
 /// Whether no sequence of RFC 9293 contains these flags.
 #[inline(always)]
 pub(crate) fn is_nonsense(flags: u8) -> bool {

@@ -245,6 +245,8 @@ reasons! {
         SubscriberHalfOpen = "subscriber-half-open",
         /// The subscriber makes sessions faster than it may.
         SubscriberRate = "subscriber-rate",
+        /// Remotes have begun as many redirected sessions as they may.
+        RedirectsFull = "redirects-full",
         /// TCP packet without SYN and without session.
         TcpNoSession = "tcp-no-session",
         /// No route to the destination.
@@ -333,5 +335,7 @@ reasons! {
         SubscriberHalfOpen = "subscriber-half-open",
         /// The subscriber makes sessions faster than it may.
         SubscriberRate = "subscriber-rate",
+        /// Remotes have begun as many redirected sessions as they may.
+        RedirectsFull = "redirects-full",
     }
 }

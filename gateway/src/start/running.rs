@@ -19,7 +19,7 @@ use crate::management::snapshot::{
     Query, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use crate::nat::Filter;
+use crate::nat::{Filter, ForwardSource};
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
@@ -318,7 +318,10 @@ impl Gateway for Running {
                 if first == last { first.to_string() } else { format!("{first}-{last}") }
             };
             Forward {
-                kind: "port-forward".into(),
+                kind: match forward.source {
+                    ForwardSource::Remote => "port-forward".into(),
+                    ForwardSource::Gateway => "redirect".into(),
+                },
                 protocol: Some(forward.protocol),
                 external: format!("{}:{}", forward.external, ports(first)),
                 internal: format!("{}:{}", forward.internal, ports(forward.internal_port)),

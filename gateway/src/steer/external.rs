@@ -251,6 +251,7 @@ impl Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nat::ForwardSource;
 
     #[test]
     fn split_ports_have_the_owner_whose_range_holds_them() {
@@ -280,6 +281,7 @@ mod tests {
             external_ports,
             internal: Ipv4Addr::new(10, 64, 0, 12),
             internal_port: 80,
+            source: ForwardSource::Remote,
         };
         external.add_forward(&forward(Protocol::Tcp, 9000..=9009), WorkerId(1)).unwrap();
         external.add_forward(&forward(Protocol::Udp, 9005..=9005), WorkerId(2)).unwrap();

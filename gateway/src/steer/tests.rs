@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use proptest::prelude::*;
 
 use super::*;
-use crate::nat::settings::{Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
+use crate::nat::settings::{ForwardSource, Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::{ipv4, ports};
@@ -30,7 +30,14 @@ fn forward(
     ports: RangeInclusive<u16>,
     internal: Ipv4Addr,
 ) -> PortForward {
-    PortForward { protocol, external, external_ports: ports, internal, internal_port: 80 }
+    PortForward {
+        protocol,
+        external,
+        external_ports: ports,
+        internal,
+        internal_port: 80,
+        source: ForwardSource::Remote,
+    }
 }
 
 /// Two pools, one of them by ports as soon as there is more than one worker, forwards in and out of them, a 1:1

@@ -14,6 +14,7 @@ mod packet;
 mod permanent;
 mod pieces;
 mod properties;
+mod redirect;
 mod refusals;
 mod reload;
 mod rfc4787;

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    DropReason, Filtering, PoolUsage, PortForward, Protocol, Refusal, RuleAction, Settings, Static,
+    DropReason, Filtering, ForwardSource, PoolUsage, PortForward, Protocol, Refusal, RuleAction, Settings,
+    Static,
 };
 use gateway::wire::tcp::Flags;
 
@@ -22,6 +23,7 @@ fn forward(settings: &mut Settings, protocol: Protocol, external: &str, last: u1
         external_ports: external.port..=last,
         internal: internal.address.into(),
         internal_port: internal.port,
+        source: ForwardSource::Remote,
     });
 }
 

@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    DropReason, Endpoint, Filtering, Limits, MappingMode, Pool, PortForward, Protocol, RuleAction, Settings,
-    Static, Timeouts,
+    DropReason, Endpoint, Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Protocol,
+    RuleAction, Settings, Static, Timeouts,
 };
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
@@ -74,6 +74,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     tcp_closing_s: 112,
     tcp_unsolicited_syn_s: 6,
     icmp_s: 48,
+    redirect_half_open_s: 16,
     port_hold_s: 80,
     fragment_s: 16,
 };
@@ -112,6 +113,7 @@ impl Shape {
                 external_ports: 2002..=2003,
                 internal: Ipv4Addr::new(10, 64, 0, 12),
                 internal_port: 5353,
+                source: ForwardSource::Remote,
             })
             .to_vec();
         settings.statics = vec![Static {

@@ -225,6 +225,7 @@ fn session(n: u16) -> Session {
         inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000 + n),
         outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000 + n),
         remote: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 443),
+        remote_inside: None,
         state: "established".into(),
         age_s: 5,
         expires_in_s: 7435,

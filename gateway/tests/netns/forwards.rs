@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_B, Lab, Options, SERVER, STATIC, in_a_lab};
+use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, HOST_B, Lab, Options, SERVER, STATIC, in_a_lab};
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
 
 const HOST_C: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 20);
@@ -74,6 +74,47 @@ fn port_forward_of_a_range_leads_port_by_port(lab: &mut Lab) {
     });
     let beyond = SocketAddrV4::new(*FORWARD_TCP.ip(), 9010);
     assert!(lab.server.tcp(beyond).is_err(), "a port beyond the range");
+}
+
+/// Host A's echo services, whose host has no route to the outside.
+const REDIRECT: Options = Options {
+    rules: r#"
+[[nat.port_forwards]]
+protocol = "tcp"
+external = "203.0.113.13:9080"
+internal = "10.64.0.11:80"
+source = "gateway"
+
+[[nat.port_forwards]]
+protocol = "udp"
+external = "203.0.113.13:9053"
+internal = "10.64.0.11:53"
+source = "gateway"
+"#,
+    ..Options::DEFAULT
+};
+
+in_a_lab!(redirect_reaches_a_host_without_a_route_back, REDIRECT);
+fn redirect_reaches_a_host_without_a_route_back(lab: &mut Lab) {
+    lab.a.ip("route delete default");
+    let gateway = Ipv4Addr::new(10, 64, 0, 1);
+    let _tcp = TcpReflector::new(&lab.a, 80);
+    let outside = *FORWARD_TCP.ip();
+    let mut streams: Vec<_> =
+        (0..20).map(|_| lab.server.tcp(SocketAddrV4::new(outside, 9080)).expect("a connection")).collect();
+    let faces: Vec<_> = streams.iter().map(seen).collect();
+    assert!(faces.iter().all(|face| *face.ip() == gateway), "{faces:?}");
+    for stream in &mut streams {
+        stream.write_all(b"to the redirected host").expect("sent");
+        stream.read_exact(&mut [0; 22]).expect("the echo");
+    }
+    let _udp = UdpReflector::new(&lab.a, HOST_A, 53);
+    let client = lab.server.udp_on(SERVER, 4000);
+    let face = ask(&client, SocketAddrV4::new(outside, 9053));
+    assert_eq!(*face.ip(), gateway);
+    assert_eq!(ask(&client, SocketAddrV4::new(outside, 9053)), face);
+    // Host B on the same link goes there and back by the same way.
+    assert_eq!(*seen(&lab.b.tcp(SocketAddrV4::new(outside, 9080)).expect("a connection")).ip(), gateway);
 }
 
 in_a_lab!(static_host_is_reached_on_every_port);

@@ -44,6 +44,10 @@ pub(super) const ADDITIONS: &[(&str, &[&str])] = &[
         &["internal, found 10.64.0.12:80, which line", "an inside endpoint with no other forward"],
     ),
     (
+        "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.13:81\"\ninternal = \"10.64.0.13:80\"\nsource = \"gatway\" #!",
+        &["nat.port_forwards.source, found \"gatway\", allowed gateway (nearest), remote"],
+    ),
+    (
         "[[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.12\" #!",
         &[
             "internal, found 10.64.0.12, which the port forward of line",

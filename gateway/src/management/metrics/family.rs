@@ -56,6 +56,8 @@ families! {
         "Sessions ended.";
     SESSION_FAILURES: COUNTER "session_failures_total" ["reason"],
         "Sessions that could not be made.";
+    REDIRECTED: GAUGE "redirected_sessions" [],
+        "Live sessions that remotes began, through redirects.";
     MAPPINGS: GAUGE "mappings" [],
         "Mappings in use, and permanent ones.";
     SUBSCRIBERS: GAUGE "subscribers" [],

@@ -126,6 +126,7 @@ impl Samples {
                 sum(&|nat| nat.session_failures[reason as usize]),
             );
         }
+        self.add(&f::REDIRECTED, &[], sum(&|nat| nat.redirected_sessions));
         self.add(&f::MAPPINGS, &[], sum(&|nat| nat.mappings));
         self.add(&f::SUBSCRIBERS, &[], sum(&|nat| nat.subscribers));
         for kind in IcmpGenerated::ALL {

@@ -68,7 +68,7 @@ impl Route {
 /// A permanent mapping.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Forward {
-    /// `port-forward` or `static`.
+    /// `port-forward`, `redirect` or `static`.
     pub kind: Cow<'static, str>,
     /// Protocol; none for a 1:1 mapping, which takes all.
     pub protocol: Option<Protocol>,
@@ -108,7 +108,8 @@ pub struct Mapping {
     pub outside: SocketAddrV4,
     /// The remote endpoint that it serves alone, where the pool's ports are shared between remotes.
     pub remote: Option<SocketAddrV4>,
-    /// Where the outside endpoint comes from: `pool`, `permanent` (port forward, 1:1) or `exempt` (untranslated).
+    /// Where the outside endpoint comes from: `pool`, `permanent` (port forward, 1:1), `redirect` or `exempt`
+    /// (untranslated).
     pub kind: Cow<'static, str>,
     /// The pool, where one gave it.
     pub pool: Option<String>,
@@ -151,6 +152,9 @@ pub struct Session {
     pub outside: SocketAddrV4,
     /// Remote endpoint.
     pub remote: SocketAddrV4,
+    /// What the inside host sees in the remote's place, where that is another endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_inside: Option<SocketAddrV4>,
     /// TCP: state of the connection (RFC 5382, RFC 7857); others: `active`.
     pub state: Cow<'static, str>,
     /// Seconds since it was made.
@@ -175,6 +179,7 @@ impl Session {
             inside: socket_address(view.internal),
             outside: socket_address(view.external),
             remote: socket_address(view.remote),
+            remote_inside: view.remote_inside.map(socket_address),
             state: view.state.into(),
             age_s: view.age_ms / 1000,
             expires_in_s: view.expires_in_ms.div_ceil(1000),
@@ -273,6 +278,7 @@ mod tests {
             internal: endpoint(1, 1000),
             external: endpoint(2, 2000),
             remote: endpoint(3, 80),
+            remote_inside: None,
             state: "established",
             age_ms: 1999,
             expires_in_ms: 1,

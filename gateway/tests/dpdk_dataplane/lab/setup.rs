@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use gateway::config::PacketBuffers;
 use gateway::dpdk::{Consumer, Eal, Mempool, Port, Producer, ring};
 use gateway::nat::{
-    Direction, Filtering, Limits, Pool, PortForward, Protocol, Rule, RuleAction, Settings, Static,
+    Direction, Filtering, ForwardSource, Limits, Pool, PortForward, Protocol, Rule, RuleAction, Settings,
+    Static,
 };
 use gateway::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
 use gateway::start::{Dataplane, DataplaneOptions, PortOptions};
@@ -82,6 +83,7 @@ impl Setup {
             external_ports: external.1..=external.1,
             internal,
             internal_port: 80,
+            source: ForwardSource::Remote,
         });
         self
     }

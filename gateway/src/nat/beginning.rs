@@ -1,0 +1,93 @@
+//! How sessions and mappings come into the tables, whoever begins them.
+
+use super::endpoint::{Endpoint, Flow};
+use super::filter::Pair;
+use super::mapping::New;
+use super::rewrite::Rewrite;
+use super::session::{LIVE, Session, Timeout};
+use super::shard::{NO_HOP, Shard};
+use super::tcp;
+use super::time::Time;
+use super::verdict::{Direction, Protocol, SessionFailure};
+
+/// What a new session is made of.
+pub(super) struct Begun {
+    /// As outbound and as inbound packets arrive.
+    pub(super) flows: [Flow; 2],
+    pub(super) protocol: Protocol,
+    pub(super) state: tcp::State,
+    pub(super) timeout: Timeout,
+    pub(super) flags: u8,
+}
+
+impl Shard {
+    /// Enters a mapping and counts it.
+    #[inline(always)]
+    pub(super) fn enter_mapping(
+        &mut self,
+        new: &New,
+        remote: Option<Endpoint>,
+    ) -> Result<u32, SessionFailure> {
+        let id = self.add_mapping(new, remote).ok_or(SessionFailure::MappingsFull)?;
+        self.subscribers.lines[new.subscriber].mappings += 1;
+        self.counters.mappings += 1;
+        Ok(id)
+    }
+
+    /// Makes the session itself.
+    #[inline(always)]
+    pub(super) fn enter_session(
+        &mut self,
+        mapping: u32,
+        begun: &Begun,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        let Begun { flows, protocol, state, timeout, flags } = *begun;
+        let line = self.mappings.lines[mapping];
+        let rewrite = Rewrite::between(protocol, &flows[0], flows[1].reversed());
+        let ms = self.policy.timeouts.of(timeout as u8);
+        let id = self.session_ids.take().ok_or(SessionFailure::SessionsFull)?;
+        let hash = |direction: Direction| self.secret.flow(&flows[direction as usize], protocol, direction);
+        let hashes = [hash(Direction::Outbound), hash(Direction::Inbound)];
+        let filtered = self.is_filtered_by_address(&line);
+        let pair = Pair { mapping, internal: line.internal(), remote: flows[1].tuple().source };
+        if filtered && self.permissions.add(pair, id, self.sessions.as_slice()).is_err() {
+            self.session_ids.give(id);
+            return Err(SessionFailure::SessionsFull);
+        }
+        let entered = self.index.insert(hashes[0], id).and_then(|()| {
+            let second = self.index.insert(hashes[1], id);
+            if second.is_err() {
+                self.index.remove(hashes[0], id);
+            }
+            second
+        });
+        if entered.is_err() {
+            if filtered {
+                self.permissions.remove(pair, id);
+            }
+            self.session_ids.give(id);
+            return Err(SessionFailure::SessionsFull);
+        }
+        self.sessions[id] = Session {
+            flows,
+            protocol: protocol as u8,
+            tcp_state: state as u8,
+            timeout: timeout as u8,
+            flags: LIVE | flags,
+            ip_delta: rewrite.ip_delta.to_bits(),
+            l4_delta: rewrite.l4_delta.to_bits(),
+            expires: now.low().wrapping_add(ms),
+            mapping,
+            next_hops: [NO_HOP; 2],
+            packets: [0; 2],
+            created: now.low(),
+            half_open: 0,
+        };
+        self.idle.start(id, now.plus_ms(u64::from(ms)));
+        self.mappings.lines[mapping].add_session();
+        self.counters.sessions[protocol as usize] += 1;
+        self.counters.sessions_created[protocol as usize] += 1;
+        Ok(id)
+    }
+}

@@ -1,0 +1,215 @@
+//! Redirects: port forwards whose inside host sees the gateway in the place of the remote.
+//!
+//! ```text
+//! inbound:  (r:q -> X:P) becomes (g:k -> a:p)
+//! outbound: (a:p -> g:k) becomes (X:P -> r:q)
+//! ```
+//!
+//! So the answers come back through the gateway wherever else the inside host's routes lead. Whom `g:k` stands for has to
+//! be kept from the first inbound packet on: a redirect is the one session that a packet from outside makes, and the one
+//! memory that forged sources can take. Therefore
+//!
+//! - it has a budget of its own ([`Limits::redirected_sessions`], half a shard's table at most), and what is beyond is
+//!   refused and counted: the sessions from inside never have less room for it;
+//! - it is *half open*, refreshed by nothing and over after [`Timeouts::redirect_half_open_s`](super::Timeouts), until the
+//!   inside host has answered; of TCP, until the remote has acknowledged that answer, which forged sources do not see.
+
+use std::net::Ipv4Addr;
+
+use super::beginning::Begun;
+use super::endpoint::{Endpoint, Flow, Tuple};
+use super::hash::Random;
+use super::mapping::{FoundBy, Kind, New};
+use super::parse::Parsed;
+use super::pool::ShardPool;
+use super::ports::Wish;
+use super::session::{HAIRPIN, HALF_OPEN, Timeout};
+use super::settings::{ForwardSource, Limits, Pool, RuleAction, Settings, Share};
+use super::shard::{Arrival, Shard};
+use super::tcp;
+use super::time::Time;
+use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
+
+/// Where a redirected outside endpoint leads.
+#[derive(Clone, Copy)]
+pub(crate) struct Redirect {
+    /// `a:p`.
+    pub(crate) internal: Endpoint,
+    /// `g`.
+    pub(crate) gateway: u32,
+}
+
+/// The ports `k` that stand for remotes, where anything is redirected. They are of no address by themselves: a shard's
+/// redirects each have their own.
+pub(crate) struct Redirects {
+    ports: Option<ShardPool>,
+    live: u32,
+}
+
+impl Redirects {
+    pub(crate) fn new(settings: &Settings) -> Redirects {
+        let all = Share { address: Ipv4Addr::UNSPECIFIED, ports: 1024..=u16::MAX };
+        let is_needed = settings.port_forwards.iter().any(|forward| forward.source == ForwardSource::Gateway);
+        Redirects { ports: is_needed.then(|| ShardPool::new(&Pool::default(), &[all])), live: 0 }
+    }
+
+    fn take(&mut self, protocol: Protocol, random: &mut Random) -> Option<u16> {
+        let any = Wish { inside: u16::MAX, preserved: false, parity: false };
+        let port = self.ports.as_mut()?.take(0, protocol, any, random)?;
+        self.live += 1;
+        Some(port)
+    }
+
+    /// Gives the port of a session that is over back.
+    pub(crate) fn give(&mut self, protocol: Protocol, port: u16) {
+        if let Some(ports) = &mut self.ports {
+            ports.give(0, protocol, port);
+            self.live -= 1;
+        }
+    }
+
+    /// Redirected sessions.
+    pub(crate) fn live(&self) -> u32 {
+        self.live
+    }
+}
+
+/// How many of the sessions may be redirected.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    redirected: u32,
+    sessions: u32,
+}
+
+impl Budget {
+    pub(super) fn new(limits: &Limits) -> Budget {
+        Budget { redirected: limits.redirected_sessions, sessions: limits.sessions.max(1) }
+    }
+
+    /// The part of a shard with room for `sessions`.
+    fn of(self, sessions: u32) -> u32 {
+        let part = u64::from(self.redirected) * u64::from(sessions);
+        part.div_ceil(u64::from(self.sessions)).min(u64::from(sessions / 2)) as u32
+    }
+}
+
+impl Shard {
+    /// `(r:q -> X:P)` without a session becomes `(g:k -> a:p)`, and a session.
+    pub(super) fn redirect(
+        &mut self,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        redirect: Redirect,
+        at: Arrival,
+        now: Time,
+    ) -> Verdict {
+        if parsed.protocol == Protocol::Tcp && tcp::opening(parsed.flags) != Some(tcp::State::SynSent) {
+            return Verdict::Drop(DropReason::TcpNoSession);
+        }
+        let answer = Tuple::new(redirect.internal, parsed.tuple().from());
+        if let Some(RuleAction::Drop | RuleAction::Reject) =
+            self.policy.classifier.first_match(&answer, parsed.protocol)
+        {
+            return Verdict::Drop(DropReason::RuleDrop);
+        }
+        match self.begin_redirect(parsed, redirect, now) {
+            // The session cannot be over at the moment of its making.
+            Ok(id) => {
+                self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::NoMapping))
+            }
+            Err(failure) => {
+                self.counters.session_failures[failure as usize] += 1;
+                Verdict::Drop(failure.into())
+            }
+        }
+    }
+
+    fn begin_redirect(
+        &mut self,
+        parsed: &Parsed,
+        redirect: Redirect,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        let capacity = self.sessions.as_slice().len() as u32;
+        if self.redirects.live() >= self.policy.redirects.of(capacity) {
+            return Err(SessionFailure::RedirectsFull);
+        }
+        let subscriber =
+            self.subscribers.find_or_add(redirect.internal.address).ok_or(SessionFailure::SubscribersFull)?;
+        let made = self.redirect_of(subscriber, parsed, redirect, now);
+        if made.is_err() {
+            self.subscribers.remove_if_idle(subscriber);
+        }
+        made
+    }
+
+    fn redirect_of(
+        &mut self,
+        subscriber: u32,
+        parsed: &Parsed,
+        redirect: Redirect,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        let (protocol, Redirect { internal, gateway }) = (parsed.protocol, redirect);
+        let external = parsed.tuple().to();
+        let new = New {
+            protocol,
+            internal,
+            external,
+            kind: Kind::Redirect,
+            found_by: FoundBy::Outside,
+            subscriber,
+            pool: 0,
+            address_index: 0,
+            now,
+        };
+        let mapping = match self.mappings.by_external(protocol, external) {
+            Some(id) => id,
+            None => self.enter_mapping(&new, None)?,
+        };
+        let port = self.redirects.take(protocol, &mut self.random).ok_or(SessionFailure::RedirectsFull);
+        let made = port.and_then(|port| {
+            let inside = Tuple::new(internal, Endpoint { address: gateway, port });
+            let hairpin = if self.addresses.is_external(parsed.tuple().source) { HAIRPIN } else { 0 };
+            let begun = Begun {
+                flows: [Flow::from(&inside), parsed.flow],
+                protocol,
+                state: tcp::State::None,
+                timeout: Timeout::HalfOpen,
+                flags: HALF_OPEN | hairpin,
+            };
+            let made = self.enter_session(mapping, &begun, now);
+            if made.is_err() {
+                self.redirects.give(protocol, port);
+            }
+            made
+        });
+        if made.is_err() {
+            self.release_if_unused(mapping, now);
+        }
+        made
+    }
+
+    /// A packet of a half-open session; whether it opens it.
+    #[cold]
+    pub(super) fn opens(&mut self, id: u32, parsed: &Parsed, direction: Direction, now: Time) -> bool {
+        let session = &mut self.sessions[id];
+        let timeout = match (parsed.protocol, direction) {
+            (Protocol::Tcp, _) => match tcp::handshake(session.tcp_state, parsed.flags, direction) {
+                tcp::State::Established => {
+                    session.tcp_state = tcp::State::Established as u8;
+                    tcp::State::Established.timeout()
+                }
+                state => {
+                    session.tcp_state = state as u8;
+                    return false;
+                }
+            },
+            (_, Direction::Inbound) => return false,
+            (protocol, Direction::Outbound) => Timeout::initial(protocol, 0),
+        };
+        session.flags &= !HALF_OPEN;
+        self.set_timeout(id, timeout, now);
+        true
+    }
+}
