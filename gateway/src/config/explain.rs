@@ -183,6 +183,12 @@ impl Config {
         for mapping in &settings.statics {
             writeln!(out, "  {} is {} outside", Hosts(mapping.internal), Hosts(mapping.external))?;
         }
+        if !settings.twice.is_empty() {
+            writeln!(out, "\nTwice NAT")?;
+        }
+        for twice in &settings.twice {
+            writeln!(out, "  outside hosts {} are {} inside", Hosts(twice.external), Hosts(twice.internal))?;
+        }
         Ok(())
     }
 

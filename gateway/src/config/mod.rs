@@ -26,6 +26,7 @@ mod rule;
 mod section;
 #[cfg(test)]
 mod tests;
+mod twice;
 mod unique;
 mod value;
 
@@ -48,6 +49,7 @@ pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
 pub use reload::{Reloaded, UnknownPool};
 pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
+pub use twice::TWICE_MAX;
 pub use value::Hosts;
 
 use crate::nat::{Settings, Static};
@@ -178,6 +180,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let refuse = nat::read_refuse(section);
         let unsolicited_syn = nat::read_unsolicited_syn(section);
         let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
+        let twice = twice::read_all(section, inside.as_ref(), &claims);
         let limits = section.table("limits", |limits| limits::read_limits(limits, workers));
         let timeouts = section.table("timeouts", limits::read_timeouts);
         if let Some((interfaces, routes)) = known {
@@ -189,6 +192,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             rules: rules?,
             port_forwards: port_forwards?,
             statics: statics?,
+            twice: twice?,
             limits,
             timeouts,
             refuse,

@@ -31,6 +31,7 @@ impl Config {
             ("nat.pools", old_nat.pools == new_nat.pools),
             ("nat.port_forwards", old_nat.port_forwards == new_nat.port_forwards),
             ("nat.static", old_nat.statics == new_nat.statics),
+            ("nat.twice", old_nat.twice == new_nat.twice),
             ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
             ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
             ("management", self.management == new.management),

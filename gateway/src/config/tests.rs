@@ -7,7 +7,9 @@ mod mutations;
 mod shipped;
 
 use super::*;
-use crate::nat::{Filtering, ForwardSource, MappingMode, PortForward, Protocol, Rule, RuleAction, Static};
+use crate::nat::{
+    Filtering, ForwardSource, MappingMode, PortForward, Protocol, Rule, RuleAction, Static, Twice,
+};
 use crate::wire::ethernet::Mac;
 
 /// The example of the specification, as it stands there.
@@ -176,6 +178,16 @@ fn redirects_may_share_an_inside_endpoint() {
         text.contains("tcp 203.0.113.13:81 goes to 10.64.0.12:80, which sees the gateway as source"),
         "{text}"
     );
+}
+
+#[test]
+fn an_outside_network_may_have_the_inside_prefix() {
+    let config =
+        parse(&example_and("[[nat.twice]]\nexternal = \"10.64.0.0/24\"\ninternal = \"10.99.0.0/24\"\n"));
+    let [external, internal] = ["10.64.0.0/24", "10.99.0.0/24"].map(|prefix| prefix.parse().unwrap());
+    assert_eq!(config.settings.twice, [Twice { external, internal }]);
+    assert!(config.explain().contains("outside hosts 10.64.0.0/24 are 10.99.0.0/24 inside"));
+    assert_eq!(config.warnings, []);
 }
 
 #[test]

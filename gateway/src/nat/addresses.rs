@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 
 use super::endpoint::Tuple;
 use super::settings::{Settings, Static};
+use super::twice::Remotes;
 use super::verdict::DropReason;
 
 /// See the module.
@@ -16,6 +17,7 @@ pub(crate) struct Addresses {
     /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`DIRECTED_BROADCAST`].
     known: HashMap<u32, u8>,
     inside: Vec<Ipv4Net>,
+    remotes: Remotes,
 }
 
 /// An address of one of the gateway's interfaces.
@@ -47,6 +49,7 @@ impl Addresses {
         Addresses {
             known,
             inside: settings.inside.iter().chain(&settings.inside_routed).map(Ipv4Net::trunc).collect(),
+            remotes: Remotes::new(&settings.twice),
         }
     }
 
@@ -80,6 +83,10 @@ impl Addresses {
         if !self.is_inside(tuple.source) {
             return Err(DropReason::SpoofedInside);
         }
+        // Inside, a remote has one name.
+        if self.is_twice_translated(tuple.destination) && !self.is_inside(tuple.destination) {
+            return Err(DropReason::NoRoute);
+        }
         self.check_destination(tuple.destination)
     }
 
@@ -91,7 +98,7 @@ impl Addresses {
             return Err(DropReason::SpoofedGateway);
         }
         check_source(tuple.source, known)?;
-        if self.is_inside(tuple.source) {
+        if self.is_spoofed_outside(tuple.source) {
             return Err(DropReason::SpoofedOutside);
         }
         // Outside nobody learns the gateway's inside addresses.
@@ -100,6 +107,27 @@ impl Addresses {
             return Err(DropReason::InsideFromOutside);
         }
         check_destination(tuple.destination, known)
+    }
+
+    /// An inside address that is no outside one as well, or by which a remote is known inside.
+    pub(crate) fn is_spoofed_outside(&self, source: u32) -> bool {
+        let known_inside = self.remotes.outside(source).is_some();
+        known_inside || self.is_inside(source) && self.remotes.inside(source).is_none()
+    }
+
+    /// The address outside of a remote that inside hosts know by this one.
+    pub(crate) fn remote_outside(&self, internal: u32) -> u32 {
+        self.remotes.outside(internal).unwrap_or(internal)
+    }
+
+    /// The address by which inside hosts know a remote.
+    pub(crate) fn remote_inside(&self, external: u32) -> u32 {
+        self.remotes.inside(external).unwrap_or(external)
+    }
+
+    /// Whether a remote with this address has another one inside.
+    pub(crate) fn is_twice_translated(&self, external: u32) -> bool {
+        self.remotes.inside(external).is_some()
     }
 
     /// Refuses sources that no host has.

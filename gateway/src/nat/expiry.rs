@@ -61,8 +61,8 @@ impl Shard {
             prefetch(&lines[session.mapping as usize]);
             self.mappings.rest.prefetch(session.mapping);
             if self.filters_by_address {
-                let tuple = session.flows[0].tuple();
-                self.permissions.prefetch(tuple.from(), tuple.destination);
+                let [internal, _, remote] = session.endpoints();
+                self.permissions.prefetch(internal, remote.address);
                 self.permissions.prefetch_run(id);
             }
         }

@@ -64,7 +64,11 @@ impl Shard {
         let to = match at.direction {
             // Where the inside host takes the gateway for the remote, it hears of no other router either.
             Direction::Inbound if self.addresses.is_own(answered.to.tuple().source) => answered.to.tuple(),
-            Direction::Inbound => Tuple { destination: answered.to.tuple().destination, ..parsed.tuple() },
+            Direction::Inbound => Tuple {
+                source: self.addresses.remote_inside(parsed.tuple().source),
+                destination: answered.to.tuple().destination,
+                ..parsed.tuple()
+            },
             // Whoever inside complains, outside it is the host that the packet was for (RFC 5508 REQ-5).
             Direction::Outbound => answered.to.tuple(),
         };
@@ -100,7 +104,7 @@ impl Shard {
                 Err(DropReason::SpoofedGateway)
             }
             Direction::Outbound if !addresses.is_inside(tuple.source) => Err(DropReason::SpoofedInside),
-            Direction::Inbound if at.routed && addresses.is_inside(tuple.source) => {
+            Direction::Inbound if at.routed && addresses.is_spoofed_outside(tuple.source) => {
                 Err(DropReason::SpoofedOutside)
             }
             _ => addresses.check_destination(tuple.destination),
@@ -123,9 +127,12 @@ impl Shard {
             return Some(sessions[id as usize].rewrite(direction));
         }
         let to = match direction {
-            Direction::Outbound => Tuple::new(self.external_of(protocol, flow.from())?, flow.to()),
+            Direction::Outbound => {
+                Tuple::new(self.external_of(protocol, flow.from())?, self.remote_outside(flow.to()))
+            }
             Direction::Inbound => {
-                Tuple::new(flow.from(), self.admitted(protocol, flow.to(), flow.source).ok()??)
+                let internal = self.admitted(protocol, flow.to(), flow.source).ok()??;
+                Tuple::new(self.remote_inside(flow.from()), internal)
             }
         };
         Some(Rewrite::new(protocol, flow, &to))

@@ -40,8 +40,14 @@ impl Shard {
                 return Verdict::Drop(reason);
             }
         };
-        let rewrite = Rewrite::new(parsed.protocol, &tuple, &Tuple::new(tuple.from(), internal));
+        let to = Tuple::new(self.remote_inside(tuple.from()), internal);
+        let rewrite = Rewrite::new(parsed.protocol, &tuple, &to);
         self.forward_without_session(packet, parsed, &rewrite, at, false)
+    }
+
+    /// A remote endpoint as inside hosts know it.
+    pub(super) fn remote_inside(&self, remote: Endpoint) -> Endpoint {
+        Endpoint { address: self.addresses.remote_inside(remote.address), ..remote }
     }
 
     /// The inside endpoint that an outside one leads to, as far as this remote may use it without a session; `None` where

@@ -78,6 +78,7 @@ mod table;
 mod tcp;
 mod time;
 mod timer;
+mod twice;
 mod unsolicited;
 pub mod verdict;
 
@@ -94,7 +95,7 @@ pub use policy::Policy;
 pub use pool::PoolUsage;
 pub use settings::{
     Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings,
-    Share, Static, Timeouts,
+    Share, Static, Timeouts, Twice,
 };
 pub use setup::{Part, ShardOptions};
 pub use shard::Shard;

@@ -73,6 +73,10 @@ impl Shard {
         match (self.policy.classifier.first_match(tuple, protocol), permanent) {
             (Some(RuleAction::Reject), _) => Err(DropReason::RuleReject),
             (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
+            // Whose address stands for another inside cannot be told from that one outside.
+            (Some(RuleAction::Exempt), _) if self.remote_outside(tuple.to()) != tuple.to() => {
+                Err(DropReason::NoRule)
+            }
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),
             (Some(RuleAction::Pool(pool)), None) => Ok(Origin::Pool(pool as u16)),
@@ -122,10 +126,15 @@ impl Shard {
                 .map(|id| self.mappings.lines[id].external()),
         };
         let Some(external) = external else { return Verdict::Drop(refused) };
-        let to = Tuple::new(external, parsed.tuple().to());
+        let to = Tuple::new(external, self.remote_outside(parsed.tuple().to()));
         let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);
         self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
+    }
+
+    /// A remote endpoint that an inside host names, as it is outside.
+    pub(super) fn remote_outside(&self, remote: Endpoint) -> Endpoint {
+        Endpoint { address: self.addresses.remote_outside(remote.address), ..remote }
     }
 
     /// Applies a rewrite that no session keeps.
@@ -208,7 +217,8 @@ impl Shard {
             self.wake(id);
             return Ok(id);
         }
-        let remote = if found_by == FoundBy::Neither { Some(parsed.tuple().to()) } else { None };
+        let remote =
+            if found_by == FoundBy::Neither { Some(self.remote_outside(parsed.tuple().to())) } else { None };
         let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote };
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
@@ -267,7 +277,7 @@ impl Shard {
         let protocol = parsed.protocol;
         let inside = parsed.tuple();
         let line = &self.mappings.lines[mapping];
-        let outside = Tuple::new(inside.to(), line.external());
+        let outside = Tuple::new(self.remote_outside(inside.to()), line.external());
         let hairpins = self.addresses.is_external(outside.source) && line.kind() != Kind::Exempt;
         let subscriber = line.subscriber;
         let begun = Begun {

@@ -196,6 +196,15 @@ impl Static {
     }
 }
 
+/// An outside network whose hosts have other addresses inside, one to one and in order (RFC 2663 section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Twice {
+    /// The hosts' own addresses; they may be inside addresses, too.
+    pub external: Ipv4Net,
+    /// By what inside hosts reach them.
+    pub internal: Ipv4Net,
+}
+
 /// How much state there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -297,6 +306,8 @@ pub struct Settings {
     pub port_forwards: Vec<PortForward>,
     /// 1:1 mappings; no outside and no inside address stands in two.
     pub statics: Vec<Static>,
+    /// Twice NAT; no two external and no two internal prefixes overlap.
+    pub twice: Vec<Twice>,
     /// Limits.
     pub limits: Limits,
     /// Timeouts.

@@ -265,6 +265,16 @@ impl Shard {
         self.pools[pool].failures[reason as usize]
     }
 
+    /// Whether an outbound packet, translated by this session or by none, is for a remote whose address may be an inside
+    /// one as well: it leaves on the outside.
+    pub fn is_for_outside(&self, id: Option<SessionId>, destination: u32) -> bool {
+        let sessions = self.sessions.as_slice();
+        match id.and_then(|id| sessions.get(id.0 as usize)) {
+            Some(session) => session.flows[0].destination != session.flows[1].source,
+            None => self.addresses.is_twice_translated(destination),
+        }
+    }
+
     /// What [`Shard::keep_next_hop`] left with the session.
     #[inline]
     pub fn next_hop(&self, id: SessionId, direction: Direction) -> Option<u32> {

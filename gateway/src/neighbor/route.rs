@@ -134,12 +134,18 @@ impl RouteTable {
 
     /// The route of the longest prefix that contains `destination`.
     pub fn lookup(&self, destination: u32) -> Option<Route> {
-        self.lengths.iter().find_map(|length| {
+        self.lookup_by(destination, |_| true)
+    }
+
+    /// As [`RouteTable::lookup`], among the routes through interfaces that `accept` takes.
+    pub fn lookup_by(&self, destination: u32, accept: impl Fn(InterfaceId) -> bool) -> Option<Route> {
+        let routes = self.lengths.iter().filter_map(|length| {
             length.routes.get(&(destination & length.mask)).map(|&target| match target {
                 Target::Connected(interface) => Route { interface, next_hop: destination },
                 Target::Via(interface, via) => Route { interface, next_hop: via },
             })
-        })
+        });
+        routes.into_iter().find(|route| accept(route.interface))
     }
 
     /// The interface whose own address this is.
@@ -238,6 +244,15 @@ mod tests {
 
     fn via(prefix: &str, gateway: &str) -> StaticRoute {
         StaticRoute { prefix: prefix.parse().unwrap(), via: gateway.parse().unwrap() }
+    }
+
+    #[test]
+    fn routes_through_some_interfaces_alone() {
+        let table = table(&[via("0.0.0.0/0", "203.0.113.1"), via("10.64.0.0/16", "203.0.113.9")]).unwrap();
+        let outside = |address| table.lookup_by(ip(address), |interface| interface == OUTSIDE);
+        assert_eq!(table.lookup(ip("10.64.0.5")).unwrap().interface, INSIDE);
+        assert_eq!(outside("10.64.0.5").unwrap(), Route { interface: OUTSIDE, next_hop: ip("203.0.113.9") });
+        assert_eq!(outside("10.65.0.5").unwrap().next_hop, ip("203.0.113.1"));
     }
 
     fn table(statics: &[StaticRoute]) -> Result<RouteTable, RouteError> {

@@ -40,7 +40,15 @@ impl Worker {
         let Ok(header) = ipv4::Packet::new_header(&packet.data()[header_len..]) else {
             return self.drop(packet, DropReason::Truncated, direction);
         };
-        let Some(route) = self.routes.lookup(header.dst_bits()) else {
+        let destination = header.dst_bits();
+        let route = if direction == Direction::Outbound && self.shard.is_for_outside(session, destination) {
+            let faces_outside =
+                |id: InterfaceId| self.interfaces[usize::from(id.0)].direction == Direction::Inbound;
+            self.routes.lookup_by(destination, faces_outside)
+        } else {
+            self.routes.lookup(destination)
+        };
+        let Some(route) = route else {
             return self.answer_translated(packet, Answer::NO_ROUTE, direction);
         };
         let Ok(id) = self.hops.resolve(route.interface, route.next_hop, self.now_ms()) else {

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filtering, FragmentEvent, HELD_FRAGMENTS, PortForward, Protocol,
-    Refusal, RuleAction, Settings, Static,
+    Direction, DropReason, Endpoint, Filtering, ForwardSource, FragmentEvent, HELD_FRAGMENTS, PortForward,
+    Protocol, Refusal, RuleAction, Settings, Static,
 };
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
@@ -135,6 +135,7 @@ fn rfc4787_req14_hairpinned_forwarded_static_and_exempt_datagrams_pass_in_fragme
             external_ports: 5353..=5353,
             internal: [10, 64, 0, 12].into(),
             internal_port: 53,
+            source: ForwardSource::Remote,
         });
         settings.statics.push(Static {
             external: "203.0.113.20/32".parse().expect("prefix"),

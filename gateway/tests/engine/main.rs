@@ -24,4 +24,5 @@ mod rfc6888;
 mod rfc7857;
 mod rules;
 mod trial;
+mod twice;
 mod world;

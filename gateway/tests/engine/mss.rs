@@ -1,7 +1,7 @@
 //! TCP MSS clamping: what SYNs offer in either direction, and that nothing else is touched.
 
 use gateway::nat::Direction::{self, Inbound, Outbound};
-use gateway::nat::{PortForward, Protocol, Verdict};
+use gateway::nat::{ForwardSource, PortForward, Protocol, Verdict};
 use gateway::wire::tcp::{self, Flags};
 
 use crate::packet::{Body, Packet, Seen, ep};
@@ -26,6 +26,7 @@ fn clamping(mss: Option<u16>) -> Gateway {
             external_ports: 80..=80,
             internal: [10, 64, 0, 9].into(),
             internal_port: 80,
+            source: ForwardSource::Remote,
         });
     })
 }

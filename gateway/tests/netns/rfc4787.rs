@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
-use crate::lab::{Lab, Options, POOL, SERVER, SERVER_2, in_a_lab};
+use crate::lab::{FORWARD_UDP, HOST_A, HOST_B, Lab, Options, POOL, SERVER, SERVER_2, in_a_lab};
 use crate::namespace::Namespace;
-use crate::reflector::{UdpReflector, ask, receive};
+use crate::reflector::{TcpReflector, UdpReflector, ask, receive, seen};
 
 const EIF: Options = Options { filtering: "endpoint-independent", ..Options::DEFAULT };
 const APDF: Options = Options { filtering: "address-and-port-dependent", ..Options::DEFAULT };
@@ -162,4 +162,40 @@ fn rfc4787_req13_path_mtu_is_learnt_through_the_gateway(lab: &mut Lab) {
     let text = String::from_utf8_lossy(&ping.stdout).into_owned() + &String::from_utf8_lossy(&ping.stderr);
     assert!(text.contains("mtu = 1400") || text.contains("mtu=1400"), "{text}");
     lab.a.exec("ping -c 2 -W 2 -M do -s 1372 198.51.100.10");
+}
+
+/// Beyond the outside router there is a 10.64.0.0/24 too, in which the server has host A's address.
+const OVERLAP: Options = Options {
+    rules: r#"
+[[nat.twice]]
+external = "10.64.0.0/24"
+internal = "10.99.0.0/24"
+
+[[routes]]
+prefix = "10.64.0.0/16"
+via = "203.0.113.1"
+"#,
+    ..Options::DEFAULT
+};
+
+in_a_lab!(rfc4787_req7_an_outside_network_has_the_inside_prefix, OVERLAP);
+fn rfc4787_req7_an_outside_network_has_the_inside_prefix(lab: &mut Lab) {
+    let known_as = Ipv4Addr::new(10, 99, 0, 11);
+    lab.server.ip("address add 10.64.0.11/32 dev lo");
+    lab.router.ip("route add 10.64.0.0/24 via 198.51.100.10");
+    let _udp = UdpReflector::new(&lab.server, HOST_A, 7);
+    let _tcp = TcpReflector::new(&lab.server, 80);
+    for host in [&lab.a, &lab.b] {
+        let outside = ask(&host.udp(4000), SocketAddrV4::new(known_as, 7));
+        assert!(POOL.contains(outside.ip()), "{outside}");
+        let stream = host.tcp(SocketAddrV4::new(known_as, 80)).expect("a connection");
+        assert!(POOL.contains(seen(&stream).ip()));
+        host.exec("ping -q -c 2 -i 0.2 -W 2 10.99.0.11");
+    }
+    // The remote begins, and host B sees it by the name that answers reach it by.
+    let _service = UdpReflector::new(&lab.b, HOST_B, 5300);
+    let remote = lab.server.udp_on(HOST_A, 4001);
+    assert_eq!(ask(&remote, FORWARD_UDP), SocketAddrV4::new(known_as, 4001));
+    // Hosts of the inside network go on as before.
+    lab.a.exec("ping -q -c 1 -W 2 10.64.0.12");
 }

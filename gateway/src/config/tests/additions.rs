@@ -86,6 +86,32 @@ pub(super) const ADDITIONS: &[(&str, &[&str])] = &[
         &["found 203.0.113.64-203.0.113.67 of static", "allowed what port forward udp 203.0.113.67:53"],
     ),
     (
+        "[[nat.twice]]\nexternal = \"10.64.0.0/24\"\ninternal = \"10.64.0.128/25\" #!",
+        &[
+            "nat.twice.internal, found 10.64.0.128/25 for 10.64.0.0/24, allowed a prefix as long as external's",
+        ],
+    ),
+    (
+        "[[nat.twice]]\nexternal = \"192.0.2.0/25\"\ninternal = \"10.64.0.128/25\" #!",
+        &[
+            "nat.twice.internal, found 10.64.0.128/25, allowed addresses apart from the inside prefix 10.64.0.0/24",
+        ],
+    ),
+    (
+        "[[nat.twice]]\nexternal = \"203.0.113.12\" #!\ninternal = \"10.99.0.1\"",
+        &["nat.twice.external, found 203.0.113.12, allowed addresses apart from pool main, line"],
+    ),
+    (
+        "[[nat.twice]]\nexternal = \"192.0.2.0/25\"\ninternal = \"10.99.0.0/25\"\n\
+         [[nat.twice]]\nexternal = \"192.0.2.1\" #!\ninternal = \"10.99.1.1\"",
+        &["nat.twice.external, found 192.0.2.1, allowed addresses apart from those of line"],
+    ),
+    (
+        "[[nat.twice]]\nexternal = \"192.0.2.0/25\"\ninternal = \"10.99.0.0/25\"\n\
+         [[nat.twice]]\nexternal = \"198.18.0.1\"\ninternal = \"10.99.0.1\" #!",
+        &["nat.twice.internal, found 10.99.0.1, allowed addresses apart from those of line"],
+    ),
+    (
         "[[routes]]\nprefix = \"0.0.0.0/0\" #!\nvia = \"203.0.113.3\"",
         &["routes.prefix, found \"0.0.0.0/0\", allowed each once"],
     ),
