@@ -172,6 +172,8 @@ impl BurstSizes {
 pub struct PoolCounters {
     /// Gauges, by [`Protocol`].
     pub ports: [PoolPorts; Protocol::COUNT],
+    /// Gauges, in port blocks; all 0 where ports are not handed out in blocks.
+    pub blocks: PoolPorts,
     /// Ports asked for and not given, by [`PORT_FAILURES`].
     pub failures: [u64; PORT_FAILURES.len()],
 }
@@ -183,10 +185,8 @@ impl PoolCounters {
     /// When there is no such pool.
     pub fn of(shard: &Shard, pool: usize) -> PoolCounters {
         PoolCounters {
-            ports: Protocol::ALL.map(|protocol| {
-                let nat::PoolUsage { used, held, total } = shard.pool_usage(pool, protocol);
-                PoolPorts { used: used.into(), held: held.into(), total: total.into() }
-            }),
+            ports: Protocol::ALL.map(|protocol| shard.pool_usage(pool, protocol).into()),
+            blocks: shard.block_usage(pool).into(),
             failures: PORT_FAILURES.map(|reason| shard.pool_failures(pool, reason)),
         }
     }
@@ -203,7 +203,7 @@ impl PoolCounters {
     }
 }
 
-/// A worker's share of a pool, for one protocol, in ports (ICMP: query identifiers).
+/// A worker's share of a pool: for one protocol in ports (ICMP: query identifiers), or in port blocks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct PoolPorts {
@@ -215,9 +215,19 @@ pub struct PoolPorts {
     pub total: u64,
 }
 
+impl From<nat::PoolUsage> for PoolPorts {
+    fn from(usage: nat::PoolUsage) -> PoolPorts {
+        PoolPorts { used: usage.used.into(), held: usage.held.into(), total: usage.total.into() }
+    }
+}
+
 /// Why a pool gives no port: `natgw_port_allocation_failures_total{reason}`.
-pub const PORT_FAILURES: [SessionFailure; 2] =
-    [SessionFailure::PortsExhausted, SessionFailure::SubscriberPorts];
+pub const PORT_FAILURES: [SessionFailure; 4] = [
+    SessionFailure::PortsExhausted,
+    SessionFailure::PortBlocksExhausted,
+    SessionFailure::SubscriberPortBlocks,
+    SessionFailure::SubscriberPorts,
+];
 
 #[cfg(test)]
 mod tests {
@@ -309,7 +319,7 @@ mod tests {
         let counters = PoolCounters::of(&shard, 0);
         assert_eq!(counters.ports[Protocol::Udp as usize], PoolPorts { used: 1, held: 0, total: 1 });
         assert_eq!(counters.ports[Protocol::Tcp as usize], PoolPorts { used: 0, held: 0, total: 1 });
-        assert_eq!(counters.failures, [1, 0]);
+        assert_eq!(counters.failures, [1, 0, 0, 0]);
     }
 
     /// 10.0.0.`host`:1000 to 198.51.100.1:53, without data.
@@ -325,9 +335,10 @@ mod tests {
     fn pool_counters_add_up_over_workers() {
         let mut one = PoolCounters::default();
         one.ports[1] = PoolPorts { used: 1, held: 2, total: 3 };
+        one.blocks.total = 5;
         one.failures[1] = 4;
         let sum = PoolCounters::sum([&one, &one]);
         assert_eq!(sum.ports[1], PoolPorts { used: 2, held: 4, total: 6 });
-        assert_eq!(sum.failures, [0, 8]);
+        assert_eq!((sum.blocks.total, sum.failures), (10, [0, 8, 0, 0]));
     }
 }

@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use gateway::nat::{
-    Direction, DropReason, Filter, MappingMode, Part, Protocol, Secret, SessionView, Settings, Shard,
-    ShardOptions, Share, Time, Verdict, Way,
+    Direction, DropReason, Filter, MappingMode, Part, PortBlocks, Protocol, Secret, SessionView, Settings,
+    Shard, ShardOptions, Share, Time, Verdict, Way,
 };
 use gateway::wire::tcp::Flags;
 
@@ -92,9 +92,7 @@ fn settings() -> Settings {
 }
 
 impl Life {
-    fn new(mapping: MappingMode) -> Life {
-        let mut settings = settings();
-        settings.pools[0].mapping = mapping;
+    fn new(settings: Settings) -> Life {
         let pool = &settings.pools[0];
         let share = |&address| Share { address, ports: pool.ports.clone() };
         let now = Time::from_s(1);
@@ -160,16 +158,25 @@ fn nothing_is_allocated_after_start() {
     let before = calls_so_far();
     drop(std::hint::black_box(Box::new([0u8; 64])));
     assert!(calls_so_far() >= before + 2, "the count counts");
-    lives_without_allocating(MappingMode::EndpointIndependent);
+    lives_without_allocating(settings());
 }
 
 #[test]
 fn nothing_is_allocated_where_ports_are_shared() {
-    lives_without_allocating(MappingMode::AddressAndPortDependent);
+    let mut settings = settings();
+    settings.pools[0].mapping = MappingMode::AddressAndPortDependent;
+    lives_without_allocating(settings);
 }
 
-fn lives_without_allocating(mapping: MappingMode) {
-    let mut life = Life::new(mapping);
+#[test]
+fn nothing_is_allocated_where_ports_come_in_blocks() {
+    let mut settings = settings();
+    settings.pools[0].port_blocks = Some(PortBlocks { size: 16, per_subscriber: 16 });
+    lives_without_allocating(settings);
+}
+
+fn lives_without_allocating(settings: Settings) {
+    let mut life = Life::new(settings);
     for round in 0..3 {
         let (calls, sent) = life.translate(life.first.clone(), Direction::Outbound);
         assert_eq!(

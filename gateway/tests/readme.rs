@@ -101,7 +101,7 @@ fn every_file_that_is_linked_exists() {
     for target in words_after(README, "](", |c| c != ')').filter(|target| !target.starts_with(['#', 'h'])) {
         assert!(root().join(target).exists(), "{target}");
     }
-    for script in words_after(README, "scripts/", |c| c.is_ascii_alphanumeric() || "._".contains(c)) {
+    for script in words_after(README, "scripts/", |c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
         assert!(root().join("scripts").join(script).exists(), "scripts/{script}");
     }
 }

@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
-use crate::nat::{ForwardSource, Pool, PortForward, Protocol, Refuse, Rule, RuleAction};
+use crate::nat::{ForwardSource, Pool, PortBlocks, PortForward, Protocol, Refuse, Rule, RuleAction};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +44,11 @@ impl Config {
             addresses => addresses,
         };
         let shares: u64 = self.settings.pools.iter().map(shares).sum();
+        let blocks: u64 = self.settings.pools.iter().map(blocks_of).sum();
         let overlap = if self.settings.shares_ports() { BYTES_PER_SESSION_THAT_SHARES_A_PORT } else { 0 };
         MemoryEstimate {
             sessions: u64::from(self.settings.limits.sessions) * (BYTES_PER_SESSION + overlap),
-            ports: shares * BYTES_PER_SHARE,
+            ports: shares * BYTES_PER_SHARE + blocks * BYTES_PER_BLOCK,
             fragments: u64::from(self.settings.limits.fragments) * BYTES_PER_DATAGRAM,
             buffers: self.packet_buffers().bytes(),
         }
@@ -221,6 +222,12 @@ impl Config {
                 text += &format!(", {} for {}", word(&FILTERINGS, filtering), protocol.name());
             }
         }
+        if let Some(PortBlocks { size, per_subscriber }) = &pool.port_blocks {
+            text += &format!(
+                "; {} of {size} ports, at most {per_subscriber} for each subscriber",
+                counted(blocks_of(pool), "block")
+            );
+        }
         if !pool.port_parity {
             text += "; parity is not kept";
         }
@@ -302,8 +309,16 @@ fn describe_forward(forward: &PortForward) -> String {
     )
 }
 
+/// Ports that can be handed out.
 fn ports_of(pool: &Pool) -> u64 {
-    pool.addresses.len() as u64 * pool.ports.len() as u64
+    match &pool.port_blocks {
+        Some(blocks) => blocks_of(pool) * u64::from(blocks.size),
+        None => pool.addresses.len() as u64 * pool.ports.len() as u64,
+    }
+}
+
+fn blocks_of(pool: &Pool) -> u64 {
+    pool.block_grid().map_or(0, |grid| pool.addresses.len() as u64 * u64::from(grid.count()))
 }
 
 fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
@@ -340,3 +355,5 @@ const BYTES_PER_DATAGRAM: u64 = 1200;
 const BYTES_PER_SESSION_THAT_SHARES_A_PORT: u64 = 335;
 /// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
 const BYTES_PER_SHARE: u64 = 3 * 8400;
+/// Whose it is, and its places in lists.
+const BYTES_PER_BLOCK: u64 = 34;

@@ -20,6 +20,7 @@ mod management;
 mod mistake;
 mod nat;
 mod pool;
+mod port_block;
 mod reload;
 mod route;
 mod rule;

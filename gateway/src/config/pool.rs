@@ -6,6 +6,7 @@ use super::address::AddressRange;
 use super::claim::{Claim, Use};
 use super::interface::{Draft, Role};
 use super::mistake::At;
+use super::port_block::{self, Divided};
 use super::section::Section;
 use super::unique::Unique;
 use super::value::{self, Ports};
@@ -45,6 +46,7 @@ pub(super) fn read_all(
         let filtering_udp = section.optional("filtering_udp", value::choice(&FILTERINGS));
         let port_parity = section.or("port_parity", true, value::boolean);
         let port_preservation = section.or("port_preservation", true, value::boolean);
+        let blocks = port_block::Keys::read(section);
         if mapping.value == MappingMode::AddressAndPortDependent {
             warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);
         }
@@ -58,6 +60,8 @@ pub(super) fn read_all(
         }));
         let addresses = expand(section, &ranges, &mut room)?;
         refuse_scarce(section, addresses.len(), &ports, workers);
+        let divided = Divided { addresses: addresses.len(), ports: &ports, mapping: &mapping, workers };
+        let port_blocks = blocks.resolve(section, &divided);
         Some(Pool {
             name,
             addresses,
@@ -68,6 +72,7 @@ pub(super) fn read_all(
             filtering_udp: filtering_udp.map(|filtering| filtering.value),
             port_parity: port_parity.value,
             port_preservation: port_preservation.value,
+            port_blocks,
         })
     });
     Pools { names, lines, whole }

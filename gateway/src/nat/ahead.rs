@@ -149,7 +149,7 @@ impl Shard {
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];
-        if from.shares_ports() {
+        if !from.is_foreseeable {
             return None;
         }
         let known = self.subscribers.lines.as_slice().get(miss.subscriber as usize);

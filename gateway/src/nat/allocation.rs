@@ -2,7 +2,8 @@
 //!
 //! A subscriber stays with one outside address of a pool (RFC 4787 REQ-2), within its limit of ports (RFC 6888 REQ-4).
 //! Where it gets none, one of its own resting ports serves: that need not rest for its own sake, only for the others'
-//! (RFC 6888 REQ-8). So it goes over as it is and is free for nobody in between.
+//! (RFC 6888 REQ-8). So it goes over as it is and is free for nobody in between. In pools with port blocks all that is so of
+//! the blocks (`blocks`), and single ports need no rest.
 
 use super::endpoint::Endpoint;
 use super::ids::NIL;
@@ -10,6 +11,7 @@ use super::overlap::Towards;
 use super::pool::Standing;
 use super::ports::Wish;
 use super::shard::Shard;
+use super::time::Time;
 use super::verdict::{Protocol, SessionFailure};
 
 /// What a mapping needs an outside endpoint for.
@@ -22,6 +24,7 @@ pub(super) struct Need {
     pub(super) inside: u16,
     /// The only remote endpoint that it will serve, where the pool's ports are shared.
     pub(super) remote: Option<Endpoint>,
+    pub(super) now: Time,
 }
 
 /// An outside endpoint and the place of its address in the pool.
@@ -39,6 +42,7 @@ impl Shard {
         let drawn = match need.remote {
             _ if over => Err(SessionFailure::SubscriberPorts),
             Some(remote) => self.draw_shared_port(need, remote),
+            None if self.pools[usize::from(need.pool)].blocks.is_some() => self.draw_block_port(need),
             None => self.draw_port(need),
         };
         let taken = drawn.or_else(|failure| self.take_over(need).ok_or(failure));
@@ -127,7 +131,7 @@ impl Shard {
             if line.pool == pool && remote.is_none_or(|remote| self.overlaps.remote(id) == remote) {
                 self.forget_draws();
                 self.mappings.rest.stop(id);
-                self.end_rest(id);
+                self.end_rest(id, need.now);
                 let (index, external) = (line.address_index, line.external());
                 let wish = Wish::exactly(external.port);
                 let from = &mut self.pools[usize::from(pool)];
@@ -148,19 +152,19 @@ impl Shard {
 
     /// Gives back what [`Shard::take_port`] took.
     pub(super) fn give_port(&mut self, need: Need, (external, index): Taken) {
-        let Need { subscriber, pool, protocol, remote, .. } = need;
+        let Need { subscriber, pool, protocol, remote, now, .. } = need;
         self.forget_draws();
         self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
         match remote {
             Some(remote) => {
                 self.overlaps.give(Towards { outside: external.address, protocol, remote }, external.port);
             }
-            None => self.pools[usize::from(pool)].give(index, protocol, external.port),
+            None => self.pools[usize::from(pool)].give_mapped(index, protocol, external.port, now),
         }
     }
 
     /// Gives the port of a pool mapping back, which no session uses.
-    pub(super) fn give_port_of(&mut self, id: u32) {
+    pub(super) fn give_port_of(&mut self, id: u32, now: Time) {
         let line = self.mappings.lines[id];
         let (protocol, pool) = (line.protocol(), &mut self.pools[usize::from(line.pool)]);
         let remote = if line.is_overlapping() {
@@ -172,7 +176,7 @@ impl Shard {
             None
         };
         let inside = line.internal().port;
-        let need = Need { subscriber: line.subscriber, pool: line.pool, protocol, inside, remote };
+        let need = Need { subscriber: line.subscriber, pool: line.pool, protocol, inside, remote, now };
         self.give_port(need, (line.external(), line.address_index));
     }
 

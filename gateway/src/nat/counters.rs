@@ -26,6 +26,8 @@ pub struct Counters {
     pub subscribers: u64,
     /// Gauge: live sessions that remotes began (`redirect`).
     pub redirected_sessions: u64,
+    /// Port blocks that changed hands without a record.
+    pub block_records_lost: u64,
     /// Packets translated out and in again (RFC 4787 REQ-9).
     pub hairpinned: u64,
     /// ICMP messages made by the gateway, by [`IcmpGenerated`].

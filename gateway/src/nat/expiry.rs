@@ -10,7 +10,7 @@ use super::timer::Upcoming;
 use super::verdict::Direction;
 
 impl Shard {
-    /// Ends what is due by `now`: idle sessions, rests of ports, datagrams in fragments. `budget` bounds the work: each timer looked at
+    /// Ends what is due by `now`: idle sessions, rests of ports and port blocks, datagrams in fragments. `budget` bounds the work: each timer looked at
     /// takes one from it. False where the budget ran out first; the rest waits for the next call.
     pub fn advance(&mut self, now: Time, mut budget: u32) -> bool {
         'sessions: loop {
@@ -31,10 +31,11 @@ impl Shard {
                 let end = |id: u32| now.near(lines[id as usize].end_of_rest());
                 let Some(id) = self.mappings.rest.next_due(now, &mut budget, end) else { break 'rests };
                 let subscriber = lines[id as usize].subscriber;
-                self.end_rest(id);
+                self.end_rest(id, now);
                 self.subscribers.remove_if_idle(subscriber);
             }
         }
+        self.give_blocks_back(now, &mut budget);
         self.expire_fragments(now, &mut budget);
         budget > 0
     }

@@ -71,7 +71,7 @@ impl Shard {
         self.counters.mappings -= 1;
         let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        if mapping.kind() == Kind::Pool && !mapping.is_closed() && self.policy.port_hold_ms > 0 {
+        if mapping.kind() == Kind::Pool && mapping.is_to_rest() && self.policy.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.hold_port_of(id);
             let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
@@ -79,23 +79,23 @@ impl Shard {
             self.mappings.rest.start(id, until);
             return;
         }
-        self.remove_mapping(id);
+        self.remove_mapping(id, now);
     }
 
     /// Ends the rest of a mapping whose timer does not run any more: its port is anybody's. The subscriber stays.
-    pub(super) fn end_rest(&mut self, id: u32) {
+    pub(super) fn end_rest(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         self.mappings.chains.remove(&mut subscriber.resting[mapping.protocol() as usize], id);
-        self.remove_mapping(id);
+        self.remove_mapping(id, now);
     }
 
     /// Takes away a mapping without sessions that is in no chain.
-    fn remove_mapping(&mut self, id: u32) {
+    fn remove_mapping(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
         self.subscribers.lines[mapping.subscriber].mappings -= 1;
         if mapping.kind() == Kind::Pool {
-            self.give_port_of(id);
+            self.give_port_of(id, now);
         }
         self.mappings.remove(id);
     }

@@ -75,6 +75,8 @@ const RESTING: u8 = 2;
 const UNCLOSED: u8 = 4;
 /// It shares its outside endpoint with others and is not found by it either.
 const OVERLAPPING: u8 = 8;
+/// Its port is of a port block.
+const IN_BLOCK: u8 = 16;
 
 impl Mapping {
     pub(crate) fn internal(&self) -> Endpoint {
@@ -127,9 +129,10 @@ impl Mapping {
         self.flags |= if closed { 0 } else { UNCLOSED };
     }
 
-    /// Whether the end of every session that it had was seen.
-    pub(crate) fn is_closed(&self) -> bool {
-        !self.is(UNCLOSED)
+    /// Whether its port has to rest: not where the end of every session that it had was seen, nor in a block, where only the
+    /// same subscriber can get it.
+    pub(crate) fn is_to_rest(&self) -> bool {
+        self.flags & (UNCLOSED | IN_BLOCK) == UNCLOSED
     }
 
     /// Lets it rest, having no sessions, until a moment whose low 32 bits these are.
@@ -173,6 +176,7 @@ pub(crate) struct New {
     pub(crate) external: Endpoint,
     pub(crate) kind: Kind,
     pub(crate) found_by: FoundBy,
+    pub(crate) in_block: bool,
     pub(crate) subscriber: u32,
     pub(crate) pool: u16,
     pub(crate) address_index: u16,
@@ -285,7 +289,7 @@ impl Mappings {
                 FoundBy::Both => 0,
                 FoundBy::Outside => SINGLE,
                 FoundBy::Neither => SINGLE | OVERLAPPING,
-            },
+            } | if new.in_block { IN_BLOCK } else { 0 },
             spare: 0,
         };
         Some(id)

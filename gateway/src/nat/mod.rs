@@ -41,6 +41,9 @@ mod addresses;
 mod ahead;
 mod allocation;
 mod beginning;
+mod bits;
+mod block_allocation;
+mod blocks;
 mod burst;
 mod classifier;
 pub mod counters;
@@ -63,6 +66,7 @@ mod overlap;
 mod parse;
 mod policy;
 mod pool;
+mod port_block;
 mod ports;
 mod redirect;
 mod rewrite;
@@ -93,6 +97,7 @@ pub use listing::{Filter, MappingView, SessionView};
 pub use memory::{Backing, Pages, Region};
 pub use policy::Policy;
 pub use pool::PoolUsage;
+pub use port_block::{BlockEvent, BlockGrid, BlockRecord, PortBlocks};
 pub use settings::{
     Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings,
     Share, Static, Timeouts, Twice,

@@ -219,7 +219,7 @@ impl Shard {
         }
         let remote =
             if found_by == FoundBy::Neither { Some(self.remote_outside(parsed.tuple().to())) } else { None };
-        let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote };
+        let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote, now };
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
                 let (external, index) = self.take_port(need(pool))?;
@@ -234,7 +234,19 @@ impl Shard {
                 (internal, Kind::Exempt, 0, 0)
             }
         };
-        let new = New { protocol, internal, external, kind, found_by, subscriber, pool, address_index, now };
+        let in_block = kind == Kind::Pool && self.pools[usize::from(pool)].blocks.is_some();
+        let new = New {
+            protocol,
+            internal,
+            external,
+            kind,
+            found_by,
+            in_block,
+            subscriber,
+            pool,
+            address_index,
+            now,
+        };
         let entered = self.enter_mapping(&new, remote);
         if entered.is_err() && kind == Kind::Pool {
             self.give_port(need(pool), (external, address_index));
@@ -324,6 +336,8 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::MappingsFull => DropReason::MappingsFull,
             SessionFailure::SubscribersFull => DropReason::SubscribersFull,
             SessionFailure::PortsExhausted => DropReason::PortsExhausted,
+            SessionFailure::PortBlocksExhausted => DropReason::PortBlocksExhausted,
+            SessionFailure::SubscriberPortBlocks => DropReason::SubscriberPortBlocks,
             SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
             SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,

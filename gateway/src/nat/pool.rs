@@ -1,11 +1,17 @@
 //! A shard's part of a pool: outside addresses, each with the free ports of each protocol.
 
+use std::io;
 use std::net::Ipv4Addr;
 
+use super::bits::Bits;
+use super::blocks::Blocks;
 use super::hash::Random;
+use super::memory::Pages;
+use super::port_block::BlockGrid;
 use super::ports::{Ports, Wish};
 use super::settings::{Filtering, MappingMode, Pool, Share};
 use super::table::Hash;
+use super::time::Time;
 use super::verdict::{Protocol, SessionFailure};
 
 /// One outside address of a [`ShardPool`].
@@ -22,8 +28,12 @@ pub(crate) struct ShardPool {
     port_parity: bool,
     port_preservation: bool,
     addresses: Vec<Address>,
-    /// By protocol: bit `i % 64` of word `i / 64` is set where address `i` has a free port.
-    open: [Vec<u64>; Protocol::COUNT],
+    /// By protocol: addresses with a free port.
+    open: [Bits; Protocol::COUNT],
+    /// Who has which ports, where they are handed out in blocks.
+    pub(crate) blocks: Option<Blocks>,
+    /// Whether the next port of a subscriber is known before its turn (`ahead`).
+    pub(crate) is_foreseeable: bool,
     /// Ports of each protocol that can be handed out at all, and those of them that are free.
     total: u32,
     free: [u32; Protocol::COUNT],
@@ -56,6 +66,7 @@ pub struct PoolUsage {
 }
 
 impl ShardPool {
+    /// These shares of a pool, each port on its own.
     pub(crate) fn new(pool: &Pool, shares: &[Share]) -> ShardPool {
         let addresses: Vec<Address> = shares
             .iter()
@@ -70,7 +81,9 @@ impl ShardPool {
             filtering: Protocol::ALL.map(|protocol| pool.filtering_of(protocol)),
             port_parity: pool.port_parity,
             port_preservation: pool.port_preservation,
-            open: std::array::from_fn(|_| vec![0; addresses.len().div_ceil(64)]),
+            open: std::array::from_fn(|_| Bits::new(addresses.len())),
+            blocks: None,
+            is_foreseeable: pool.mapping == MappingMode::EndpointIndependent,
             total,
             free: [total; Protocol::COUNT],
             held: [0; Protocol::COUNT],
@@ -81,6 +94,25 @@ impl ShardPool {
             (0..pool.addresses.len()).for_each(|index| pool.mark(protocol, index));
         }
         pool
+    }
+
+    /// As [`ShardPool::new`], in blocks where the pool is to be; `subscribers` is how many the shard has room for.
+    pub(crate) fn in_blocks(
+        pool: &Pool,
+        shares: &[Share],
+        subscribers: u32,
+        pages: Pages,
+    ) -> io::Result<ShardPool> {
+        let (Some(blocks), Some(first)) = (&pool.port_blocks, shares.first()) else {
+            return Ok(ShardPool::new(pool, shares));
+        };
+        let grid = BlockGrid::new(&first.ports, blocks.size);
+        let whole = |share: &Share| Share { ports: grid.run(0, grid.count()), ..share.clone() };
+        let shares: Vec<Share> = shares.iter().map(whole).collect();
+        let mut made = ShardPool::new(pool, &shares);
+        made.blocks = Some(Blocks::new(grid, blocks.per_subscriber, shares.len(), subscribers, pages)?);
+        made.is_foreseeable = false;
+        Ok(made)
     }
 
     /// Who may answer.
@@ -95,29 +127,13 @@ impl ShardPool {
     }
 
     fn mark(&mut self, protocol: Protocol, index: usize) {
-        let word = &mut self.open[protocol as usize][index / 64];
-        if self.addresses[index].ports[protocol as usize].free() == 0 {
-            *word &= !(1 << (index % 64));
-        } else {
-            *word |= 1 << (index % 64);
-        }
+        let is_open = self.addresses[index].ports[protocol as usize].free() > 0;
+        self.open[protocol as usize].set(index, is_open);
     }
 
     /// An address for a new subscriber: the first with a free port from a random start on, around the end.
     pub(crate) fn choose(&self, protocol: Protocol, random: &mut Random) -> Option<u16> {
-        let open = &self.open[protocol as usize];
-        let count = self.addresses.len();
-        let start = random.below(count as u32) as usize;
-        let at = |word: usize| open[word].trailing_zeros() as usize + word * 64;
-        let masked = open.get(start / 64)? & !0 << (start % 64);
-        if masked != 0 {
-            return Some((start / 64 * 64 + masked.trailing_zeros() as usize) as u16);
-        }
-        let words = open.len();
-        (1..=words)
-            .map(|step| (start / 64 + step) % words)
-            .find(|&word| open[word] != 0)
-            .map(|word| at(word) as u16)
+        self.open[protocol as usize].any(random).map(|index| index as u16)
     }
 
     /// The index that a hash names: always the same one.
@@ -140,6 +156,39 @@ impl ShardPool {
         Some(port)
     }
 
+    /// Takes a port of the subscriber's blocks as wished, and the place of their address.
+    pub(crate) fn take_in_blocks(
+        &mut self,
+        subscriber: u32,
+        protocol: Protocol,
+        wish: Wish,
+        random: &mut Random,
+    ) -> Option<(u16, u16)> {
+        let blocks = self.blocks.as_mut()?;
+        let (index, ranges) = blocks.held_by(subscriber)?;
+        let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
+        let port = ports.take_within(&ranges, wish, random)?;
+        blocks.use_port(index, port);
+        self.free[protocol as usize] -= 1;
+        self.mark(protocol, usize::from(index));
+        Some((index, port))
+    }
+
+    /// Gives back a port that a mapping had.
+    pub(crate) fn give_mapped(&mut self, index: u16, protocol: Protocol, port: u16, now: Time) {
+        self.give(index, protocol, port);
+        if self.blocks.is_some() {
+            self.leave_block(index, port, now);
+        }
+    }
+
+    #[inline(never)]
+    fn leave_block(&mut self, index: u16, port: u16, now: Time) {
+        if let Some(blocks) = &mut self.blocks {
+            blocks.give_port(index, port, now);
+        }
+    }
+
     /// Asks for the line where a port stands.
     pub(crate) fn prefetch(&self, index: u16, protocol: Protocol, port: u16) {
         self.addresses[usize::from(index)].ports[protocol as usize].prefetch(port);
@@ -159,6 +208,16 @@ impl ShardPool {
         if self.addresses[index].ports[protocol as usize].take(port) {
             self.free[protocol as usize] -= 1;
             self.mark(protocol, index);
+            self.withdraw_without_ports(index, protocol, port);
+        }
+    }
+
+    /// A block that has no port of a protocol left is no good to anybody.
+    fn withdraw_without_ports(&mut self, index: usize, protocol: Protocol, port: u16) {
+        let Some(blocks) = &mut self.blocks else { return };
+        let Some(range) = blocks.ports_around(port) else { return };
+        if !self.addresses[index].ports[protocol as usize].has_free_in(&range) {
+            blocks.withdraw(index as u16, port);
         }
     }
 

@@ -115,6 +115,24 @@ impl Ports {
         Some(port)
     }
 
+    /// Takes a port of one of several ranges as wished.
+    pub(crate) fn take_within(
+        &mut self,
+        ranges: &[RangeInclusive<u16>],
+        wish: Wish,
+        random: &mut Random,
+    ) -> Option<u16> {
+        let port = wish.choose_within(self, ranges, random)?;
+        self.remove(port);
+        Some(port)
+    }
+
+    /// Whether a port of a range is free.
+    pub(crate) fn has_free_in(&self, range: &RangeInclusive<u16>) -> bool {
+        let ports = u32::from(*range.start())..u32::from(*range.end()) + 1;
+        [0, 1].into_iter().any(|odd| self.first_in(half(&ports, odd)).is_some())
+    }
+
     /// The first word from `from` on that has a free port.
     fn next_word(&self, from: usize) -> Option<usize> {
         let mut group = from / 64;
@@ -186,7 +204,7 @@ impl Wish {
         if self.preserved && self.inside != 0 && free.is_free(self.inside) {
             return Some(self.inside);
         }
-        let (side, other) = sides(range, self.inside);
+        let [side, other] = sides(range, self.inside);
         let odd = if self.parity { self.inside & 1 } else { random.below(2) as u16 };
         [(&side, odd), (&side, odd ^ 1), (&other, odd), (&other, odd ^ 1)]
             .into_iter()
@@ -194,12 +212,33 @@ impl Wish {
     }
 }
 
+impl Wish {
+    /// As [`Wish::choose`], of several ranges: each is as likely to be the one that is looked at first.
+    pub(crate) fn choose_within(
+        self,
+        free: &impl Free,
+        ranges: &[RangeInclusive<u16>],
+        random: &mut Random,
+    ) -> Option<u16> {
+        let is_there = ranges.iter().any(|range| range.contains(&self.inside));
+        if self.preserved && is_there && free.is_free(self.inside) {
+            return Some(self.inside);
+        }
+        let (before, from) = ranges.split_at(random.below(ranges.len() as u32) as usize);
+        let odd = if self.parity { self.inside & 1 } else { random.below(2) as u16 };
+        [(0, odd), (0, odd ^ 1), (1, odd), (1, odd ^ 1)].into_iter().find_map(|(side, odd)| {
+            let mut ranges = from.iter().chain(before);
+            ranges.find_map(|range| find(free, half(&sides(range, self.inside)[side], odd), random))
+        })
+    }
+}
+
 /// The part of a range on the side of 1024 where `inside` is, and the other.
-fn sides(range: &RangeInclusive<u16>, inside: u16) -> (Range<u32>, Range<u32>) {
+fn sides(range: &RangeInclusive<u16>, inside: u16) -> [Range<u32>; 2] {
     let (start, end) = (u32::from(*range.start()), u32::from(*range.end()) + 1);
     let edge = u32::from(*WELL_KNOWN.end()) + 1;
     let (low, high) = (start..end.min(edge), start.max(edge)..end);
-    if WELL_KNOWN.contains(&inside) { (low, high) } else { (high, low) }
+    if WELL_KNOWN.contains(&inside) { [low, high] } else { [high, low] }
 }
 
 /// A free port in a range of places, the first from a random start on, around the end.

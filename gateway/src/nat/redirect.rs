@@ -158,6 +158,7 @@ impl Shard {
             external,
             kind: Kind::Redirect,
             found_by: FoundBy::Outside,
+            in_block: false,
             subscriber,
             pool: 0,
             address_index: 0,

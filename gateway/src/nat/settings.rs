@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use super::port_block::{BlockGrid, PortBlocks};
 use super::verdict::Protocol;
 
 /// Which remotes may reach a mapping from outside (RFC 4787 section 5).
@@ -50,9 +51,17 @@ pub struct Pool {
     pub port_parity: bool,
     /// Whether an inside port that is free outside stays as it is.
     pub port_preservation: bool,
+    /// Whether ports are handed out in blocks, and how. Shares are of whole blocks then, and mapping is
+    /// endpoint-independent.
+    pub port_blocks: Option<PortBlocks>,
 }
 
 impl Pool {
+    /// Where the port blocks of each address lie.
+    pub fn block_grid(&self) -> Option<BlockGrid> {
+        self.port_blocks.as_ref().map(|blocks| BlockGrid::new(&self.ports, blocks.size))
+    }
+
     /// Who may answer over `protocol`: where mappings share ports, nobody but the remote that a session is with.
     pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
         if self.mapping == MappingMode::AddressAndPortDependent {
@@ -80,6 +89,7 @@ impl Default for Pool {
             filtering_udp: None,
             port_parity: true,
             port_preservation: true,
+            port_blocks: None,
         }
     }
 }

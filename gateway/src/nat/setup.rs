@@ -4,6 +4,7 @@ use std::io;
 
 use super::addresses::Addresses;
 use super::ahead::Ahead;
+use super::block_allocation;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::fragment::Fragments;
@@ -107,8 +108,8 @@ impl Shard {
                 .pools
                 .iter()
                 .zip(shares)
-                .map(|(pool, share)| ShardPool::new(pool, share))
-                .collect(),
+                .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers(sessions), pages))
+                .collect::<io::Result<_>>()?,
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
             random: Random::new(secret),
@@ -120,6 +121,7 @@ impl Shard {
             fragments: Fragments::new(settings, shares, part, secret)?,
             unsolicited: UnsolicitedSyns::new()?,
             redirects: Redirects::new(settings),
+            records: block_allocation::records(settings),
         };
         for (protocol, external) in shard.permanent.forwarded() {
             for pool in &mut shard.pools {

@@ -8,6 +8,8 @@
 //! forged SYN would fetch, but what follows the handshake). So nothing that arrives from outside takes memory here, but
 //! for redirects, which have their own budget (`redirect`).
 
+use std::collections::VecDeque;
+
 use super::SessionId;
 use super::addresses::Addresses;
 use super::ahead::Ahead;
@@ -23,6 +25,7 @@ use super::overlap::Overlaps;
 use super::parse::{Kind, Parsed};
 use super::policy::Policy;
 use super::pool::{PoolUsage, ShardPool};
+use super::port_block::BlockRecord;
 use super::redirect::Redirects;
 use super::rewrite::Hop;
 use super::rule::Permanent;
@@ -59,6 +62,7 @@ pub struct Shard {
     pub(super) fragments: Fragments,
     pub(super) unsolicited: UnsolicitedSyns,
     pub(super) redirects: Redirects,
+    pub(super) records: VecDeque<BlockRecord>,
 }
 
 impl Shard {

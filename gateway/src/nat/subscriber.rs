@@ -26,7 +26,7 @@ pub(crate) struct Subscriber {
     pub(crate) address: u32,
     /// First of its resting mappings, by protocol: heads of chains.
     pub(crate) resting: [u32; Protocol::COUNT],
-    /// Mappings in use and resting.
+    /// Mappings in use and resting, and port blocks.
     pub(crate) mappings: u32,
     pub(crate) sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting.

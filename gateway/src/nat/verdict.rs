@@ -237,6 +237,10 @@ reasons! {
         SubscribersFull = "subscribers-full",
         /// No outside port is free for this subscriber.
         PortsExhausted = "ports-exhausted",
+        /// No port block is free for this subscriber.
+        PortBlocksExhausted = "port-blocks-exhausted",
+        /// The subscriber's port blocks have no port left, and it has as many of them as it may.
+        SubscriberPortBlocks = "subscriber-port-blocks",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.
@@ -327,6 +331,10 @@ reasons! {
         SubscribersFull = "subscribers-full",
         /// No outside port is free.
         PortsExhausted = "ports-exhausted",
+        /// No port block is free for this subscriber.
+        PortBlocksExhausted = "port-blocks-exhausted",
+        /// The subscriber's port blocks have no port left, and it has as many of them as it may.
+        SubscriberPortBlocks = "subscriber-port-blocks",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.

@@ -143,6 +143,7 @@ pub(super) fn pools(rows: &[Pool]) -> String {
         ("HELD", Right),
         ("TOTAL", Right),
         ("USE", Right),
+        ("BLOCKS", Left),
         ("MAPPING", Left),
         ("FILTERING", Left),
         ("REFUSED", Right),
@@ -153,6 +154,9 @@ pub(super) fn pools(rows: &[Pool]) -> String {
         let mapping = pool.mapping.to_string();
         let filtering = [&pool.filtering_udp, &pool.filtering_tcp, &pool.filtering].map(ToString::to_string);
         let usage = pool.usage.clone();
+        let blocks = pool.blocks.map_or_else(none, |blocks| {
+            format!("{}+{} of {} x {}", blocks.used, blocks.held, blocks.total, blocks.size)
+        });
         usage.into_iter().map(move |usage| {
             [
                 name.clone(),
@@ -162,6 +166,7 @@ pub(super) fn pools(rows: &[Pool]) -> String {
                 usage.held.to_string(),
                 usage.total.to_string(),
                 percent(usage.used + usage.held, usage.total),
+                blocks.clone(),
                 mapping.clone(),
                 filtering[usage.protocol as usize].clone(),
                 refused.to_string(),
@@ -178,6 +183,7 @@ pub(super) fn subscribers(rows: &[Subscriber]) -> String {
         ("POOL", Left),
         ("SESSIONS", Right),
         ("PORTS", Right),
+        ("BLOCKS", Left),
         ("WORKER", Right),
     ];
     let row = |row: &Subscriber| {
@@ -187,6 +193,7 @@ pub(super) fn subscribers(rows: &[Subscriber]) -> String {
             row.pool.clone().unwrap_or_else(none),
             row.sessions.to_string(),
             row.ports.to_string(),
+            if row.blocks.is_empty() { none() } else { row.blocks.join(",") },
             row.worker.to_string(),
         ]
     };

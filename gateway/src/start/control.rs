@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Dataplane;
+use crate::nat::{BlockEvent, BlockRecord};
 use crate::neighbor::arp::{self, Sender};
 use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route, TokenBucket};
 use crate::wire::ethernet::Mac;
@@ -17,18 +18,20 @@ pub(super) struct Control {
     neighbors: Neighbors,
     interfaces: Vec<Interface>,
     actions: Vec<Action>,
+    pool_names: Vec<String>,
     /// Log lines about a full table.
     complaints: TokenBucket,
 }
 
 impl Control {
-    pub(super) fn new(dataplane: &Dataplane) -> Control {
+    pub(super) fn new(dataplane: &Dataplane, pool_names: Vec<String>) -> Control {
         let interfaces = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
         Control {
             since: Instant::now(),
             neighbors: Neighbors::new(),
             interfaces,
             actions: Vec::new(),
+            pool_names,
             complaints: TokenBucket::new(1, 1, 0),
         }
     }
@@ -63,11 +66,26 @@ impl Control {
                 tracing::warn!(%ip, mac = %binding.mac, "another station claims an address of this gateway");
                 Ok(())
             }
+            Event::PortBlock(record) => {
+                self.log_block(&record);
+                Ok(())
+            }
         };
         if taken.is_err() && self.complaints.take(now_ms as u32) {
             tracing::warn!("the neighbour table is full");
         }
         self.act(dataplane);
+    }
+
+    /// Who has an outside endpoint from now on, or no more; to whom they speak is nobody's business (RFC 6888 REQ-12).
+    fn log_block(&self, record: &BlockRecord) {
+        let BlockRecord { event, pool, inside, outside, first, last } = *record;
+        let pool = self.pool_names.get(usize::from(pool)).map_or("", String::as_str);
+        let ports = format_args!("{first}-{last}");
+        match event {
+            BlockEvent::Taken => tracing::info!(%inside, %outside, %ports, pool, "port block taken"),
+            BlockEvent::GivenBack => tracing::info!(%inside, %outside, %ports, pool, "port block given back"),
+        }
     }
 
     /// Does what is due.

@@ -19,7 +19,7 @@ use crate::management::snapshot::{
     Query, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use crate::nat::{Filter, ForwardSource};
+use crate::nat::{BlockGrid, Filter, ForwardSource};
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
@@ -42,8 +42,8 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(config: Config, file: &Path, eal: &Eal, dataplane: Dataplane) -> Running {
-        let control = Control::new(&dataplane);
-        let pool_names = config.settings.pools.iter().map(|pool| pool.name.clone()).collect();
+        let pool_names: Vec<String> = config.settings.pools.iter().map(|pool| pool.name.clone()).collect();
+        let control = Control::new(&dataplane, pool_names.clone());
         Running {
             pool_names,
             config: Mutex::new(Arc::new(config)),
@@ -357,6 +357,10 @@ impl Gateway for Running {
         let mut found: std::collections::HashMap<(Ipv4Addr, u16), Subscriber> =
             std::collections::HashMap::new();
         let mut query = Query { filter: Default::default(), limit: Query::LIMIT_MAX, cursor: None };
+        let config = self.config();
+        let pools = config.settings.pools.iter();
+        let grids: std::collections::HashMap<&String, BlockGrid> =
+            pools.filter_map(|pool| Some((&pool.name, pool.block_grid()?))).collect();
         loop {
             let page = self.mappings(&query)?;
             for mapping in page.items.iter().filter(|mapping| mapping.sessions > 0) {
@@ -367,6 +371,7 @@ impl Gateway for Running {
                     pool: None,
                     sessions: 0,
                     ports: 0,
+                    blocks: Vec::new(),
                     worker: mapping.worker,
                 });
                 row.sessions += mapping.sessions;
@@ -374,6 +379,10 @@ impl Gateway for Running {
                     row.ports += 1;
                     row.outside = Some(*mapping.outside.ip());
                     row.pool.clone_from(&mapping.pool);
+                    let grid = mapping.pool.as_ref().and_then(|pool| grids.get(pool));
+                    if let Some(ports) = grid.and_then(|grid| grid.ports_around(mapping.outside.port())) {
+                        row.add_block(&ports);
+                    }
                 }
             }
             query.cursor = page.next_cursor;

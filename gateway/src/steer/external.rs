@@ -83,24 +83,40 @@ impl External {
     }
 }
 
-/// A range of ports in as many equal parts as there are workers.
+/// A range of ports in as many equal parts as there are workers: of whole blocks, where ports are handed out in blocks, else
+/// of single ports.
 #[derive(Clone, Debug)]
 struct Split {
     first: u16,
+    /// Ports that stay together.
+    unit: u32,
+    /// How many times as many.
     count: u32,
     workers: u16,
 }
 
 impl Split {
-    /// Worker `w` of `W` has the ports from `⌊w·count/W⌋` on: those `n` for which `w` is `⌈(n + 1)·W/count⌉ - 1`.
+    fn new(pool: &Pool, workers: u16) -> Split {
+        let (unit, count) = match (&pool.port_blocks, pool.block_grid()) {
+            (Some(blocks), Some(grid)) => (blocks.size.into(), grid.count().into()),
+            _ => (1, pool.ports.len() as u32),
+        };
+        Split { first: *pool.ports.start(), unit, count, workers }
+    }
+
+    /// Worker `w` of `W` has the units from `⌊w·count/W⌋` on: those `n` for which `w` is `⌈(n + 1)·W/count⌉ - 1`.
     fn owner(&self, channel: u16) -> Option<WorkerId> {
-        let nth = u32::from(channel.checked_sub(self.first)?);
+        let mut nth = u32::from(channel.checked_sub(self.first)?);
+        if self.unit > 1 {
+            nth /= self.unit;
+        }
         let owner = ((nth + 1) * u32::from(self.workers) - 1) / self.count;
         (nth < self.count).then_some(WorkerId(owner as u16))
     }
 
     fn ports(&self, worker: WorkerId) -> RangeInclusive<u16> {
-        let start = |worker: u32| u32::from(self.first) + worker * self.count / u32::from(self.workers);
+        let unit = |worker: u32| worker * self.count / u32::from(self.workers);
+        let start = |worker: u32| u32::from(self.first) + unit(worker) * self.unit;
         let worker = u32::from(worker.0);
         start(worker) as u16..=(start(worker + 1) - 1) as u16
     }
@@ -134,16 +150,18 @@ impl<'a> Division<'a> {
     /// Gives every worker its part of a pool.
     ///
     /// # Errors
-    /// When there are fewer ports than workers, or an address has an owner already.
+    /// When there are fewer ports (or blocks of them) than workers, or an address has an owner already.
     pub(super) fn add_pool(&mut self, pool: &Pool) -> Result<(), SteeringError> {
         let workers = usize::from(self.workers);
         let by_address = pool.addresses.len() >= workers;
-        if pool.addresses.is_empty() || pool.ports.is_empty() || !by_address && pool.ports.len() < workers {
-            let name = pool.name.clone();
-            return Err(SteeringError::PoolTooSmall { name, ports: pool.ports.len(), workers: self.workers });
+        let split = Split::new(pool, self.workers);
+        let parts = split.count as usize;
+        if pool.addresses.is_empty() || parts < if by_address { 1 } else { workers } {
+            let (name, blocks) = (pool.name.clone(), pool.port_blocks.is_some());
+            return Err(SteeringError::PoolTooSmall { name, parts, blocks, workers: self.workers });
         }
         self.shares.iter_mut().for_each(|shares| shares.push(Vec::new()));
-        if by_address { self.divide_by_address(pool) } else { self.divide_by_ports(pool) }
+        if by_address { self.divide_by_address(pool) } else { self.divide_by_ports(pool, &split) }
     }
 
     /// Lets `address` belong to `owner`, and the redirection table say so where it may.
@@ -177,9 +195,7 @@ impl<'a> Division<'a> {
         Ok(())
     }
 
-    fn divide_by_ports(&mut self, pool: &Pool) -> Result<(), SteeringError> {
-        let split =
-            Split { first: *pool.ports.start(), count: pool.ports.len() as u32, workers: self.workers };
+    fn divide_by_ports(&mut self, pool: &Pool, split: &Split) -> Result<(), SteeringError> {
         for (address, wanted) in pool.addresses.iter().copied().zip(0..) {
             let home = self.claim(address, WorkerId(wanted));
             self.unsteered += usize::from(self.workers > 1);
@@ -255,16 +271,27 @@ mod tests {
 
     #[test]
     fn split_ports_have_the_owner_whose_range_holds_them() {
-        for (ports, workers) in [(1024..=65535, 7), (0..=65535, 128), (40_000..=40_015, 16), (5..=5, 1)] {
-            let (first, last): (u16, u16) = (*ports.start(), *ports.end());
-            let split = Split { first, count: ports.len() as u32, workers };
+        let cases = [
+            (1024..=65535, 1, 7),
+            (0..=65535, 1, 128),
+            (40_000..=40_015, 1, 16),
+            (5..=5, 1, 1),
+            (1024..=65535, 512, 5),
+            (7..=100, 31, 3),
+        ];
+        for (ports, unit, workers) in cases {
+            let count = ports.len() as u32 / unit;
+            let (first, last): (u16, u16) =
+                (*ports.start(), (*ports.start() as u32 + count * unit - 1) as u16);
+            let split = Split { first, unit, count, workers };
             let mut next = u32::from(first);
             for worker in (0..workers).map(WorkerId) {
                 let range = split.ports(worker);
                 assert_eq!(u32::from(*range.start()), next);
                 next = u32::from(*range.end()) + 1;
                 assert!(range.clone().all(|port| split.owner(port) == Some(worker)), "{range:?}");
-                assert!(range.len().abs_diff(ports.len() / usize::from(workers)) <= 1);
+                let fair = count / u32::from(workers) * unit;
+                assert!((range.len() as u32).abs_diff(fair) <= unit, "{range:?}");
             }
             assert_eq!(next, u32::from(last) + 1);
             assert_eq!(first.checked_sub(1).and_then(|port| split.owner(port)), None);

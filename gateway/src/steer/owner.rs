@@ -28,12 +28,17 @@ pub enum SteeringError {
     #[error("a redirection table of {0} entries; a power of two from 16 to 2048 is needed")]
     RetaSize(usize),
     /// A pool of which some worker would get nothing.
-    #[error("pool \"{name}\": {ports} ports for {workers} workers; each needs one at least")]
+    #[error(
+        "pool \"{name}\": {parts} {} for {workers} workers; each needs one at least",
+        if *blocks { "port blocks" } else { "ports" }
+    )]
     PoolTooSmall {
         /// The pool.
         name: String,
-        /// Its ports (of each address).
-        ports: usize,
+        /// Its ports or port blocks (of each address).
+        parts: usize,
+        /// Whether it has blocks.
+        blocks: bool,
         /// How many workers.
         workers: u16,
     },

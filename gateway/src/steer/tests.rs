@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::nat::settings::{ForwardSource, Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
+use crate::nat::{BlockGrid, PortBlocks};
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::{ipv4, ports};
 
@@ -238,7 +239,7 @@ fn what_cannot_be_divided_is_refused() {
     let small = Settings { pools: vec![pool(0xcb00_7102, 2, 5000..=5002)], ..Settings::default() };
     assert!(steering(&small, 2).shares(WorkerId(1))[0].len() == 1);
     assert!(steering(&small, 3).shares(WorkerId(2))[0].len() == 2);
-    let error = SteeringError::PoolTooSmall { name: "main".into(), ports: 3, workers: 4 };
+    let error = SteeringError::PoolTooSmall { name: "main".into(), parts: 3, blocks: false, workers: 4 };
     assert_eq!(new(&small, 4), error);
     let twice = Settings { pools: vec![pool(0xcb00_7102, 2, 5000..=5002); 2], ..Settings::default() };
     assert_eq!(new(&twice, 1), SteeringError::AddressTwice(Ipv4Addr::new(203, 0, 113, 2)));
@@ -286,6 +287,38 @@ proptest! {
             // Each share's endpoints have its worker as their one owner, and there are as many as the pool has.
             prop_assert_eq!(endpoints, pool.addresses.len() * pool.ports.len());
         }
+    }
+
+    #[test]
+    fn every_port_block_has_one_owner(
+        addresses in 1_u32..80,
+        size in 16_u16..700,
+        workers in 1_u16..=64,
+        seed: u64,
+    ) {
+        let mut divided = pool(0xcb00_7102, addresses, 1024..=65535);
+        divided.port_blocks = Some(PortBlocks { size, per_subscriber: 1 });
+        let grid = divided.block_grid().unwrap();
+        let settings = Settings { pools: vec![divided], ..Settings::default() };
+        let steering = Steering::new(&settings, workers, seed, Nic::default(), Nic::default()).unwrap();
+        let mut blocks = 0;
+        for worker in (0..workers).map(WorkerId) {
+            let shares = &steering.shares(worker)[0];
+            prop_assert!(!shares.is_empty());
+            for Share { address, ports } in shares {
+                let mine = BlockGrid::new(ports, size);
+                prop_assert!(mine.count() > 0);
+                for block in 0..mine.count() {
+                    blocks += 1;
+                    let ports = mine.ports(block);
+                    prop_assert_eq!(grid.ports_around(*ports.start()), Some(ports.clone()));
+                    for port in [*ports.start(), *ports.end()] {
+                        prop_assert_eq!(steering.inbound_owner((*address).into(), Protocol::Tcp, port), worker);
+                    }
+                }
+            }
+        }
+        prop_assert_eq!(blocks, addresses * u32::from(grid.count()));
     }
 
     #[test]

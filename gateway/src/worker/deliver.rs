@@ -94,7 +94,7 @@ impl Worker {
     /// a link can cause at will has a limit, so that it cannot crowd out the questions for next hops.
     pub(super) fn tell(&mut self, event: Event) {
         let told = match event {
-            Event::Needed(..) => true,
+            Event::Needed(..) | Event::PortBlock(_) => true,
             Event::Learned(..) => self.learned.take(self.now.0 as u32),
             Event::Conflict(_) => self.conflicts.take(self.now.0 as u32),
         };

@@ -1,6 +1,6 @@
 //! What a worker does between bursts, a bounded piece a round.
 
-use super::message::{Command, Deletion, Listing, Page, Rows};
+use super::message::{Command, Deletion, Event, Listing, Page, Rows};
 use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
@@ -22,6 +22,7 @@ const ROUNDS_PER_LOOK: u64 = 16;
 impl Worker {
     pub(super) fn keep_house(&mut self, idle: bool) {
         self.shard.advance(self.now, TIMERS_PER_ROUND);
+        self.tell_of_blocks();
         if idle || self.counters.polls.is_multiple_of(ROUNDS_PER_LOOK) {
             for _ in 0..COMMANDS_PER_ROUND {
                 let Ok(command) = self.commands.try_recv() else { break };
@@ -43,6 +44,20 @@ impl Worker {
             self.expire_fragments();
             self.answer_unsolicited();
             self.publish();
+        }
+    }
+
+    /// Tells management of port blocks that changed hands, as long as half the room stays for what packets wait for. The
+    /// others wait in the shard.
+    fn tell_of_blocks(&mut self) {
+        let most = self.events.capacity().map_or(usize::MAX, |room| room / 2);
+        while self.shard.has_block_records()
+            && self.events.len() < most
+            && let Some(record) = self.shard.next_block_record()
+        {
+            if self.events.try_send(Event::PortBlock(record)).is_err() {
+                self.shard.count_lost_record();
+            }
         }
     }
 

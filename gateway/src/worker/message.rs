@@ -3,7 +3,7 @@
 
 use crossbeam_channel::Sender;
 
-use crate::nat::{Filter, MappingView, Policy, SessionView};
+use crate::nat::{BlockRecord, Filter, MappingView, Policy, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
 use crate::neighbor::{Binding, InterfaceId, Learn};
 use crate::steer::{Steering, WorkerId};
@@ -44,6 +44,8 @@ pub enum Event {
     Needed(InterfaceId, u32),
     /// Another station claims an address of ours.
     Conflict(Binding),
+    /// A port block changed hands.
+    PortBlock(BlockRecord),
 }
 
 /// A part of a table that management wants. The worker looks at it in bounded steps between bursts.

@@ -13,6 +13,7 @@ mod overlap;
 mod packet;
 mod permanent;
 mod pieces;
+mod port_blocks;
 mod properties;
 mod redirect;
 mod refusals;

@@ -307,10 +307,12 @@ fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
         let mine = pool.addresses.iter().skip(shard).step_by(count);
         return mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect();
     }
-    let (start, end) = (usize::from(*pool.ports.start()), usize::from(*pool.ports.end()) + 1);
-    let edge = |shard: usize| (start + (end - start) * shard / count) as u16;
-    let last = if shard + 1 == count { *pool.ports.end() } else { edge(shard + 1) - 1 };
-    pool.addresses.iter().map(|&address| Share { address, ports: edge(shard)..=last }).collect()
+    // Blocks stay whole.
+    let unit = pool.port_blocks.as_ref().map_or(1, |blocks| usize::from(blocks.size));
+    let units = pool.ports.len() / unit;
+    let edge = |shard: usize| usize::from(*pool.ports.start()) + units * shard / count * unit;
+    let ports = edge(shard) as u16..=(edge(shard + 1) - 1) as u16;
+    pool.addresses.iter().map(|&address| Share { address, ports: ports.clone() }).collect()
 }
 
 /// A packet before and after its translation.

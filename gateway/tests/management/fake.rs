@@ -11,7 +11,7 @@ use gateway::management::snapshot::{
     Query, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use gateway::nat::{self, Direction, DropReason, Protocol};
+use gateway::nat::{self, Direction, DropReason, PortBlocks, Protocol};
 
 pub(crate) const SESSIONS: u16 = 250;
 
@@ -106,9 +106,11 @@ impl Gateway for Fake {
         let pool = nat::Pool {
             name: "main".into(),
             addresses: (10..=12).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect(),
+            port_blocks: Some(PortBlocks { size: 512, per_subscriber: 4 }),
             ..nat::Pool::default()
         };
-        let mut counters = PoolCounters::default();
+        let blocks = PoolPorts { used: 7, held: 1, total: 378 };
+        let mut counters = PoolCounters { blocks, ..PoolCounters::default() };
         counters.ports[Protocol::Udp as usize] = PoolPorts { used: 250, held: 3, total: 193_536 };
         vec![Pool::of(&pool, &counters)]
     }
@@ -143,6 +145,7 @@ impl Gateway for Fake {
             pool: Some("main".into()),
             sessions: 250 - u32::from(last),
             ports: 20,
+            blocks: vec!["1024-1535".into()],
             worker: 0,
         };
         Ok((10..20).map(subscriber).take(top).collect())

@@ -45,7 +45,8 @@ fn tables_are_for_people() {
         ("interfaces", "up 10000 Mbit/s"),
         ("routes", "203.0.113.1"),
         ("pools", "203.0.113.10-203.0.113.12"),
-        ("subscribers", "10.64.0.10"),
+        ("pools", "7+1 of 378 x 512"),
+        ("subscribers", "1024-1535"),
         ("mappings", "203.0.113.10:40000"),
         ("counters", "direction=outbound protocol=tcp worker=1"),
     ];

@@ -41,6 +41,8 @@ const PREFIX: &str = "natgw-test-";
 pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) filtering: &'static str,
+    /// Further keys of the pool.
+    pub(crate) pool: &'static str,
     /// Rules ahead of the one that translates everything.
     pub(crate) rules: &'static str,
     pub(crate) ports_per_subscriber: u32,
@@ -56,6 +58,7 @@ impl Options {
     pub(crate) const DEFAULT: Options = Options {
         workers: 1,
         filtering: "address-dependent",
+        pool: "",
         rules: "",
         ports_per_subscriber: 4096,
         inside: "",
@@ -223,7 +226,8 @@ fn cpus() -> Vec<usize> {
 
 /// The configuration of SPEC's shape that these options stand for, with its socket in `work`.
 pub(crate) fn config(options: Options, work: &Path) -> String {
-    let Options { workers, filtering, rules, ports_per_subscriber, inside, outside, nat, timeouts } = options;
+    let Options { workers, filtering, pool, rules, ports_per_subscriber, inside, outside, nat, timeouts } =
+        options;
     let cpus = cpus();
     let main = cpus[0];
     let lcores: Vec<_> = (1..=workers).map(|worker| cpus[worker % cpus.len()]).collect();
@@ -258,6 +262,7 @@ via = "203.0.113.1"
 name = "main"
 addresses = ["203.0.113.10-203.0.113.12"]
 filtering = "{filtering}"
+{pool}
 {rules}
 [[nat.rules]]
 source = "10.64.0.0/24"

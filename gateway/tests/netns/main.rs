@@ -29,6 +29,7 @@ mod metrics;
 mod namespace;
 mod packet_socket;
 mod path_mtu;
+mod port_blocks;
 mod prometheus;
 mod reflector;
 mod refused;

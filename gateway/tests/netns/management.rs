@@ -31,7 +31,7 @@ fn natctl_shows_the_session_of_a_ping(lab: &mut Lab) {
 }
 
 /// What `natctl` prints; it must succeed.
-fn natctl(lab: &Lab, arguments: &[&str]) -> String {
+pub(crate) fn natctl(lab: &Lab, arguments: &[&str]) -> String {
     let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
     natctl.arg("--socket").arg(lab.gateway.socket()).args(arguments).stdin(Stdio::null());
     let output = natctl.output().expect("natctl is built");

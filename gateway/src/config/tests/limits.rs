@@ -2,12 +2,62 @@
 
 use super::mistakes::{WORKERS, assert_refused};
 use super::{EXAMPLE, example_with, parse};
+use crate::nat::PortBlocks;
 
 #[test]
 fn a_pool_with_fewer_ports_than_workers_is_refused() {
     let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
     let text = text.replace("ports = \"1024-65535\"", "ports = \"5000-5006\" #!");
     assert_refused(&text, &["nat.pools.ports, found 5000-5006 (7 ports), allowed 8 ports or more"]);
+}
+
+const PORTS: &str = "ports = \"1024-65535\"";
+
+#[test]
+fn port_blocks_are_taken_and_told() {
+    let with = |keys: &str| example_with(PORTS, &format!("{PORTS}\n{keys}"));
+    let config = parse(&with("port_block_size = 512\nport_blocks_per_subscriber = 3"));
+    let pool = &config.settings.pools[0];
+    assert_eq!(pool.port_blocks, Some(PortBlocks { size: 512, per_subscriber: 3 }));
+    assert_eq!(config.warnings, []);
+    let words = config.explain();
+    assert!(words.contains("378 blocks of 512 ports, at most 3 for each subscriber"), "{words}");
+    assert_eq!(
+        parse(&with("port_block_size = 512")).settings.pools[0].port_blocks.as_ref().unwrap().per_subscriber,
+        4
+    );
+    let warned = parse(&with("port_block_size = 30_000"));
+    let warning = warned.warnings[0].to_string();
+    assert!(
+        warning.contains("nat.pools.port_block_size, found 30000") && warning.contains("leaves 4512"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_pool_smaller_than_its_port_blocks_is_refused() {
+    let with = |ports: &str, keys: &str| example_with(PORTS, &format!("ports = \"{ports}\"\n{keys}"));
+    for (ports, keys, fragment) in [
+        ("2000-2099", "port_block_size = 101 #!", "port_block_size, found 101, allowed at most 100"),
+        ("2000-2099", "port_block_size = 15 #!", "port_block_size, found 15, allowed 16-32768"),
+        (
+            "2000-2099",
+            "port_blocks_per_subscriber = 2 #!",
+            "port_blocks_per_subscriber, found 2, allowed it only beside",
+        ),
+        ("2000-2099", "port_block_size = 16\nport_blocks_per_subscriber = 33 #!", "found 33, allowed 1-32"),
+    ] {
+        assert_refused(&with(ports, keys), &[fragment]);
+    }
+    let text = with("2000-2099", "port_block_size = 16 #!").replace(WORKERS, "worker_lcores = \"1-8\" #");
+    assert_refused(&text, &["port_block_size, found 16, allowed at most 12: 8 workers share"]);
+    let shared = with("1024-65535", "port_block_size = 512")
+        .replace("mapping = \"endpoint-independent\"", "mapping = \"address-and-port-dependent\" #!");
+    let shared = shared.replace("filtering = \"address-dependent\"", "#");
+    assert_refused(
+        &shared,
+        &["nat.pools.mapping, found address-and-port-dependent", "allowed endpoint-independent"],
+    );
 }
 
 #[test]

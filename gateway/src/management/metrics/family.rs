@@ -72,6 +72,14 @@ families! {
         "Ports in all: used, held and free.";
     POOL_ADDRESSES: GAUGE "pool_addresses" ["pool"],
         "Outside addresses.";
+    POOL_BLOCKS_USED: GAUGE "pool_blocks_used" ["pool"],
+        "Port blocks with ports of mappings.";
+    POOL_BLOCKS_HELD: GAUGE "pool_blocks_held" ["pool"],
+        "Port blocks that rest with their subscriber before another gets them.";
+    POOL_BLOCKS: GAUGE "pool_blocks" ["pool"],
+        "Port blocks in all: used, held and free.";
+    BLOCK_RECORDS_LOST: COUNTER "port_block_records_lost_total" [],
+        "Port blocks that changed hands without a line in the log: too many at once.";
     PORT_FAILURES: COUNTER "port_allocation_failures_total" ["pool", "reason"],
         "Ports asked for and not given.";
 

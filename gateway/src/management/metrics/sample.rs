@@ -143,6 +143,7 @@ impl Samples {
         for (index, state) in ["waiting", "translated", "settled"].into_iter().enumerate() {
             self.add(&f::FRAGMENTED_DATAGRAMS, &[state], sum(&|nat| nat.fragmented_datagrams[index]));
         }
+        self.add(&f::BLOCK_RECORDS_LOST, &[], sum(&|nat| nat.block_records_lost));
         self.add(&f::HAIRPINNED, &[], sum(&|nat| nat.hairpinned));
     }
 
@@ -156,6 +157,10 @@ impl Samples {
                 self.add(&f::POOL_PORTS_HELD, &[name, protocol], usage.held);
                 self.add(&f::POOL_PORTS, &[name, protocol], usage.total);
             }
+            let blocks = pool.blocks.unwrap_or_default();
+            self.add(&f::POOL_BLOCKS_USED, &[name], blocks.used);
+            self.add(&f::POOL_BLOCKS_HELD, &[name], blocks.held);
+            self.add(&f::POOL_BLOCKS, &[name], blocks.total);
             for failures in &pool.failures {
                 self.add(&f::PORT_FAILURES, &[name, &failures.reason], failures.count);
             }

@@ -27,6 +27,8 @@ pub struct Pool {
     pub filtering_tcp: Cow<'static, str>,
     /// As `filtering`, for UDP.
     pub filtering_udp: Cow<'static, str>,
+    /// Port blocks, where ports are handed out in blocks.
+    pub blocks: Option<PoolBlocks>,
     /// Use, by protocol.
     pub usage: Vec<PoolUsage>,
     /// Ports refused.
@@ -43,6 +45,21 @@ pub struct PoolUsage {
     /// Freed ports that rest.
     pub held: u64,
     /// Used, held and free ports.
+    pub total: u64,
+}
+
+/// Port blocks of a pool (RFC 6888 REQ-14), over all its addresses.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct PoolBlocks {
+    /// Ports of each.
+    pub size: u16,
+    /// Most of one subscriber.
+    pub per_subscriber: u8,
+    /// Those with ports of mappings.
+    pub used: u64,
+    /// Those that rest with their subscriber.
+    pub held: u64,
+    /// Used, held and free ones.
     pub total: u64,
 }
 
@@ -78,6 +95,13 @@ impl Pool {
             filtering: word(pool.filtering).into(),
             filtering_tcp: word(pool.filtering_of(Protocol::Tcp)).into(),
             filtering_udp: word(pool.filtering_of(Protocol::Udp)).into(),
+            blocks: pool.port_blocks.as_ref().map(|blocks| PoolBlocks {
+                size: blocks.size,
+                per_subscriber: blocks.per_subscriber,
+                used: counters.blocks.used,
+                held: counters.blocks.held,
+                total: counters.blocks.total,
+            }),
             usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
             failures: PORT_FAILURES.iter().zip(&counters.failures).map(failures).collect(),
         }
@@ -138,5 +162,6 @@ mod tests {
         assert_eq!(json["usage"][1]["used"], 5);
         assert_eq!(json["failures"][0]["reason"], "ports-exhausted");
         assert_eq!(json["failures"][0]["count"], 6);
+        assert_eq!(json["blocks"], serde_json::Value::Null);
     }
 }

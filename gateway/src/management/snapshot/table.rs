@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +94,20 @@ pub struct Subscriber {
     pub sessions: u32,
     /// Outside ports of its mappings, all protocols.
     pub ports: u32,
+    /// The ports of the blocks that these are of, `first-last`, where the pool hands out blocks.
+    pub blocks: Vec<String>,
     /// The worker that owns it.
     pub worker: u16,
+}
+
+impl Subscriber {
+    /// Adds a block of ports, where it is not there yet.
+    pub fn add_block(&mut self, ports: &RangeInclusive<u16>) {
+        let text = format!("{}-{}", ports.start(), ports.end());
+        if !self.blocks.contains(&text) {
+            self.blocks.push(text);
+        }
+    }
 }
 
 /// An outside endpoint that stands for an inside one.

@@ -1,0 +1,120 @@
+//! Ports of pools that hand them out in blocks, the blocks' way back, and what is to be told of both.
+
+use std::collections::VecDeque;
+
+use super::allocation::{Need, Taken};
+use super::endpoint::Endpoint;
+use super::port_block::{BlockEvent, BlockRecord};
+use super::settings::Settings;
+use super::shard::Shard;
+use super::time::Time;
+use super::verdict::SessionFailure;
+
+/// Records that nobody has fetched yet.
+const RECORDS_MAX: usize = 1024;
+
+/// Room for records, where there are any.
+pub(super) fn records(settings: &Settings) -> VecDeque<BlockRecord> {
+    let any = settings.pools.iter().any(|pool| pool.port_blocks.is_some());
+    VecDeque::with_capacity(if any { RECORDS_MAX } else { 0 })
+}
+
+impl Shard {
+    /// A port in the subscriber's blocks or, where they have none left, in a further one.
+    #[inline(never)]
+    pub(super) fn draw_block_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
+        self.forget_draws();
+        if let Some(taken) = self.draw_in_blocks(need) {
+            return Ok(taken);
+        }
+        self.take_block(need)?;
+        self.draw_in_blocks(need).ok_or(SessionFailure::PortBlocksExhausted)
+    }
+
+    fn draw_in_blocks(&mut self, need: Need) -> Option<Taken> {
+        let from = &mut self.pools[usize::from(need.pool)];
+        let wish = from.wish(need.protocol, need.inside);
+        let (index, port) = from.take_in_blocks(need.subscriber, need.protocol, wish, &mut self.random)?;
+        Some((Endpoint { address: from.address(index), port }, index))
+    }
+
+    fn take_block(&mut self, need: Need) -> Result<(), SessionFailure> {
+        let from = &mut self.pools[usize::from(need.pool)];
+        let blocks = from.blocks.as_mut().ok_or(SessionFailure::PortsExhausted)?;
+        let held = blocks.held_by(need.subscriber).map_or(0, |(_, ranges)| ranges.len());
+        if !blocks.admits(held) {
+            return Err(SessionFailure::SubscriberPortBlocks);
+        }
+        let block = blocks.take(need.subscriber, need.now, &mut self.random);
+        let block = block.ok_or(SessionFailure::PortBlocksExhausted)?;
+        // It is the subscriber's as a mapping is.
+        self.subscribers.lines[need.subscriber].mappings += 1;
+        self.record(BlockEvent::Taken, need.pool, block);
+        Ok(())
+    }
+
+    /// Gives blocks back that have rested for as long as they must. Each takes one from `budget`.
+    #[inline(never)]
+    pub(super) fn give_blocks_back(&mut self, now: Time, budget: &mut u32) {
+        for pool in 0..self.pools.len() {
+            let hold_ms = self.policy.port_hold_ms;
+            while *budget > 0
+                && let Some(blocks) = &mut self.pools[pool].blocks
+                && let Some(block) = blocks.rested(now, hold_ms)
+            {
+                *budget -= 1;
+                let subscriber = blocks.subscriber(block);
+                self.record(BlockEvent::GivenBack, pool as u16, block);
+                if let Some(blocks) = &mut self.pools[pool].blocks {
+                    blocks.give_back(block);
+                }
+                self.subscribers.lines[subscriber].mappings -= 1;
+                self.subscribers.remove_if_idle(subscriber);
+            }
+        }
+    }
+
+    /// Notes what happens to a block that a subscriber has.
+    fn record(&mut self, event: BlockEvent, pool: u16, block: u32) {
+        let from = &self.pools[usize::from(pool)];
+        let Some(blocks) = &from.blocks else { return };
+        if self.records.len() == RECORDS_MAX {
+            self.count_lost_record();
+            return;
+        }
+        let (index, ports) = blocks.place(block);
+        let inside = self.subscribers.lines[blocks.subscriber(block)].address;
+        self.records.push_back(BlockRecord {
+            event,
+            pool,
+            inside: inside.into(),
+            outside: from.address(index).into(),
+            first: *ports.start(),
+            last: *ports.end(),
+        });
+    }
+
+    /// Whether there are records of blocks that changed hands.
+    pub fn has_block_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// The next record of a block that changed hands, oldest first. Whoever runs the shard fetches them before there are too
+    /// many.
+    pub fn next_block_record(&mut self) -> Option<BlockRecord> {
+        self.records.pop_front()
+    }
+
+    /// Counts a record that nobody will see.
+    pub fn count_lost_record(&mut self) {
+        self.counters.block_records_lost += 1;
+    }
+
+    /// How many blocks of a pool's part are in use, resting and there; all 0 where it has none.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn block_usage(&self, pool: usize) -> super::PoolUsage {
+        self.pools[pool].blocks.as_ref().map(|blocks| blocks.usage()).unwrap_or_default()
+    }
+}

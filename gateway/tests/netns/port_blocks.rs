@@ -1,0 +1,58 @@
+//! RFC 6888: ports in blocks, and what the log says of them.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, Options, SERVER, in_a_lab};
+use crate::management::natctl;
+use crate::reflector::{UdpReflector, ask, try_ask};
+
+const BLOCKS: Options = Options {
+    pool: "port_block_size = 64\nport_blocks_per_subscriber = 2",
+    timeouts: "udp = 6\nport_hold = 1",
+    ..Options::DEFAULT
+};
+
+in_a_lab!(rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return, BLOCKS);
+fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut Lab) {
+    let reflector = UdpReflector::new(&lab.server, SERVER, 7);
+    let sockets: Vec<_> = (0..150).map(|_| lab.a.udp(0)).collect();
+    for socket in &sockets {
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    }
+    let seen: Vec<_> = sockets.iter().filter_map(|socket| try_ask(socket, reflector.address).ok()).collect();
+    let blocks: HashSet<_> =
+        seen.iter().map(|outside| (*outside.ip(), (outside.port() - 1024) / 64)).collect();
+    assert_eq!((seen.len(), blocks.len()), (128, 2));
+    ask(&lab.b.udp(0), reflector.address);
+
+    let subscribers = natctl(lab, &["subscribers"]);
+    let pools = natctl(lab, &["pools"]);
+    assert!(pools.contains("3+0 of 3024 x 64"), "{pools}");
+    for (outside, block) in &blocks {
+        let (first, last) = (1024 + block * 64, 1024 + block * 64 + 63);
+        assert!(subscribers.contains(&format!("{first}-{last}")), "{subscribers}");
+        let record = format!(
+            "port block taken inside=10.64.0.11 outside={outside} ports={first}-{last} pool=\"main\""
+        );
+        assert_eq!(times(lab, &record), 1, "{record}");
+    }
+    let metrics = lab.gateway.settled();
+    assert!(metrics.dropped("subscriber-port-blocks") >= 22, "{:?}", metrics.drops());
+    assert_eq!(metrics.sum("pool_blocks_used", &[]), 3);
+
+    let until = Instant::now() + Duration::from_secs(30);
+    while times(lab, "port block given back") < 3 {
+        assert!(Instant::now() < until, "the blocks do not come back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(times(lab, "port block taken"), 3);
+    assert_eq!(times(lab, &SERVER.to_string()), 0, "the log says who was spoken to (RFC 6888 REQ-12)");
+    let metrics = lab.gateway.metrics();
+    assert_eq!((metrics.sum("pool_blocks_used", &[]), metrics.sum("pool_blocks_held", &[])), (0, 0));
+}
+
+/// How many lines of the log have this in them.
+fn times(lab: &Lab, text: &str) -> usize {
+    lab.gateway.log().lines().filter(|line| line.contains(text)).count()
+}
