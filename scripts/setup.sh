@@ -28,6 +28,7 @@ build_packages=(
 test_packages=(
     bind9-dnsutils # dig
     busybox-static cpio qemu-system-x86 # guests with PCI devices
+    chromium # the status page
     dnsmasq-base
     iperf3
     iproute2

@@ -74,7 +74,9 @@ fn router(app: App) -> Router {
         .route("/flush", post(flush))
         .route("/reload", post(reload));
     Router::new()
-        .route("/", get(index))
+        .route("/", page::page())
+        .route("/page.css", page::style())
+        .route("/page.js", page::script())
         .route("/metrics", get(scrape))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -227,14 +229,6 @@ async fn flush(State(app): State<App>, headers: HeaderMap) -> Answer {
 async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer {
     app.access.may_change(&headers)?;
     app.ask(|app| Ok(app.gateway.reload()?)).await.map(json)
-}
-
-async fn index(State(app): State<App>) -> Answer {
-    app.ask(|app| Ok(page::render(&*app.gateway))).await.map(|page| {
-        let headers =
-            [(header::CONTENT_TYPE, page::CONTENT_TYPE), (header::CONTENT_SECURITY_POLICY, page::POLICY)];
-        (headers, page).into_response()
-    })
 }
 
 async fn scrape(State(app): State<App>) -> Answer {

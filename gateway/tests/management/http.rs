@@ -47,7 +47,13 @@ fn health_page_and_metrics_have_their_types() {
     assert_eq!((metrics.status, metrics.content_type()), (200, "text/plain; version=0.0.4"));
     let page = get(server.address, "/");
     assert_eq!((page.status, page.content_type()), (200, "text/html; charset=utf-8"));
-    assert!(page.body.contains("DPDK &quot;22.11&quot;"), "{}", page.body);
+    for (path, kind) in
+        [("page.css", "text/css; charset=utf-8"), ("page.js", "text/javascript; charset=utf-8")]
+    {
+        assert!(page.body.contains(&format!("\"{path}\"")), "{}", page.body);
+        let file = get(server.address, &format!("/{path}"));
+        assert_eq!((file.status, file.content_type()), (200, kind));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod fake;
 mod http;
 mod metrics;
 mod natctl;
+mod page;
 mod reload;
 
 use std::net::SocketAddr;

@@ -99,6 +99,8 @@ pub struct WorkerStatus {
     pub polls: u64,
     /// Rounds that found no packet.
     pub empty_polls: u64,
+    /// Cycles of the time-stamp counter spent in rounds that found packets.
+    pub busy_cycles: u64,
 }
 
 impl Status {
@@ -128,6 +130,7 @@ impl WorkerStatus {
             tx_packets: counters.interfaces.iter().map(|interface| interface.tx_packets).sum(),
             polls: counters.polls,
             empty_polls: counters.empty_polls,
+            busy_cycles: counters.busy_cycles,
         }
     }
 }
