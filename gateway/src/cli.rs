@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Whose;
 use crate::log::{Format, Level};
 
 /// A NAT gateway on DPDK poll-mode drivers.
@@ -31,6 +32,13 @@ pub struct Cli {
 pub enum Command {
     /// Check the configuration and say what it means, without touching a device.
     Check,
+    /// Say which outside ports a subscriber has, or whose an outside endpoint is, where the configuration alone tells
+    /// (deterministic mapping, RFC 7422). Exit code 1 where it does not.
+    Explain {
+        /// An inside address, or an outside address with a port.
+        #[arg(value_name = "ADDRESS[:PORT]")]
+        whose: Whose,
+    },
 }
 
 #[cfg(test)]

@@ -222,10 +222,11 @@ impl From<nat::PoolUsage> for PoolPorts {
 }
 
 /// Why a pool gives no port: `natgw_port_allocation_failures_total{reason}`.
-pub const PORT_FAILURES: [SessionFailure; 4] = [
+pub const PORT_FAILURES: [SessionFailure; 5] = [
     SessionFailure::PortsExhausted,
     SessionFailure::PortBlocksExhausted,
     SessionFailure::SubscriberPortBlocks,
+    SessionFailure::NoPortRange,
     SessionFailure::SubscriberPorts,
 ];
 
@@ -319,7 +320,7 @@ mod tests {
         let counters = PoolCounters::of(&shard, 0);
         assert_eq!(counters.ports[Protocol::Udp as usize], PoolPorts { used: 1, held: 0, total: 1 });
         assert_eq!(counters.ports[Protocol::Tcp as usize], PoolPorts { used: 0, held: 0, total: 1 });
-        assert_eq!(counters.failures, [1, 0, 0, 0]);
+        assert_eq!(counters.failures, [1, 0, 0, 0, 0]);
     }
 
     /// 10.0.0.`host`:1000 to 198.51.100.1:53, without data.
@@ -339,6 +340,6 @@ mod tests {
         one.failures[1] = 4;
         let sum = PoolCounters::sum([&one, &one]);
         assert_eq!(sum.ports[1], PoolPorts { used: 2, held: 4, total: 6 });
-        assert_eq!((sum.blocks.total, sum.failures), (10, [0, 8, 0, 0]));
+        assert_eq!((sum.blocks.total, sum.failures), (10, [0, 8, 0, 0, 0]));
     }
 }

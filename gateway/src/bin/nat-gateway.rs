@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gateway::cli::{Cli, Command};
-use gateway::config::Config;
+use gateway::config::{Config, Whose};
 use gateway::log;
 
 fn main() -> ExitCode {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Check) => check(&config),
+        Some(Command::Explain { whose }) => explain(&config, whose),
         None => run(&cli, config),
     }
 }
@@ -26,6 +27,17 @@ fn check(config: &Config) -> ExitCode {
     }
     // Whoever closed the pipe has read enough.
     let _ = io::stdout().write_all(config.explain().as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn explain(config: &Config, whose: Whose) -> ExitCode {
+    let answer = config.whose(whose);
+    // Whoever closed the pipe has read enough.
+    let _ = io::stdout().write_all(answer.as_bytes());
+    if answer.is_empty() {
+        eprintln!("the configuration does not tell: no pool with deterministic mapping has it");
+        return ExitCode::from(1);
+    }
     ExitCode::SUCCESS
 }
 

@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
-use crate::nat::{ForwardSource, Pool, PortBlocks, PortForward, Protocol, Refuse, Rule, RuleAction};
+use crate::nat::{ForwardSource, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Config {
     pub fn memory_estimate(&self) -> MemoryEstimate {
         let workers = self.dpdk.worker_lcores.len() as u64;
         let shares = |pool: &Pool| match pool.addresses.len() as u64 {
-            addresses if addresses < workers => addresses * workers,
+            addresses if addresses < workers || pool.deterministic.is_some() => addresses * workers,
             addresses => addresses,
         };
         let shares: u64 = self.settings.pools.iter().map(shares).sum();
@@ -228,6 +228,16 @@ impl Config {
                 counted(blocks_of(pool), "block")
             );
         }
+        if let (Some(ranges), Some(whose)) = (Ranges::of(pool), &pool.deterministic) {
+            let inside: Vec<String> = whose.inside.iter().map(|net| Hosts(*net).to_string()).collect();
+            text += &format!(
+                "; deterministic for {} of {}: {} each, {} to an address",
+                counted(whose.subscribers(), "address"),
+                inside.join(", "),
+                counted(whose.size.into(), "port"),
+                ranges.ratio()
+            );
+        }
         if !pool.port_parity {
             text += "; parity is not kept";
         }
@@ -311,14 +321,13 @@ fn describe_forward(forward: &PortForward) -> String {
 
 /// Ports that can be handed out.
 fn ports_of(pool: &Pool) -> u64 {
-    match &pool.port_blocks {
-        Some(blocks) => blocks_of(pool) * u64::from(blocks.size),
-        None => pool.addresses.len() as u64 * pool.ports.len() as u64,
-    }
+    let ports = pool.block_grid().map_or(pool.ports.clone(), |grid| grid.run(0, grid.count()));
+    pool.addresses.len() as u64 * ports.len() as u64
 }
 
 fn blocks_of(pool: &Pool) -> u64 {
-    pool.block_grid().map_or(0, |grid| pool.addresses.len() as u64 * u64::from(grid.count()))
+    let grid = pool.block_grid().filter(|_| pool.port_blocks.is_some());
+    grid.map_or(0, |grid| pool.addresses.len() as u64 * u64::from(grid.count()))
 }
 
 fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {

@@ -11,6 +11,7 @@
 mod address;
 mod buffers;
 mod claim;
+mod deterministic;
 mod dpdk;
 mod explain;
 mod forward;
@@ -30,6 +31,7 @@ mod tests;
 mod twice;
 mod unique;
 mod value;
+mod whose;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,6 +54,7 @@ pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
 pub use twice::TWICE_MAX;
 pub use value::Hosts;
+pub use whose::Whose;
 
 use crate::nat::{Settings, Static};
 use forward::Inside;

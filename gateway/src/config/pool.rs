@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::address::AddressRange;
 use super::claim::{Claim, Use};
+use super::deterministic;
 use super::interface::{Draft, Role};
 use super::mistake::At;
 use super::port_block::{self, Divided};
@@ -47,6 +48,7 @@ pub(super) fn read_all(
         let port_parity = section.or("port_parity", true, value::boolean);
         let port_preservation = section.or("port_preservation", true, value::boolean);
         let blocks = port_block::Keys::read(section);
+        let own_ports = deterministic::read(section);
         if mapping.value == MappingMode::AddressAndPortDependent {
             warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);
         }
@@ -61,7 +63,8 @@ pub(super) fn read_all(
         let addresses = expand(section, &ranges, &mut room)?;
         refuse_scarce(section, addresses.len(), &ports, workers);
         let divided = Divided { addresses: addresses.len(), ports: &ports, mapping: &mapping, workers };
-        let port_blocks = blocks.resolve(section, &divided);
+        let deterministic = deterministic::resolve(section, &own_ports?, &blocks, &divided);
+        let port_blocks = if deterministic.is_none() { blocks.resolve(section, &divided) } else { None };
         Some(Pool {
             name,
             addresses,
@@ -73,6 +76,7 @@ pub(super) fn read_all(
             port_parity: port_parity.value,
             port_preservation: port_preservation.value,
             port_blocks,
+            deterministic,
         })
     });
     Pools { names, lines, whole }

@@ -18,8 +18,8 @@ pub(super) struct Divided<'a> {
 
 /// The keys as they stand.
 pub(super) struct Keys {
-    size: Option<At<u16>>,
-    per_subscriber: Option<At<u8>>,
+    pub(super) size: Option<At<u16>>,
+    pub(super) per_subscriber: Option<At<u8>>,
 }
 
 impl Keys {
@@ -42,10 +42,7 @@ impl Keys {
             }
             return None;
         };
-        if pool.mapping.value != MappingMode::EndpointIndependent {
-            let found = "address-and-port-dependent beside port_block_size";
-            section.wrong(pool.mapping.line, "mapping", found, "endpoint-independent");
-        }
+        refuse_shared(section, pool, "port_block_size");
         let count = usize::from(BlockGrid::new(&pool.ports.value, size.value).count());
         // Fewer addresses than workers: each worker needs blocks of each.
         let least = pool.workers.filter(|workers| pool.addresses < *workers).unwrap_or(1);
@@ -67,6 +64,14 @@ impl Keys {
     }
 }
 
+/// Refuses that subscribers share ports that `key` gives each of them.
+pub(super) fn refuse_shared(section: &Section<'_>, pool: &Divided<'_>, key: &str) {
+    if pool.mapping.value != MappingMode::EndpointIndependent {
+        let found = format!("address-and-port-dependent beside {key}");
+        section.wrong(pool.mapping.line, "mapping", found, "endpoint-independent");
+    }
+}
+
 /// RFC 6888 REQ-14 wants nearly all of a pool's ports in use.
 fn warn_of_rest(section: &Section<'_>, size: &At<u16>, ports: &RangeInclusive<u16>) {
     let rest = ports.len() % usize::from(size.value);
@@ -78,6 +83,6 @@ fn warn_of_rest(section: &Section<'_>, size: &At<u16>, ports: &RangeInclusive<u1
 }
 
 /// Smaller ones are easy to guess a port in; larger ones hardly are blocks.
-const BLOCK_SIZES: RangeInclusive<u16> = 16..=32_768;
+pub(super) const BLOCK_SIZES: RangeInclusive<u16> = 16..=32_768;
 
 const PER_SUBSCRIBER: u8 = 4;

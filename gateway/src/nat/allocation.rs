@@ -42,7 +42,7 @@ impl Shard {
         let drawn = match need.remote {
             _ if over => Err(SessionFailure::SubscriberPorts),
             Some(remote) => self.draw_shared_port(need, remote),
-            None if self.pools[usize::from(need.pool)].blocks.is_some() => self.draw_block_port(need),
+            None if self.pools[usize::from(need.pool)].is_in_blocks() => self.draw_block_port(need),
             None => self.draw_port(need),
         };
         let taken = drawn.or_else(|failure| self.take_over(need).ok_or(failure));

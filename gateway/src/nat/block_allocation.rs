@@ -1,4 +1,5 @@
-//! Ports of pools that hand them out in blocks, the blocks' way back, and what is to be told of both.
+//! Ports of pools in which subscribers have some to themselves: blocks, their way back and what is to be told of both; and
+//! deterministic mapping, where there is nothing to tell.
 
 use std::collections::VecDeque;
 
@@ -24,11 +25,26 @@ impl Shard {
     #[inline(never)]
     pub(super) fn draw_block_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
         self.forget_draws();
+        if self.pools[usize::from(need.pool)].ranges.is_some() {
+            return self.draw_own_port(need);
+        }
         if let Some(taken) = self.draw_in_blocks(need) {
             return Ok(taken);
         }
         self.take_block(need)?;
         self.draw_in_blocks(need).ok_or(SessionFailure::PortBlocksExhausted)
+    }
+
+    /// A port of those that the configuration gives the subscriber.
+    fn draw_own_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
+        let inside = self.subscribers.lines[need.subscriber].address;
+        let from = &mut self.pools[usize::from(need.pool)];
+        let ranges = from.ranges.as_ref().and_then(|ranges| ranges.outside(inside.into()));
+        let (index, ports) = ranges.ok_or(SessionFailure::NoPortRange)?;
+        let wish = from.wish(need.protocol, need.inside);
+        let port = from.take_within(index as u16, need.protocol, &[ports], wish, &mut self.random);
+        let port = port.ok_or(SessionFailure::SubscriberPortBlocks)?;
+        Ok((Endpoint { address: from.address(index as u16), port }, index as u16))
     }
 
     fn draw_in_blocks(&mut self, need: Need) -> Option<Taken> {

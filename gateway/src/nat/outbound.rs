@@ -234,7 +234,7 @@ impl Shard {
                 (internal, Kind::Exempt, 0, 0)
             }
         };
-        let in_block = kind == Kind::Pool && self.pools[usize::from(pool)].blocks.is_some();
+        let in_block = kind == Kind::Pool && self.pools[usize::from(pool)].is_in_blocks();
         let new = New {
             protocol,
             internal,
@@ -338,6 +338,7 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::PortsExhausted => DropReason::PortsExhausted,
             SessionFailure::PortBlocksExhausted => DropReason::PortBlocksExhausted,
             SessionFailure::SubscriberPortBlocks => DropReason::SubscriberPortBlocks,
+            SessionFailure::NoPortRange => DropReason::NoPortRange,
             SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
             SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,

@@ -2,9 +2,13 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use hashbrown::HashMap;
 
 use super::bits::Bits;
 use super::blocks::Blocks;
+use super::deterministic::Ranges;
 use super::hash::Random;
 use super::memory::Pages;
 use super::port_block::BlockGrid;
@@ -32,6 +36,8 @@ pub(crate) struct ShardPool {
     open: [Bits; Protocol::COUNT],
     /// Who has which ports, where they are handed out in blocks.
     pub(crate) blocks: Option<Blocks>,
+    /// Which ports are whose, where mapping is deterministic.
+    pub(crate) ranges: Option<Ranges>,
     /// Whether the next port of a subscriber is known before its turn (`ahead`).
     pub(crate) is_foreseeable: bool,
     /// Ports of each protocol that can be handed out at all, and those of them that are free.
@@ -68,13 +74,14 @@ pub struct PoolUsage {
 impl ShardPool {
     /// These shares of a pool, each port on its own.
     pub(crate) fn new(pool: &Pool, shares: &[Share]) -> ShardPool {
-        let addresses: Vec<Address> = shares
-            .iter()
-            .map(|share| Address {
-                address: share.address.to_bits(),
-                ports: std::array::from_fn(|_| Ports::new(share.ports.clone())),
-            })
-            .collect();
+        let address = |share: &Share| Address {
+            address: share.address.to_bits(),
+            ports: std::array::from_fn(|_| Ports::new(share.ports.clone())),
+        };
+        ShardPool::of(pool, shares.iter().map(address).collect())
+    }
+
+    fn of(pool: &Pool, addresses: Vec<Address>) -> ShardPool {
         let total = addresses.iter().map(|address| address.ports[0].free()).sum();
         let mut pool = ShardPool {
             mapping: pool.mapping,
@@ -83,6 +90,7 @@ impl ShardPool {
             port_preservation: pool.port_preservation,
             open: std::array::from_fn(|_| Bits::new(addresses.len())),
             blocks: None,
+            ranges: None,
             is_foreseeable: pool.mapping == MappingMode::EndpointIndependent,
             total,
             free: [total; Protocol::COUNT],
@@ -103,6 +111,9 @@ impl ShardPool {
         subscribers: u32,
         pages: Pages,
     ) -> io::Result<ShardPool> {
+        if let Some(ranges) = Ranges::of(pool) {
+            return Ok(ShardPool::in_ranges(pool, shares, ranges));
+        }
         let (Some(blocks), Some(first)) = (&pool.port_blocks, shares.first()) else {
             return Ok(ShardPool::new(pool, shares));
         };
@@ -113,6 +124,23 @@ impl ShardPool {
         made.blocks = Some(Blocks::new(grid, blocks.per_subscriber, shares.len(), subscribers, pages)?);
         made.is_foreseeable = false;
         Ok(made)
+    }
+
+    /// With every address of the pool, and of each the ports of this shard's subscribers.
+    fn in_ranges(pool: &Pool, shares: &[Share], ranges: Ranges) -> ShardPool {
+        let mut of_address: HashMap<Ipv4Addr, Vec<RangeInclusive<u16>>> = HashMap::new();
+        for share in shares {
+            of_address.entry(share.address).or_default().push(share.ports.clone());
+        }
+        let address = |address: &Ipv4Addr| Address {
+            address: address.to_bits(),
+            ports: std::array::from_fn(|_| {
+                let parts = of_address.get(address).into_iter().flatten();
+                Ports::of(pool.ports.clone(), parts.cloned())
+            }),
+        };
+        let made = ShardPool::of(pool, pool.addresses.iter().map(address).collect());
+        ShardPool { ranges: Some(ranges), is_foreseeable: false, ..made }
     }
 
     /// Who may answer.
@@ -164,14 +192,33 @@ impl ShardPool {
         wish: Wish,
         random: &mut Random,
     ) -> Option<(u16, u16)> {
-        let blocks = self.blocks.as_mut()?;
-        let (index, ranges) = blocks.held_by(subscriber)?;
-        let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
-        let port = ports.take_within(&ranges, wish, random)?;
-        blocks.use_port(index, port);
+        let (index, ranges) = self.blocks.as_ref()?.held_by(subscriber)?;
+        let port = self.take_within(index, protocol, &ranges, wish, random)?;
+        if let Some(blocks) = &mut self.blocks {
+            blocks.use_port(index, port);
+        }
+        Some((index, port))
+    }
+
+    /// Takes a port of these ranges of address `index` as wished.
+    pub(crate) fn take_within(
+        &mut self,
+        index: u16,
+        protocol: Protocol,
+        ranges: &[RangeInclusive<u16>],
+        wish: Wish,
+        random: &mut Random,
+    ) -> Option<u16> {
+        let ports = &mut self.addresses.get_mut(usize::from(index))?.ports[protocol as usize];
+        let port = ports.take_within(ranges, wish, random)?;
         self.free[protocol as usize] -= 1;
         self.mark(protocol, usize::from(index));
-        Some((index, port))
+        Some(port)
+    }
+
+    /// Whether subscribers have ports to themselves, which then need not rest.
+    pub(crate) fn is_in_blocks(&self) -> bool {
+        self.blocks.is_some() || self.ranges.is_some()
     }
 
     /// Gives back a port that a mapping had.

@@ -42,9 +42,13 @@ pub(crate) const WELL_KNOWN: RangeInclusive<u16> = 0..=1023;
 impl Ports {
     /// All of `range` free (0 excepted: no port and, for ICMP, no identifier worth risking).
     pub(crate) fn new(range: RangeInclusive<u16>) -> Ports {
-        let mut ports =
-            Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range: range.clone(), free: 0 };
-        range.filter(|&port| port != 0).for_each(|port| ports.give(port));
+        Ports::of(range.clone(), std::iter::once(range))
+    }
+
+    /// Of `range` these parts free, none of which overlap.
+    pub(crate) fn of(range: RangeInclusive<u16>, parts: impl Iterator<Item = RangeInclusive<u16>>) -> Ports {
+        let mut ports = Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range, free: 0 };
+        parts.flatten().filter(|&port| port != 0).for_each(|port| ports.give(port));
         ports
     }
 

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use super::deterministic::Deterministic;
 use super::port_block::{BlockGrid, PortBlocks};
 use super::verdict::Protocol;
 
@@ -54,12 +55,17 @@ pub struct Pool {
     /// Whether ports are handed out in blocks, and how. Shares are of whole blocks then, and mapping is
     /// endpoint-independent.
     pub port_blocks: Option<PortBlocks>,
+    /// Whether each subscriber has ports of its own, and who has. There are no blocks then, shares are of subscribers' ports,
+    /// and mapping is endpoint-independent.
+    pub deterministic: Option<Deterministic>,
 }
 
 impl Pool {
-    /// Where the port blocks of each address lie.
+    /// Where on each address lie the ports that a subscriber has to itself: port blocks, or ranges by deterministic mapping.
     pub fn block_grid(&self) -> Option<BlockGrid> {
-        self.port_blocks.as_ref().map(|blocks| BlockGrid::new(&self.ports, blocks.size))
+        let blocks = self.port_blocks.as_ref().map(|blocks| blocks.size);
+        let size = blocks.or(self.deterministic.as_ref().map(|deterministic| deterministic.size))?;
+        Some(BlockGrid::new(&self.ports, size))
     }
 
     /// Who may answer over `protocol`: where mappings share ports, nobody but the remote that a session is with.
@@ -90,6 +96,7 @@ impl Default for Pool {
             port_parity: true,
             port_preservation: true,
             port_blocks: None,
+            deterministic: None,
         }
     }
 }

@@ -239,8 +239,10 @@ reasons! {
         PortsExhausted = "ports-exhausted",
         /// No port block is free for this subscriber.
         PortBlocksExhausted = "port-blocks-exhausted",
-        /// The subscriber's port blocks have no port left, and it has as many of them as it may.
+        /// The subscriber's port blocks, or its ports by deterministic mapping, are all taken, and it may have no more.
         SubscriberPortBlocks = "subscriber-port-blocks",
+        /// The pool's mapping is deterministic, and it has no ports for this subscriber.
+        NoPortRange = "no-port-range",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.
@@ -333,8 +335,10 @@ reasons! {
         PortsExhausted = "ports-exhausted",
         /// No port block is free for this subscriber.
         PortBlocksExhausted = "port-blocks-exhausted",
-        /// The subscriber's port blocks have no port left, and it has as many of them as it may.
+        /// The subscriber's port blocks, or its ports by deterministic mapping, are all taken, and it may have no more.
         SubscriberPortBlocks = "subscriber-port-blocks",
+        /// The pool's mapping is deterministic, and it has no ports for this subscriber.
+        NoPortRange = "no-port-range",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.

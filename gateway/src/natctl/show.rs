@@ -154,9 +154,13 @@ pub(super) fn pools(rows: &[Pool]) -> String {
         let mapping = pool.mapping.to_string();
         let filtering = [&pool.filtering_udp, &pool.filtering_tcp, &pool.filtering].map(ToString::to_string);
         let usage = pool.usage.clone();
-        let blocks = pool.blocks.map_or_else(none, |blocks| {
-            format!("{}+{} of {} x {}", blocks.used, blocks.held, blocks.total, blocks.size)
-        });
+        let blocks = match (&pool.blocks, &pool.deterministic) {
+            (Some(blocks), _) => {
+                format!("{}+{} of {} x {}", blocks.used, blocks.held, blocks.total, blocks.size)
+            }
+            (None, Some(fixed)) => format!("{} each", fixed.ports_each),
+            (None, None) => none(),
+        };
         usage.into_iter().map(move |usage| {
             [
                 name.clone(),

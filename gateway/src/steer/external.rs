@@ -2,16 +2,19 @@
 //!
 //! A pool with at least as many addresses as workers is divided by whole addresses, along the redirection table where
 //! that leaves the workers even, so that the NIC steers. A smaller pool is divided by ports: each of its addresses
-//! into one range a worker. Either way every worker has a part of every pool, and every endpoint one owner.
+//! into one range a worker. Where mapping is deterministic, each subscriber's ports belong to the subscriber's worker: the
+//! owner of an endpoint is found by the way back from it to the subscriber. In every case each endpoint has one owner.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::{Rss, SteeringError, WorkerId};
 use crate::nat::settings::{Pool, PortForward, Share};
 use crate::nat::verdict::Protocol;
+use crate::nat::{BlockGrid, Deterministic};
 
 /// Who owns one outside address.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct External {
     pub(super) home: WorkerId,
     /// The ports that are divided among all workers.
     split: Option<Split>,
+    /// Or those of subscribers, each its own worker's.
+    ranges: Option<OwnedRanges>,
     /// Forwarded ports, by protocol and first port; no two overlap.
     forwards: Vec<Forward>,
 }
@@ -33,7 +38,7 @@ struct Forward {
 
 impl External {
     pub(super) const fn whole(home: WorkerId) -> External {
-        External { home, split: None, forwards: Vec::new() }
+        External { home, split: None, ranges: None, forwards: Vec::new() }
     }
 
     /// The owner of a port or query identifier of this address.
@@ -41,12 +46,13 @@ impl External {
     pub(super) fn owner(&self, protocol: Protocol, channel: u16) -> WorkerId {
         self.forward_owner(protocol, channel)
             .or_else(|| self.split.as_ref()?.owner(channel))
+            .or_else(|| self.ranges.as_ref()?.owner(channel))
             .unwrap_or(self.home)
     }
 
     /// The owner of all its ports, where there is one.
     pub(super) fn only_owner(&self) -> Option<WorkerId> {
-        (self.split.is_none() && self.forwards.is_empty()).then_some(self.home)
+        (self.split.is_none() && self.ranges.is_none() && self.forwards.is_empty()).then_some(self.home)
     }
 
     fn forward_owner(&self, protocol: Protocol, channel: u16) -> Option<WorkerId> {
@@ -122,6 +128,20 @@ impl Split {
     }
 }
 
+/// Ranges of subscribers (RFC 7422): each belongs to the owner of its subscriber.
+#[derive(Clone, Debug)]
+struct OwnedRanges {
+    grid: BlockGrid,
+    /// As many as the address has subscribers.
+    owners: Arc<[WorkerId]>,
+}
+
+impl OwnedRanges {
+    fn owner(&self, channel: u16) -> Option<WorkerId> {
+        self.owners.get(usize::from(self.grid.block_of(channel)?)).copied()
+    }
+}
+
 /// The outside addresses that the workers divide, while they are being divided.
 pub(super) struct Division<'a> {
     rss: &'a mut Rss,
@@ -151,7 +171,10 @@ impl<'a> Division<'a> {
     ///
     /// # Errors
     /// When there are fewer ports (or blocks of them) than workers, or an address has an owner already.
-    pub(super) fn add_pool(&mut self, pool: &Pool) -> Result<(), SteeringError> {
+    pub(super) fn add_pool(&mut self, pool: &Pool, inside: &Rss) -> Result<(), SteeringError> {
+        if let Some(deterministic) = &pool.deterministic {
+            return self.divide_by_subscriber(pool, deterministic, inside);
+        }
         let workers = usize::from(self.workers);
         let by_address = pool.addresses.len() >= workers;
         let split = Split::new(pool, self.workers);
@@ -203,6 +226,29 @@ impl<'a> Division<'a> {
             for worker in (0..self.workers).map(WorkerId) {
                 self.share(worker, Share { address, ports: split.ports(worker) });
             }
+        }
+        Ok(())
+    }
+
+    fn divide_by_subscriber(
+        &mut self,
+        pool: &Pool,
+        deterministic: &Deterministic,
+        inside: &Rss,
+    ) -> Result<(), SteeringError> {
+        self.shares.iter_mut().for_each(|shares| shares.push(Vec::new()));
+        let grid = BlockGrid::new(&pool.ports, deterministic.size);
+        let mut hosts = deterministic.hosts();
+        for (address, wanted) in pool.addresses.iter().copied().zip((0..self.workers).cycle()) {
+            let home = self.claim(address, WorkerId(wanted));
+            let hosts = hosts.by_ref().take(grid.count().into());
+            let owners: Arc<[WorkerId]> = hosts.map(|host| inside.owner(host.into())).collect();
+            for (block, &owner) in (0..).zip(owners.iter()) {
+                self.share(owner, Share { address, ports: grid.ports(block) });
+            }
+            let ranges = (self.workers > 1).then_some(OwnedRanges { grid, owners });
+            self.unsteered += usize::from(self.workers > 1);
+            self.add(address, External { ranges, ..External::whole(home) })?;
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl Steering {
         let mut outside = Rss::by_destination(nic, workers, random);
         let mut division = Division::new(&mut outside, nic.reta_size, workers);
         for pool in &settings.pools {
-            division.add_pool(pool)?;
+            division.add_pool(pool, inside)?;
         }
         for (external, internal) in settings.statics.iter().flat_map(Static::pairs) {
             division.add_whole(external, inside.owner(internal.into()))?;

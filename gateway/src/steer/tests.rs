@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::nat::settings::{ForwardSource, Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
-use crate::nat::{BlockGrid, PortBlocks};
+use crate::nat::{BlockGrid, Deterministic, PortBlocks, Ranges};
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::{ipv4, ports};
 
@@ -319,6 +319,41 @@ proptest! {
             }
         }
         prop_assert_eq!(blocks, addresses * u32::from(grid.count()));
+    }
+
+    #[test]
+    fn rfc7422_the_owner_of_an_endpoint_is_its_subscribers(
+        lens in prop::collection::vec(23_u8..=30, 1..4),
+        size in 64_u16..2000,
+        workers in 1_u16..=64,
+        seed: u64,
+    ) {
+        let prefix = |(nth, len): (usize, &u8)| format!("10.{}.0.0/{len}", 70 + nth).parse().unwrap();
+        let inside = lens.iter().enumerate().map(prefix).collect();
+        let mut fixed = pool(0xcb00_7102, 60, 1024..=65535);
+        fixed.deterministic = Some(Deterministic { inside, size });
+        let ranges = Ranges::of(&fixed).unwrap();
+        let settings = Settings { pools: vec![fixed], ..Settings::default() };
+        let steering = Steering::new(&settings, workers, seed, Nic::default(), Nic::default()).unwrap();
+        let pool = &settings.pools[0];
+        let hosts: Vec<Ipv4Addr> = pool.deterministic.as_ref().unwrap().hosts().collect();
+        let fit = hosts.len().min(60 * usize::from(ranges.ratio()));
+        for &host in &hosts[..fit] {
+            let (place, ports) = ranges.outside(host).unwrap();
+            let owner = steering.outbound_owner(host.into());
+            let address = pool.addresses[place];
+            for port in [*ports.start(), *ports.end()] {
+                for protocol in Protocol::ALL {
+                    prop_assert_eq!(steering.inbound_owner(address.into(), protocol, port), owner);
+                }
+                let to = packet(ipv4::UDP, REMOTE, address, &segment(53, port));
+                prop_assert_eq!(steering.inbound(&to), owner);
+            }
+            let share = Share { address, ports };
+            prop_assert!(steering.shares(owner)[0].contains(&share));
+        }
+        let shares = (0..workers).map(|worker| steering.shares(WorkerId(worker))[0].len());
+        prop_assert_eq!(shares.sum::<usize>(), fit);
     }
 
     #[test]

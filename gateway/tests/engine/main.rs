@@ -3,6 +3,7 @@
 
 mod connection;
 mod deletion;
+mod deterministic;
 mod fragments;
 mod fragments_model;
 mod fragments_refused;

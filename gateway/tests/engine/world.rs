@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, MappingView, Part, Policy, Pool, Protocol, Refusal, Rule,
-    RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
+    Direction, DropReason, Endpoint, Filter, MappingView, Part, Policy, Pool, Protocol, Ranges, Refusal,
+    Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -303,6 +303,11 @@ impl Gateway {
 
 /// The part of a pool that one of `count` shards hands out: whole addresses where there are enough of them.
 fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
+    if let (Some(deterministic), Some(ranges)) = (&pool.deterministic, Ranges::of(pool)) {
+        let mine = deterministic.hosts().filter(|host| host.to_bits() as usize % count == shard);
+        let outside = mine.filter_map(|host| ranges.outside(host));
+        return outside.map(|(place, ports)| Share { address: pool.addresses[place], ports }).collect();
+    }
     if pool.addresses.len() >= count {
         let mine = pool.addresses.iter().skip(shard).step_by(count);
         return mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect();

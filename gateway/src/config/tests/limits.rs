@@ -61,6 +61,55 @@ fn a_pool_smaller_than_its_port_blocks_is_refused() {
 }
 
 #[test]
+fn rfc7422_ranges_are_derived_or_given_and_told() {
+    let with = |keys: &str| parse(&example_with(PORTS, &format!("{PORTS}\n{keys}")));
+    let config = with("deterministic = [\"100.64.0.0/22\", \"10.64.0.0/25\"]");
+    let pool = &config.settings.pools[0];
+    let deterministic = pool.deterministic.as_ref().unwrap();
+    // 1152 subscribers, 384 to each of three addresses.
+    assert_eq!((deterministic.subscribers(), deterministic.size), (1152, 168));
+    assert_eq!(pool.port_blocks, None);
+    let words = config.explain();
+    let told =
+        "deterministic for 1,152 addresses of 100.64.0.0/22, 10.64.0.0/25: 168 ports each, 384 to an address";
+    assert!(words.contains(told), "{words}");
+    let whose = |what: &str| config.whose(what.parse().unwrap());
+    let line = "100.64.1.128 has 203.0.113.11 ports 1024-1191 in pool main\n";
+    assert_eq!([whose("100.64.1.128"), whose("203.0.113.11:1191")], [line; 2]);
+    assert_eq!([whose("10.64.0.128"), whose("203.0.113.11:80"), whose("203.0.113.99:5000")], [""; 3]);
+    assert!("203.0.113.11:x".parse::<crate::config::Whose>().is_err());
+
+    let given = with("deterministic = [\"100.64.0.0/24\"]\nport_block_size = 504");
+    assert_eq!(given.settings.pools[0].deterministic.as_ref().unwrap().size, 504);
+}
+
+#[test]
+fn rfc7422_more_subscribers_than_the_ports_are_for_are_refused() {
+    let with = |keys: &str| example_with(PORTS, &format!("{PORTS}\n{keys}"));
+    for (keys, fragment) in [
+        (
+            "deterministic = [\"100.64.0.0/18\"] #!",
+            "found 16384 addresses, allowed at most 12096: 3 outside addresses",
+        ),
+        (
+            "port_block_size = 504\ndeterministic = [\"100.64.0.0/23\"] #!",
+            "found 512 addresses, allowed at most 384",
+        ),
+        (
+            "deterministic = [\"100.64.0.0/24\", \"100.64.0.128/25\"] #!",
+            "found 100.64.0.128/25, allowed hosts that",
+        ),
+        ("deterministic = [] #!", "nat.pools.deterministic, found an empty array"),
+        (
+            "deterministic = [\"100.64.0.0/24\"]\nport_blocks_per_subscriber = 2 #!",
+            "allowed it only without deterministic",
+        ),
+    ] {
+        assert_refused(&with(keys), &[fragment]);
+    }
+}
+
+#[test]
 fn fewer_sessions_than_workers_are_refused() {
     let text = example_with(WORKERS, "worker_lcores = \"1-8\" #");
     let text = text.replace("sessions = 1_000_000 ", "sessions = 7 #!\n#");

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::counters::{PORT_FAILURES, PoolCounters, PoolPorts};
-use crate::nat::{self, Filtering, MappingMode, Protocol, SessionFailure};
+use crate::nat::{self, Filtering, MappingMode, Protocol, Ranges, SessionFailure};
 
 /// An outside address pool with its use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Pool {
     pub filtering_udp: Cow<'static, str>,
     /// Port blocks, where ports are handed out in blocks.
     pub blocks: Option<PoolBlocks>,
+    /// The subscribers that have ports of their own, where mapping is deterministic (RFC 7422).
+    pub deterministic: Option<DeterministicPorts>,
     /// Use, by protocol.
     pub usage: Vec<PoolUsage>,
     /// Ports refused.
@@ -61,6 +63,17 @@ pub struct PoolBlocks {
     pub held: u64,
     /// Used, held and free ones.
     pub total: u64,
+}
+
+/// Who has ports of their own in a pool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeterministicPorts {
+    /// The inside prefixes of the subscribers.
+    pub inside: Vec<String>,
+    /// Ports of each subscriber.
+    pub ports_each: u16,
+    /// Subscribers to an outside address.
+    pub ratio: u16,
 }
 
 /// How often a pool refused a port for one reason.
@@ -101,6 +114,13 @@ impl Pool {
                 used: counters.blocks.used,
                 held: counters.blocks.held,
                 total: counters.blocks.total,
+            }),
+            deterministic: pool.deterministic.as_ref().zip(Ranges::of(pool)).map(|(whose, ranges)| {
+                DeterministicPorts {
+                    inside: whose.inside.iter().map(ToString::to_string).collect(),
+                    ports_each: whose.size,
+                    ratio: ranges.ratio(),
+                }
             }),
             usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
             failures: PORT_FAILURES.iter().zip(&counters.failures).map(failures).collect(),
