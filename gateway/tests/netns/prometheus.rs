@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const TWO_WORKERS: Options = Options { workers: 2, ..Options::DEFAULT };
 
+/// Everything that there are metrics of.
+const WITH_BLOCKS: Options = Options { pool: "port_block_size = 512", ..TWO_WORKERS };
+
 /// A pool address that no test host is given before it is out of others, and a port there.
 const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 12), 4000);
 
@@ -141,7 +144,7 @@ fn prometheus_counts_what_was_sent() {
 
 #[test]
 fn every_query_finds_data_and_no_alert_is_raised() {
-    lab::run(TWO_WORKERS, |lab| {
+    lab::run(WITH_BLOCKS, |lab| {
         let prometheus = Prometheus::start(lab);
         let _pings = [&lab.a, &lab.b].map(|host| host.spawn("ping -q -i 0.01 198.51.100.10"));
         let _strangers = lab.server.spawn("ping -q -i 0.2 203.0.113.12");
