@@ -173,9 +173,9 @@ pub(super) const MAPPINGS: [(&str, MappingMode); 2] = [
 
 /// Words of the configuration file.
 pub(super) const FILTERINGS: [(&str, Filtering); 3] = [
-    ("endpoint-independent", Filtering::EndpointIndependent),
-    ("address-dependent", Filtering::AddressDependent),
-    ("address-and-port-dependent", Filtering::AddressAndPortDependent),
+    (Filtering::EndpointIndependent.name(), Filtering::EndpointIndependent),
+    (Filtering::AddressDependent.name(), Filtering::AddressDependent),
+    (Filtering::AddressAndPortDependent.name(), Filtering::AddressAndPortDependent),
 ];
 
 const DEFAULT_PORTS: RangeInclusive<u16> = 1024..=65535;

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::metrics::{self, Metrics};
-use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Status};
+use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Question, Status};
 use super::{DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
 use crate::config::Token;
 use crate::nat::{Filter, Protocol};
@@ -71,6 +71,7 @@ fn router(app: App) -> Router {
         .route("/subscribers", get(subscribers))
         .route("/mappings", get(mappings))
         .route("/sessions", get(sessions).delete(delete_sessions))
+        .route("/explain", post(explain))
         .route("/flush", post(flush))
         .route("/reload", post(reload));
     Router::new()
@@ -219,6 +220,11 @@ async fn delete_sessions(
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     app.delete(filter).await
+}
+
+async fn explain(State(app): State<App>, parameters: Parameters<Question>) -> Answer {
+    let question = parameters?.0;
+    app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.explain(&question)).await.map(json)
 }
 
 async fn flush(State(app): State<App>, headers: HeaderMap) -> Answer {

@@ -20,8 +20,8 @@ use crate::nat::Filter;
 pub use error::{Problem, ReloadError, Unavailable};
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Deleted, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query, Readiness,
-    Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Deleted, Explanation, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query,
+    Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -76,6 +76,9 @@ pub trait Gateway: Send + Sync {
 
     /// One page of sessions.
     fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable>;
+
+    /// What would become of a packet now. Nothing is sent and nothing changes.
+    fn explain(&self, question: &Question) -> Result<Explanation, Unavailable>;
 
     /// Ends the sessions that the filter names; all of them where it names none. Sessions made meanwhile may stay.
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable>;

@@ -53,6 +53,43 @@ impl Shard {
         taken
     }
 
+    /// Whether [`Shard::take_port`] would find a port for the subscriber, who may be new.
+    pub(super) fn room_for_port(
+        &self,
+        subscriber: Option<u32>,
+        pool: u16,
+        protocol: Protocol,
+        inside: u32,
+        remote: Option<Endpoint>,
+    ) -> Result<(), SessionFailure> {
+        let line = subscriber.map(|id| &self.subscribers.lines[id]);
+        let rests = line
+            .is_some_and(|line| self.to_take_over(line.resting[protocol as usize], pool, remote).is_some());
+        if rests {
+            return Ok(());
+        }
+        if line.is_some_and(|line| self.policy.bounds.has_all_ports(line, protocol)) {
+            return Err(SessionFailure::SubscriberPorts);
+        }
+        let from = &self.pools[usize::from(pool)];
+        if remote.is_none() && from.is_in_blocks() {
+            return self.room_in_blocks(subscriber, pool, protocol, inside);
+        }
+        let paired = line.filter(|line| line.mappings > 0).and_then(|line| line.paired(pool));
+        let has_port = match (remote, paired) {
+            (None, Some(index)) => from.ports(index, protocol).free() > 0,
+            (None, None) => from.has_free(protocol),
+            (Some(remote), paired) => {
+                let steps = if paired.is_some() { 1 } else { ADDRESS_STEPS };
+                from.places_from(paired.unwrap_or(0)).take(steps).any(|index| {
+                    let towards = Towards { outside: from.address(index), protocol, remote };
+                    self.overlaps.has_port(towards, from.ports(index, protocol))
+                })
+            }
+        };
+        if has_port { Ok(()) } else { Err(SessionFailure::PortsExhausted) }
+    }
+
     fn draw_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
         let Need { subscriber, pool, protocol, inside, .. } = need;
         let line = &mut self.subscribers.lines[subscriber];
@@ -122,28 +159,35 @@ impl Shard {
     #[cold]
     fn take_over(&mut self, need: Need) -> Option<Taken> {
         let Need { subscriber, pool, protocol, remote, .. } = need;
-        let mut id = self.subscribers.lines[subscriber].resting[protocol as usize];
+        let resting = self.subscribers.lines[subscriber].resting[protocol as usize];
+        let id = self.to_take_over(resting, pool, remote)?;
+        let line = self.mappings.lines[id];
+        self.forget_draws();
+        self.mappings.rest.stop(id);
+        self.end_rest(id, need.now);
+        let (index, external) = (line.address_index, line.external());
+        let wish = Wish::exactly(external.port);
+        let from = &mut self.pools[usize::from(pool)];
+        let port = match remote {
+            Some(remote) => {
+                let towards = Towards { outside: external.address, protocol, remote };
+                let all = from.ports(index, protocol);
+                self.overlaps.take(towards, all, wish, &mut self.random).ok()?
+            }
+            None => from.take(index, protocol, wish, &mut self.random),
+        };
+        port.map(|port| (Endpoint { port, ..external }, index))
+    }
+
+    /// The first fitting one of a chain of resting mappings.
+    fn to_take_over(&self, mut id: u32, pool: u16, remote: Option<Endpoint>) -> Option<u32> {
         for _ in 0..TAKE_OVER_STEPS {
             if id == NIL {
                 break;
             }
-            let line = self.mappings.lines[id];
-            if line.pool == pool && remote.is_none_or(|remote| self.overlaps.remote(id) == remote) {
-                self.forget_draws();
-                self.mappings.rest.stop(id);
-                self.end_rest(id, need.now);
-                let (index, external) = (line.address_index, line.external());
-                let wish = Wish::exactly(external.port);
-                let from = &mut self.pools[usize::from(pool)];
-                let port = match remote {
-                    Some(remote) => {
-                        let towards = Towards { outside: external.address, protocol, remote };
-                        let all = from.ports(index, protocol);
-                        self.overlaps.take(towards, all, wish, &mut self.random).ok()?
-                    }
-                    None => from.take(index, protocol, wish, &mut self.random),
-                };
-                return port.map(|port| (Endpoint { port, ..external }, index));
+            let fits = remote.is_none_or(|remote| self.overlaps.remote(id) == remote);
+            if self.mappings.lines[id].pool == pool && fits {
+                return Some(id);
             }
             id = self.mappings.chains.next(id);
         }

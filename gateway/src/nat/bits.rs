@@ -26,6 +26,14 @@ impl Bits {
         }
     }
 
+    /// Whether it has `at`, or any where that is `None`.
+    pub(crate) fn has(&self, at: Option<usize>) -> bool {
+        match at {
+            Some(at) => self.words[at / 64] >> (at % 64) & 1 != 0,
+            None => self.words.iter().any(|&word| word != 0),
+        }
+    }
+
     /// One of them: the first from a random start on, around the end.
     #[inline]
     pub(crate) fn any(&self, random: &mut Random) -> Option<usize> {

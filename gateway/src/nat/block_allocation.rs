@@ -9,7 +9,7 @@ use super::port_block::{BlockEvent, BlockRecord};
 use super::settings::Settings;
 use super::shard::Shard;
 use super::time::Time;
-use super::verdict::SessionFailure;
+use super::verdict::{Protocol, SessionFailure};
 
 /// Records that nobody has fetched yet.
 const RECORDS_MAX: usize = 1024;
@@ -45,6 +45,38 @@ impl Shard {
         let port = from.take_within(index as u16, need.protocol, &[ports], wish, &mut self.random);
         let port = port.ok_or(SessionFailure::SubscriberPortBlocks)?;
         Ok((Endpoint { address: from.address(index as u16), port }, index as u16))
+    }
+
+    /// Whether [`Shard::draw_block_port`] would find a port.
+    pub(super) fn room_in_blocks(
+        &self,
+        subscriber: Option<u32>,
+        pool: u16,
+        protocol: Protocol,
+        inside: u32,
+    ) -> Result<(), SessionFailure> {
+        let from = &self.pools[usize::from(pool)];
+        if let Some(ranges) = &from.ranges {
+            let (index, ports) = ranges.outside(inside.into()).ok_or(SessionFailure::NoPortRange)?;
+            let has_port = from.ports(index as u16, protocol).has_free_in(&ports);
+            return if has_port { Ok(()) } else { Err(SessionFailure::SubscriberPortBlocks) };
+        }
+        let blocks = from.blocks.as_ref().ok_or(SessionFailure::PortsExhausted)?;
+        let held = subscriber.and_then(|subscriber| blocks.held_by(subscriber));
+        let (address, count) = match &held {
+            Some((index, ranges)) => {
+                let ports = from.ports(*index, protocol);
+                if ranges.iter().any(|range| ports.has_free_in(range)) {
+                    return Ok(());
+                }
+                (Some(*index), ranges.len())
+            }
+            None => (None, 0),
+        };
+        if !blocks.admits(count) {
+            return Err(SessionFailure::SubscriberPortBlocks);
+        }
+        if blocks.has_free(address) { Ok(()) } else { Err(SessionFailure::PortBlocksExhausted) }
     }
 
     fn draw_in_blocks(&mut self, need: Need) -> Option<Taken> {

@@ -143,6 +143,11 @@ impl Blocks {
         blocks < self.per_subscriber
     }
 
+    /// Whether an address has a free block, or any where that is `None`.
+    pub(crate) fn has_free(&self, address: Option<u16>) -> bool {
+        self.open.has(address.map(usize::from))
+    }
+
     /// A mapping has a port of it.
     pub(crate) fn use_port(&mut self, address: u16, port: u16) {
         let Some(block) = self.block_at(address, port) else { return };

@@ -71,6 +71,16 @@ impl Classifier {
     /// The action of the first rule that matches an outbound packet; `None` where none does. Of an ICMP message, the type
     /// stands in the place of the destination port.
     pub(crate) fn first_match(&self, tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
+        self.first_line(tuple, protocol).map(|line| line.action)
+    }
+
+    /// The place of that rule among all.
+    pub(crate) fn first_place(&self, tuple: &Tuple, protocol: Protocol) -> Option<u32> {
+        self.first_line(tuple, protocol).map(|line| line.place)
+    }
+
+    #[inline(always)]
+    fn first_line(&self, tuple: &Tuple, protocol: Protocol) -> Option<&Line> {
         let mut best: Option<&Line> = None;
         for group in &self.groups {
             if best.is_some_and(|best| best.place < group.first) {
@@ -84,7 +94,7 @@ impl Classifier {
                 .find(|line| line.matches(tuple, protocol));
             best = found.or(best);
         }
-        best.map(|line| line.action)
+        best
     }
 }
 

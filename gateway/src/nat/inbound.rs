@@ -28,21 +28,36 @@ impl Shard {
         if let Some(redirect) = self.permanent.redirect(parsed.protocol, tuple.to()) {
             return self.redirect(packet, parsed, redirect, at, now);
         }
-        let internal = match self.admitted(parsed.protocol, tuple.to(), tuple.source) {
+        let internal = match self.admitted_or_local(parsed.protocol, &tuple, own) {
             Ok(Some(internal)) => internal,
-            Ok(None) if own => return Verdict::Local,
-            Ok(None) if self.addresses.is_inside(tuple.destination) => {
-                return Verdict::Drop(DropReason::InsideFromOutside);
-            }
-            Ok(None) => return Verdict::Drop(DropReason::NoMapping),
+            Ok(None) => return Verdict::Local,
             Err(reason) => {
-                self.keep_unsolicited(packet, parsed, now);
+                if reason == DropReason::Filtered {
+                    self.keep_unsolicited(packet, parsed, now);
+                }
                 return Verdict::Drop(reason);
             }
         };
         let to = Tuple::new(self.remote_inside(tuple.from()), internal);
         let rewrite = Rewrite::new(parsed.protocol, &tuple, &to);
         self.forward_without_session(packet, parsed, &rewrite, at, false)
+    }
+
+    /// The inside endpoint that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`
+    /// address it may bear.
+    #[inline(always)]
+    pub(super) fn admitted_or_local(
+        &self,
+        protocol: Protocol,
+        tuple: &Tuple,
+        own: bool,
+    ) -> Result<Option<Endpoint>, DropReason> {
+        match self.admitted(protocol, tuple.to(), tuple.source)? {
+            Some(internal) => Ok(Some(internal)),
+            None if own => Ok(None),
+            None if self.addresses.is_inside(tuple.destination) => Err(DropReason::InsideFromOutside),
+            None => Err(DropReason::NoMapping),
+        }
     }
 
     /// A remote endpoint as inside hosts know it.

@@ -122,25 +122,30 @@ impl Shard {
             }
             let session = &self.sessions[id];
             if session.flags & LIVE != 0 && filter.accepts_session(session) {
-                let mapping = &self.mappings.lines[session.mapping];
-                let [internal, external, remote] = session.endpoints();
-                let remote_inside = session.flows[Direction::Outbound as usize].tuple().to();
-                page.push(SessionView {
-                    id: SessionId(id),
-                    protocol: session.protocol(),
-                    internal,
-                    external,
-                    remote,
-                    remote_inside: (remote_inside != remote).then_some(remote_inside),
-                    state: state_name(session),
-                    age_ms: now.0.saturating_sub(now.near(session.created).0),
-                    expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),
-                    packets: session.packets,
-                    pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
-                });
+                page.push(self.view_session(id, now));
             }
         }
         (stop < end).then_some(stop)
+    }
+
+    pub(super) fn view_session(&self, id: u32, now: Time) -> SessionView {
+        let session = &self.sessions[id];
+        let mapping = &self.mappings.lines[session.mapping];
+        let [internal, external, remote] = session.endpoints();
+        let remote_inside = session.flows[Direction::Outbound as usize].tuple().to();
+        SessionView {
+            id: SessionId(id),
+            protocol: session.protocol(),
+            internal,
+            external,
+            remote,
+            remote_inside: (remote_inside != remote).then_some(remote_inside),
+            state: state_name(session),
+            age_ms: now.0.saturating_sub(now.near(session.created).0),
+            expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),
+            packets: session.packets,
+            pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+        }
     }
 
     /// As [`Shard::list_sessions`], for mappings in use or resting.
@@ -164,19 +169,24 @@ impl Shard {
             }
             let remote = mapping.is_overlapping().then(|| self.overlaps.remote(id));
             if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), remote) {
-                page.push(MappingView {
-                    protocol: mapping.protocol(),
-                    internal: mapping.internal(),
-                    external: mapping.external(),
-                    remote,
-                    kind: mapping.kind().name(),
-                    sessions: mapping.sessions(),
-                    resting: mapping.is_resting(),
-                    age_ms: now.0.saturating_sub(now.near(mapping.created).0),
-                    pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
-                });
+                page.push(self.view_mapping(id, now));
             }
         }
         (stop < end).then_some(stop)
+    }
+
+    pub(super) fn view_mapping(&self, id: u32, now: Time) -> MappingView {
+        let mapping = &self.mappings.lines[id];
+        MappingView {
+            protocol: mapping.protocol(),
+            internal: mapping.internal(),
+            external: mapping.external(),
+            remote: mapping.is_overlapping().then(|| self.overlaps.remote(id)),
+            kind: mapping.kind().name(),
+            sessions: mapping.sessions(),
+            resting: mapping.is_resting(),
+            age_ms: now.0.saturating_sub(now.near(mapping.created).0),
+            pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+        }
     }
 }

@@ -16,8 +16,8 @@ use super::verdict::{DropReason, Protocol, SessionFailure, Verdict};
 use crate::wire::icmpv4;
 
 /// Where a new session's outside endpoint shall come from.
-#[derive(Clone, Copy)]
-enum Origin {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
     Pool(u16),
     Permanent(Endpoint),
     Exempt,
@@ -53,7 +53,7 @@ impl Shard {
     }
 
     /// A new session that may not be, or that there is no room for.
-    fn refuse(&self, reason: DropReason) -> Verdict {
+    pub(super) fn refuse(&self, reason: DropReason) -> Verdict {
         match (reason, self.policy.refuse) {
             (DropReason::RuleReject, _) => Verdict::Reject(reason),
             (DropReason::RuleDrop, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
@@ -68,7 +68,8 @@ impl Shard {
     }
 
     /// Reject, drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
-    fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
+    #[inline(always)]
+    pub(super) fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
         let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
         match (self.policy.classifier.first_match(tuple, protocol), permanent) {
             (Some(RuleAction::Reject), _) => Err(DropReason::RuleReject),
@@ -190,6 +191,34 @@ impl Shard {
         made
     }
 
+    /// By what a mapping of this origin is found again.
+    #[inline(always)]
+    pub(super) fn found_by(&self, origin: Origin) -> FoundBy {
+        match origin {
+            Origin::Pool(pool) if self.pools[usize::from(pool)].shares_ports() => FoundBy::Neither,
+            // One inside endpoint can have an exempt and a translated mapping at once: the exempt one is apart.
+            Origin::Exempt => FoundBy::Outside,
+            Origin::Pool(_) | Origin::Permanent(_) => FoundBy::Both,
+        }
+    }
+
+    /// The inside endpoint's own mapping, in use or resting.
+    #[inline(always)]
+    pub(super) fn mapping_found(
+        &self,
+        protocol: Protocol,
+        internal: Endpoint,
+        origin: Origin,
+        found_by: FoundBy,
+    ) -> Option<u32> {
+        let fits = |mapping: &Mapping| match origin {
+            Origin::Pool(pool) => mapping.is_of_pool(pool),
+            Origin::Permanent(external) => mapping.external() == external,
+            Origin::Exempt => false,
+        };
+        if found_by == FoundBy::Both { self.mappings.by_internal(protocol, internal, fits) } else { None }
+    }
+
     /// The mapping that the session goes under: the inside endpoint's own, in use or resting, or a new one.
     fn mapping_for(
         &mut self,
@@ -200,20 +229,8 @@ impl Shard {
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
         let internal = parsed.tuple().from();
-        let found_by = match origin {
-            Origin::Pool(pool) if self.pools[usize::from(pool)].shares_ports() => FoundBy::Neither,
-            // One inside endpoint can have an exempt and a translated mapping at once: the exempt one is apart.
-            Origin::Exempt => FoundBy::Outside,
-            Origin::Pool(_) | Origin::Permanent(_) => FoundBy::Both,
-        };
-        let fits = |mapping: &Mapping| match origin {
-            Origin::Pool(pool) => mapping.is_of_pool(pool),
-            Origin::Permanent(external) => mapping.external() == external,
-            Origin::Exempt => false,
-        };
-        if found_by == FoundBy::Both
-            && let Some(id) = self.mappings.by_internal(protocol, internal, fits)
-        {
+        let found_by = self.found_by(origin);
+        if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
             self.wake(id);
             return Ok(id);
         }

@@ -144,6 +144,11 @@ impl Overlaps {
         Ok(Some(port))
     }
 
+    /// Whether one of the ports that the address has is free towards the remote.
+    pub(crate) fn has_port(&self, towards: Towards, all: &Ports) -> bool {
+        self.node(towards, ROOT).map_or(all.free() > 0, |id| self.nodes[id].free != [0; 4])
+    }
+
     /// Gives a port back that [`Overlaps::take`] gave towards this remote.
     pub(crate) fn give(&mut self, towards: Towards, port: u16) {
         let (part, bit) = (place(port) / PART, place(port) % PART);

@@ -285,6 +285,11 @@ impl ShardPool {
         }
     }
 
+    /// Whether a port of a protocol is free on any address.
+    pub(crate) fn has_free(&self, protocol: Protocol) -> bool {
+        self.free[protocol as usize] > 0
+    }
+
     /// The ports of the address at `index`.
     pub(crate) fn ports(&self, index: u16, protocol: Protocol) -> &Ports {
         &self.addresses[usize::from(index)].ports[protocol as usize]

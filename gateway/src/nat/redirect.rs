@@ -68,6 +68,11 @@ impl Redirects {
         }
     }
 
+    /// Whether no port is left.
+    fn is_exhausted(&self, protocol: Protocol) -> bool {
+        self.ports.as_ref().is_none_or(|ports| ports.ports(0, protocol).free() == 0)
+    }
+
     /// Redirected sessions.
     pub(crate) fn live(&self) -> u32 {
         self.live
@@ -103,14 +108,8 @@ impl Shard {
         at: Arrival,
         now: Time,
     ) -> Verdict {
-        if parsed.protocol == Protocol::Tcp && tcp::opening(parsed.flags) != Some(tcp::State::SynSent) {
-            return Verdict::Drop(DropReason::TcpNoSession);
-        }
-        let answer = Tuple::new(redirect.internal, parsed.tuple().from());
-        if let Some(RuleAction::Drop | RuleAction::Reject) =
-            self.policy.classifier.first_match(&answer, parsed.protocol)
-        {
-            return Verdict::Drop(DropReason::RuleDrop);
+        if let Err(reason) = self.may_redirect(parsed, redirect) {
+            return Verdict::Drop(reason);
         }
         match self.begin_redirect(parsed, redirect, now) {
             // The session cannot be over at the moment of its making.
@@ -124,14 +123,50 @@ impl Shard {
         }
     }
 
+    /// Whether a packet without a session may begin a redirected one: a SYN, of TCP, that the rules let the host answer.
+    pub(super) fn may_redirect(&self, parsed: &Parsed, redirect: Redirect) -> Result<(), DropReason> {
+        if parsed.protocol == Protocol::Tcp && tcp::opening(parsed.flags) != Some(tcp::State::SynSent) {
+            return Err(DropReason::TcpNoSession);
+        }
+        let answer = Tuple::new(redirect.internal, parsed.tuple().from());
+        match self.policy.classifier.first_match(&answer, parsed.protocol) {
+            Some(RuleAction::Drop | RuleAction::Reject) => Err(DropReason::RuleDrop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is room for a redirected session.
+    pub(super) fn room_for_redirect(&self, parsed: &Parsed, redirect: Redirect) -> Result<(), DropReason> {
+        let is_new = |found: Option<u32>| found.is_none();
+        if self.is_redirect_budget_spent() || self.redirects.is_exhausted(parsed.protocol) {
+            return Err(DropReason::RedirectsFull);
+        }
+        if self.session_ids.is_exhausted() {
+            return Err(DropReason::SessionsFull);
+        }
+        if self.subscribers.is_full() && is_new(self.subscribers.find(redirect.internal.address)) {
+            return Err(DropReason::SubscribersFull);
+        }
+        if self.mappings.ids.is_exhausted()
+            && is_new(self.mappings.by_external(parsed.protocol, parsed.tuple().to()))
+        {
+            return Err(DropReason::MappingsFull);
+        }
+        Ok(())
+    }
+
+    fn is_redirect_budget_spent(&self) -> bool {
+        let capacity = self.sessions.as_slice().len() as u32;
+        self.redirects.live() >= self.policy.redirects.of(capacity)
+    }
+
     fn begin_redirect(
         &mut self,
         parsed: &Parsed,
         redirect: Redirect,
         now: Time,
     ) -> Result<u32, SessionFailure> {
-        let capacity = self.sessions.as_slice().len() as u32;
-        if self.redirects.live() >= self.policy.redirects.of(capacity) {
+        if self.is_redirect_budget_spent() {
             return Err(SessionFailure::RedirectsFull);
         }
         let subscriber =

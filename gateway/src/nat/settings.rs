@@ -22,6 +22,17 @@ pub enum Filtering {
     AddressAndPortDependent,
 }
 
+impl Filtering {
+    /// The word of configuration files and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Filtering::EndpointIndependent => "endpoint-independent",
+            Filtering::AddressDependent => "address-dependent",
+            Filtering::AddressAndPortDependent => "address-and-port-dependent",
+        }
+    }
+}
+
 /// How outside endpoints are chosen (RFC 4787 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MappingMode {

@@ -213,6 +213,11 @@ impl Subscribers {
         }
     }
 
+    /// Whether there is no room for another.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ids.is_exhausted()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         self.ids.taken()

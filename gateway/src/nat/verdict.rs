@@ -4,7 +4,8 @@
 //! counter, so that received = transmitted + dropped + consumed + handed over holds to the packet.
 
 /// Where a packet came from, seen from the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Direction {
     /// From an inside host towards the outside.

@@ -4,6 +4,7 @@
 //! by the gateway, 2 wrong usage, 3 no gateway there.
 
 mod client;
+mod explain;
 mod show;
 mod table;
 
@@ -19,8 +20,8 @@ use serde_json::Value;
 
 use self::client::{Client, Failure, Url};
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded, Route,
-    Session, Status, Subscriber,
+    Counters, Deleted, Drops, Explanation, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded,
+    Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -75,6 +76,8 @@ enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// What would become of a packet: rule, pool, mapping, session, route, or why it is dropped. Sends nothing.
+    Explain(explain::Asked),
     /// End all sessions.
     Flush(Authorization),
     /// Everything counted that is not zero.
@@ -194,6 +197,10 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             let path = format!("sessions?{}{}", remote.query(), conditions.query());
             let body = terminal.client.delete(&path, authorization.token()?.as_deref())?;
             terminal.show_body(&body, |deleted: &Deleted| show::deleted(deleted))
+        }
+        Command::Explain(asked) => {
+            let body = terminal.client.post(&asked.path(), None)?;
+            terminal.show_body(&body, |explanation: &Explanation| explain::text(explanation))
         }
         Command::Flush(authorization) => {
             let body = terminal.client.post("flush", authorization.token()?.as_deref())?;

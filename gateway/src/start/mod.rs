@@ -11,6 +11,7 @@
 mod control;
 mod dataplane;
 mod deletion;
+mod explain;
 mod plan;
 mod reload;
 mod running;

@@ -15,8 +15,8 @@ use crate::config::{Config, Hosts};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
-    About, Cursor, Deleted, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool,
-    Query, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Explanation, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats,
+    Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use crate::nat::{BlockGrid, Filter, ForwardSource};
@@ -35,9 +35,9 @@ pub(super) struct Running {
     pub(super) deleting: Mutex<()>,
     since: Instant,
     memory: &'static str,
-    pool_names: Vec<String>,
+    pub(super) pool_names: Vec<String>,
     dataplane: Mutex<Option<Dataplane>>,
-    control: Mutex<Control>,
+    pub(super) control: Mutex<Control>,
 }
 
 impl Running {
@@ -122,7 +122,7 @@ impl Running {
         lock(&self.dataplane).as_ref().map(look)
     }
 
-    fn name_of(&self, interface: InterfaceId) -> String {
+    pub(super) fn name_of(&self, interface: InterfaceId) -> String {
         self.config()
             .interfaces
             .get(usize::from(interface.0))
@@ -418,6 +418,10 @@ impl Gateway for Running {
                 }
             },
         )
+    }
+
+    fn explain(&self, question: &Question) -> Result<Explanation, Unavailable> {
+        self.explain_packet(question)
     }
 
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {

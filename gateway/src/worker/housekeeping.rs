@@ -78,6 +78,10 @@ impl Worker {
             Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
             // One at a time: management asks again when the answer does not come.
             Command::List(listing) => self.listing = Some(listing),
+            // Whoever asked may have given up.
+            Command::Explain(question, answer) => {
+                let _ = answer.try_send(self.shard.explain(&question, self.now));
+            }
             Command::Delete(deletion) => self.deletion = Some(deletion),
             Command::Adopt(mut adoption, answer) => {
                 self.shard.adopt(&mut adoption.policy);

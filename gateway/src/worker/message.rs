@@ -3,7 +3,7 @@
 
 use crossbeam_channel::Sender;
 
-use crate::nat::{BlockRecord, Filter, MappingView, Policy, SessionView};
+use crate::nat::{BlockRecord, Explanation, Filter, MappingView, Policy, Question, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
 use crate::neighbor::{Binding, InterfaceId, Learn};
 use crate::steer::{Steering, WorkerId};
@@ -18,6 +18,8 @@ pub enum Command {
     Transmit(InterfaceId, [u8; FRAME_LEN]),
     /// List a part of a table.
     List(Listing),
+    /// Say what would become of a packet.
+    Explain(Question, Sender<Explanation>),
     /// End sessions. The answer comes when the worker has been through its table.
     Delete(Deletion),
     /// Put this in force. What was in force goes back, for a worker frees nothing.

@@ -4,6 +4,7 @@
 mod connection;
 mod deletion;
 mod deterministic;
+mod explain;
 mod fragments;
 mod fragments_model;
 mod fragments_refused;

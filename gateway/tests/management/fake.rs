@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Deleted, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats, Page, Pool,
-    Query, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Explanation, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats,
+    Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use gateway::nat::{self, Direction, DropReason, PortBlocks, Protocol};
@@ -178,6 +178,24 @@ impl Gateway for Fake {
         let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
         let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
         Ok(Page { items, next_cursor })
+    }
+
+    fn explain(&self, question: &Question) -> Result<Explanation, Unavailable> {
+        self.wait()?;
+        Ok(Explanation {
+            direction: question.direction.map_or("outbound", Direction::name).into(),
+            worker: 1,
+            outcome: "new-session".into(),
+            rule: Some(2),
+            kind: Some("pool".into()),
+            pool: Some("main".into()),
+            filtering: Some("address-dependent".into()),
+            destination: Some(question.destination),
+            route: self.routes().pop(),
+            next_hop: Some(Ipv4Addr::new(203, 0, 113, 1)),
+            neighbor: self.neighbors().into_iter().next(),
+            ..Explanation::default()
+        })
     }
 
     fn delete_sessions(&self, filter: &nat::Filter) -> Result<Deleted, Unavailable> {

@@ -2,6 +2,7 @@
 
 mod client;
 mod deletion;
+mod explain;
 mod fake;
 mod http;
 mod metrics;

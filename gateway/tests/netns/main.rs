@@ -16,6 +16,7 @@
 mod announce;
 mod deterministic;
 mod environment;
+mod explain;
 mod flush;
 mod forwards;
 mod fragments;

@@ -5,6 +5,7 @@
 
 mod count;
 mod cursor;
+mod explanation;
 mod interface;
 mod pool;
 mod status;
@@ -12,6 +13,7 @@ mod table;
 
 pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
+pub use explanation::{Explanation, Question, SubscriberState};
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{Pool, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};

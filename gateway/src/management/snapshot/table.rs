@@ -211,11 +211,11 @@ pub struct Deleted {
     pub sessions: u64,
 }
 
-fn socket_address(endpoint: Endpoint) -> SocketAddrV4 {
+pub(super) fn socket_address(endpoint: Endpoint) -> SocketAddrV4 {
     SocketAddrV4::new(endpoint.address.into(), endpoint.port)
 }
 
-fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
+pub(super) fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
     pools.get(usize::from(pool?)).cloned()
 }
 

@@ -1,0 +1,124 @@
+//! What would become of a packet: asked of the worker that would own it.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use crossbeam_channel::bounded;
+
+use super::running::{Running, lock};
+use crate::config::Role;
+use crate::management::snapshot::{Explanation, Neighbor, Question, Route};
+use crate::management::{LISTING_TIMEOUT, Unavailable};
+use crate::nat::{self, Direction, DropReason, Endpoint, Protocol, Tuple};
+use crate::neighbor::{InterfaceId, RouteEntry};
+use crate::worker::Command;
+
+impl Running {
+    pub(super) fn explain_packet(&self, asked: &Question) -> Result<Explanation, Unavailable> {
+        let deadline = Instant::now() + LISTING_TIMEOUT;
+        let direction = asked.direction.unwrap_or_else(|| self.side_of(*asked.source.ip()));
+        let question = nat::Question {
+            protocol: asked.protocol,
+            tuple: tuple(asked, direction),
+            direction,
+            hairpinned: false,
+        };
+        let (mut explanation, view) = self.ask_owner(&question, deadline)?;
+        match (view.source, view.destination) {
+            (Some(source), Some(destination)) if view.hairpins && explanation.is_forwarded() => {
+                let tuple = Tuple::new(source, destination);
+                let direction = Direction::Inbound;
+                let question = nat::Question { tuple, direction, hairpinned: true, ..question };
+                explanation.then = Some(Box::new(self.ask_owner(&question, deadline)?.0));
+            }
+            _ => {}
+        }
+        Ok(explanation)
+    }
+
+    /// Asks the worker that owns the packet, and looks up where the packet would go from there.
+    fn ask_owner(
+        &self,
+        question: &nat::Question,
+        deadline: Instant,
+    ) -> Result<(Explanation, nat::Explanation), Unavailable> {
+        let Tuple { source, destination, destination_port, .. } = question.tuple;
+        let owner = self.with(|dataplane| {
+            let owner = match question.direction {
+                Direction::Outbound => dataplane.steering.outbound_owner(source),
+                Direction::Inbound => {
+                    dataplane.steering.inbound_owner(destination, question.protocol, destination_port)
+                }
+            };
+            let commands = dataplane.workers().get(owner.index()).map(|worker| worker.commands.clone());
+            commands.map(|commands| (owner.0, commands))
+        });
+        let (worker, commands) =
+            owner.flatten().ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
+        let (answer, answered) = bounded(1);
+        commands
+            .send_deadline(Command::Explain(*question, answer), deadline)
+            .map_err(|_| Unavailable(format!("worker {worker} does not take commands")))?;
+        let view = answered
+            .recv_deadline(deadline)
+            .map_err(|_| Unavailable(format!("worker {worker} did not answer in time")))?;
+        let mut explanation = Explanation::of(question, &view, worker, &self.pool_names);
+        if let Some(destination) = view.destination
+            && explanation.is_forwarded()
+            && !view.hairpins
+        {
+            self.route(&mut explanation, destination, view.for_outside);
+        }
+        Ok((explanation, view))
+    }
+
+    fn route(&self, explanation: &mut Explanation, destination: Endpoint, for_outside: bool) {
+        let config = self.config();
+        let accepts = |id: InterfaceId| {
+            let interface = config.interfaces.get(usize::from(id.0));
+            !for_outside || interface.is_some_and(|interface| interface.role == Role::Outside)
+        };
+        let found = self.with(|dataplane| {
+            let route = dataplane.routes.lookup_by(destination.address, accepts)?;
+            let is_it = |entry: &RouteEntry| {
+                entry.interface == route.interface
+                    && entry.prefix.contains(&Ipv4Addr::from_bits(destination.address))
+            };
+            Some((route, dataplane.routes.entries().into_iter().find(is_it)))
+        });
+        let Some((route, entry)) = found.flatten() else { return explanation.refuse(DropReason::NoRoute) };
+        let name = self.name_of(route.interface);
+        explanation.route = entry.map(|entry| Route::of(&entry, &name));
+        explanation.next_hop = Some(route.next_hop.into());
+        let neighbors = lock(&self.control).neighbors();
+        let neighbor =
+            neighbors.iter().find(|one| (one.interface, one.ip) == (route.interface, route.next_hop));
+        explanation.neighbor = neighbor.map(|neighbor| Neighbor::of(neighbor, &name));
+    }
+
+    /// The side that packets from an address come from.
+    fn side_of(&self, source: Ipv4Addr) -> Direction {
+        let config = self.config();
+        let route = self.with(|dataplane| dataplane.routes.lookup(source.to_bits())).flatten();
+        let interface = route.and_then(|route| config.interfaces.get(usize::from(route.interface.0)));
+        match interface.map(|interface| interface.role) {
+            Some(Role::Inside) => Direction::Outbound,
+            Some(Role::Outside) | None => Direction::Inbound,
+        }
+    }
+}
+
+/// The endpoints as the engine reads them: an ICMP message has one identifier, on the side of who asks.
+fn tuple(asked: &Question, direction: Direction) -> Tuple {
+    let [mut from, mut to] =
+        [asked.source, asked.destination].map(|address| Endpoint::new(*address.ip(), address.port()));
+    match (asked.protocol, direction) {
+        (Protocol::Icmp, Direction::Outbound) => {
+            from.port = if from.port == 0 { to.port } else { from.port };
+            to.port = 0;
+        }
+        (Protocol::Icmp, Direction::Inbound) if to.port != 0 => from.port = 0,
+        _ => {}
+    }
+    Tuple::new(from, to)
+}
