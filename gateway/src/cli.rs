@@ -34,7 +34,7 @@ pub enum Command {
     Check,
     /// Say which outside ports a subscriber has, or whose an outside endpoint is, where the configuration alone tells
     /// (deterministic mapping, RFC 7422). Exit code 1 where it does not.
-    Explain {
+    Whose {
         /// An inside address, or an outside address with a port.
         #[arg(value_name = "ADDRESS[:PORT]")]
         whose: Whose,

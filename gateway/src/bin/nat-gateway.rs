@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Check) => check(&config),
-        Some(Command::Explain { whose }) => explain(&config, whose),
+        Some(Command::Whose { whose }) => tell_whose(&config, whose),
         None => run(&cli, config),
     }
 }
@@ -30,11 +30,13 @@ fn check(config: &Config) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn explain(config: &Config, whose: Whose) -> ExitCode {
-    let answer = config.whose(whose);
-    // Whoever closed the pipe has read enough.
-    let _ = io::stdout().write_all(answer.as_bytes());
-    if answer.is_empty() {
+fn tell_whose(config: &Config, whose: Whose) -> ExitCode {
+    let holdings = config.whose(whose);
+    for holding in &holdings {
+        // Whoever closed the pipe has read enough.
+        let _ = writeln!(io::stdout(), "{holding}");
+    }
+    if holdings.is_empty() {
         eprintln!("the configuration does not tell: no pool with deterministic mapping has it");
         return ExitCode::from(1);
     }

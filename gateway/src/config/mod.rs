@@ -54,7 +54,7 @@ pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
 pub use twice::TWICE_MAX;
 pub use value::Hosts;
-pub use whose::Whose;
+pub use whose::{Holding, Whose};
 
 use crate::nat::{Settings, Static};
 use forward::Inside;

@@ -1,12 +1,13 @@
 //! Who has which outside ports, as far as the configuration alone tells (RFC 7422).
 
-use std::fmt::Write;
+use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Config;
 use super::value::Ports;
-use crate::nat::Ranges;
+use crate::nat::{Pool, Ranges};
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,15 @@ pub enum Whose {
     Subscriber(Ipv4Addr),
     /// The subscriber of an outside endpoint.
     Endpoint(SocketAddrV4),
+}
+
+impl Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::Subscriber(inside) => inside.fmt(f),
+            Whose::Endpoint(outside) => outside.fmt(f),
+        }
+    }
 }
 
 impl FromStr for Whose {
@@ -28,27 +38,41 @@ impl FromStr for Whose {
     }
 }
 
+/// Outside ports that one subscriber has to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Its inside address.
+    pub inside: Ipv4Addr,
+    /// The outside address.
+    pub outside: Ipv4Addr,
+    /// The ports, of every protocol.
+    pub ports: RangeInclusive<u16>,
+    /// The pool's name.
+    pub pool: String,
+}
+
+impl Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holding { inside, outside, ports, pool } = self;
+        write!(f, "{inside} has {outside} ports {} in pool {pool}", Ports(ports))
+    }
+}
+
 impl Config {
-    /// The answer, a line for each pool that has one; empty where none has.
-    pub fn whose(&self, whose: Whose) -> String {
-        let mut text = String::new();
-        for pool in &self.settings.pools {
-            let Some(ranges) = Ranges::of(pool) else { continue };
-            let subscriber = match whose {
-                Whose::Subscriber(inside) => Some(inside),
+    /// What the configuration alone gives a subscriber, or whom it gives an outside endpoint: one for each pool that has it.
+    pub fn whose(&self, whose: Whose) -> Vec<Holding> {
+        let holding = |pool: &Pool| {
+            let ranges = Ranges::of(pool)?;
+            let inside = match whose {
+                Whose::Subscriber(inside) => inside,
                 Whose::Endpoint(outside) => {
-                    let place = pool.addresses.iter().position(|address| address == outside.ip());
-                    place.and_then(|place| ranges.inside(place, outside.port()))
+                    let place = pool.addresses.iter().position(|address| address == outside.ip())?;
+                    ranges.inside(place, outside.port())?
                 }
             };
-            if let Some(inside) = subscriber
-                && let Some((place, ports)) = ranges.outside(inside)
-            {
-                let (outside, ports) = (pool.addresses[place], Ports(&ports));
-                // Writing to a String cannot fail.
-                let _ = writeln!(text, "{inside} has {outside} ports {ports} in pool {}", pool.name);
-            }
-        }
-        text
+            let (place, ports) = ranges.outside(inside)?;
+            Some(Holding { inside, outside: *pool.addresses.get(place)?, ports, pool: pool.name.clone() })
+        };
+        self.settings.pools.iter().filter_map(holding).collect()
     }
 }

@@ -21,7 +21,7 @@ use super::access::Access;
 use super::metrics::{self, Metrics};
 use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Question, Status};
 use super::{DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
-use crate::config::Token;
+use crate::config::{Token, Whose};
 use crate::nat::{Filter, Protocol};
 
 /// Threads of the blocking pool.
@@ -69,6 +69,7 @@ fn router(app: App) -> Router {
         .route("/drops", show(|gateway| Drops::of(&gateway.workers())))
         .route("/config", show(|gateway| gateway.config()))
         .route("/subscribers", get(subscribers))
+        .route("/whose", get(whose))
         .route("/mappings", get(mappings))
         .route("/sessions", get(sessions).delete(delete_sessions))
         .route("/explain", post(explain))
@@ -189,6 +190,21 @@ fn rows(asked: Option<usize>) -> Result<usize, Problem> {
 async fn subscribers(State(app): State<App>, parameters: Parameters<TopParameters>) -> Answer {
     let top = rows(parameters?.0.top)?;
     app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.subscribers(top)).await.map(json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhoseParameters {
+    of: String,
+}
+
+async fn whose(State(app): State<App>, parameters: Parameters<WhoseParameters>) -> Answer {
+    let whose: Whose = parameters?
+        .0
+        .of
+        .parse()
+        .map_err(|allowed| Problem::new(StatusCode::BAD_REQUEST, format!("of: {allowed}")))?;
+    app.ask(move |app| Ok(app.gateway.whose(whose))).await.map(json)
 }
 
 async fn mappings(State(app): State<App>, parameters: Parameters<ListParameters>) -> Answer {

@@ -16,12 +16,13 @@ mod socket;
 
 use std::time::Duration;
 
+use crate::config::Whose;
 use crate::nat::Filter;
 pub use error::{Problem, ReloadError, Unavailable};
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Deleted, Explanation, Forward, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool, Query,
-    Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Deleted, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool,
+    Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -70,6 +71,9 @@ pub trait Gateway: Send + Sync {
 
     /// The `top` subscribers with the most sessions, most first.
     fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable>;
+
+    /// Who has outside ports to itself: a subscriber, or the one that an outside endpoint belongs to.
+    fn whose(&self, whose: Whose) -> Vec<Holder>;
 
     /// One page of mappings.
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable>;

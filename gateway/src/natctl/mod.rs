@@ -19,9 +19,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::client::{Client, Failure, Url};
+use crate::config::Whose;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Explanation, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query, Reloaded,
-    Route, Session, Status, Subscriber,
+    Counters, Deleted, Drops, Explanation, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query,
+    Reloaded, Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -63,6 +64,12 @@ enum Command {
         /// How many.
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
         top: usize,
+    },
+    /// Which outside ports a subscriber has to itself, or whose an outside endpoint is (port blocks, deterministic mapping).
+    Whose {
+        /// An inside address, or an outside address with a port.
+        #[arg(value_name = "ADDRESS[:PORT]")]
+        of: Whose,
     },
     /// Mappings of inside to outside endpoints.
     Mappings(Selection),
@@ -183,6 +190,9 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
         Command::Pools => terminal.show("pools", |rows: &Vec<Pool>| show::pools(rows)),
         Command::Subscribers { top } => {
             terminal.show(&format!("subscribers?top={top}"), |rows: &Vec<Subscriber>| show::subscribers(rows))
+        }
+        Command::Whose { of } => {
+            terminal.show(&format!("whose?of={of}"), |rows: &Vec<Holder>| show::holders(rows))
         }
         Command::Mappings(selection) => {
             let path = format!("mappings?{}", selection.conditions.query());

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::table::Align::{Left, Right};
 use super::table::Table;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded, Route,
-    Session, Status, Subscriber, WorkerStatus,
+    Counters, Deleted, Drops, Holder, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded,
+    Route, Session, Status, Subscriber, WorkerStatus,
 };
 
 pub(super) fn status(status: &Status) -> String {
@@ -199,6 +199,23 @@ pub(super) fn subscribers(rows: &[Subscriber]) -> String {
             row.ports.to_string(),
             if row.blocks.is_empty() { none() } else { row.blocks.join(",") },
             row.worker.to_string(),
+        ]
+    };
+    Table::new(columns, rows.iter().map(row)).to_string()
+}
+
+pub(super) fn holders(rows: &[Holder]) -> String {
+    if rows.is_empty() {
+        return "nobody has it to itself now\n".into();
+    }
+    let columns = [("SUBSCRIBER", Left), ("OUTSIDE", Left), ("PORTS", Left), ("POOL", Left), ("KIND", Left)];
+    let row = |row: &Holder| {
+        [
+            row.inside.to_string(),
+            row.outside.to_string(),
+            row.ports.clone(),
+            row.pool.clone(),
+            row.kind.to_string(),
         ]
     };
     Table::new(columns, rows.iter().map(row)).to_string()

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::Dataplane;
+use super::ledger::Ledger;
+use crate::config::{Holding, Whose};
 use crate::nat::{BlockEvent, BlockRecord};
 use crate::neighbor::arp::{self, Sender};
 use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route, TokenBucket};
@@ -19,6 +21,7 @@ pub(super) struct Control {
     interfaces: Vec<Interface>,
     actions: Vec<Action>,
     pool_names: Vec<String>,
+    ledger: Ledger,
     /// Log lines about a full table.
     complaints: TokenBucket,
 }
@@ -32,6 +35,7 @@ impl Control {
             interfaces,
             actions: Vec::new(),
             pool_names,
+            ledger: Ledger::default(),
             complaints: TokenBucket::new(1, 1, 0),
         }
     }
@@ -78,7 +82,8 @@ impl Control {
     }
 
     /// Who has an outside endpoint from now on, or no more; to whom they speak is nobody's business (RFC 6888 REQ-12).
-    fn log_block(&self, record: &BlockRecord) {
+    fn log_block(&mut self, record: &BlockRecord) {
+        self.ledger.note(record);
         let BlockRecord { event, pool, inside, outside, first, last } = *record;
         let pool = self.pool_names.get(usize::from(pool)).map_or("", String::as_str);
         let ports = format_args!("{first}-{last}");
@@ -98,6 +103,17 @@ impl Control {
     /// Gateways of routes that do not answer.
     pub(super) fn unresolved(&self) -> Vec<Route> {
         self.neighbors.unresolved()
+    }
+
+    /// The port blocks of a subscriber, or the one that an outside endpoint is of.
+    pub(super) fn blocks(&self, whose: Whose) -> Vec<Holding> {
+        let holding = |record: BlockRecord| Holding {
+            inside: record.inside,
+            outside: record.outside,
+            ports: record.first..=record.last,
+            pool: self.pool_names.get(usize::from(record.pool)).cloned().unwrap_or_default(),
+        };
+        self.ledger.find(whose).into_iter().map(holding).collect()
     }
 
     pub(super) fn neighbors(&self) -> Vec<Listed> {

@@ -12,6 +12,7 @@ mod control;
 mod dataplane;
 mod deletion;
 mod explain;
+mod ledger;
 mod plan;
 mod reload;
 mod running;

@@ -11,12 +11,13 @@ use super::Dataplane;
 use super::Signal;
 use super::control::Control;
 use super::service::Watchdog;
-use crate::config::{Config, Hosts};
+use crate::config::{Config, Hosts, Whose};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
-    About, Cursor, Deleted, Explanation, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats,
-    Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor, Nic,
+    NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session, Subscriber,
+    WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use crate::nat::{BlockGrid, Filter, ForwardSource};
@@ -394,6 +395,10 @@ impl Gateway for Running {
         rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.sessions), row.address));
         rows.truncate(top);
         Ok(rows)
+    }
+
+    fn whose(&self, whose: Whose) -> Vec<Holder> {
+        self.holders(whose)
     }
 
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {

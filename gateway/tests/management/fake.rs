@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gateway::config::Whose;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Deleted, Explanation, Forward, Interface, Link, Mapping, Mempool, Neighbor, Nic, NicStats,
-    Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor, Nic,
+    NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use gateway::nat::{self, Direction, DropReason, PortBlocks, Protocol};
@@ -149,6 +150,18 @@ impl Gateway for Fake {
             worker: 0,
         };
         Ok((10..20).map(subscriber).take(top).collect())
+    }
+
+    fn whose(&self, whose: Whose) -> Vec<Holder> {
+        let held = Holder {
+            inside: Ipv4Addr::new(10, 64, 0, 10),
+            outside: Ipv4Addr::new(203, 0, 113, 10),
+            ports: "1024-1535".into(),
+            pool: "main".into(),
+            kind: "block".into(),
+        };
+        let is_held = whose == Whose::Subscriber(held.inside) || whose.to_string() == "203.0.113.10:1500";
+        is_held.then_some(held).into_iter().collect()
     }
 
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {

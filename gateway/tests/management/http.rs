@@ -98,6 +98,8 @@ fn errors_are_problem_documents() {
         ("GET", "/api/v1/sessions?cursor=elsewhere", 400),
         ("GET", "/api/v1/sessions?colour=blue", 400),
         ("GET", "/api/v1/subscribers?top=-1", 400),
+        ("GET", "/api/v1/whose", 400),
+        ("GET", "/api/v1/whose?of=203.0.113.10:70000", 400),
         ("GET", "/api/v1/mappings?remote=198.51.100.1", 400),
     ];
     for (method, path, status) in cases {

@@ -57,6 +57,18 @@ fn tables_are_for_people() {
 }
 
 #[test]
+fn whose_is_asked_both_ways() {
+    let server = start();
+    let table = "SUBSCRIBER  OUTSIDE       PORTS      POOL  KIND\n\
+                 10.64.0.10  203.0.113.10  1024-1535  main  block\n";
+    for of in ["10.64.0.10", "203.0.113.10:1500"] {
+        assert_eq!(shown(&server, &["whose", of]), table);
+    }
+    assert_eq!(shown(&server, &["whose", "203.0.113.10:1536"]), "nobody has it to itself now\n");
+    assert_eq!(natctl(&["whose", "203.0.113.10:x"]).status.code(), Some(2));
+}
+
+#[test]
 fn all_shows_zeros() {
     let server = start();
     assert!(shown(&server, &["drops", "--all"]).lines().count() > 40);

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::gateway::program;
 use crate::lab::{HOST_A, HOST_B, Lab, Options, SERVER, in_a_lab};
+use crate::management::natctl;
 use crate::reflector::{UdpReflector, ask};
 
 const FIXED: Options = Options { pool: "deterministic = [\"10.64.0.8/29\"]", ..Options::DEFAULT };
@@ -15,21 +16,23 @@ fn rfc7422_the_configuration_tells_whose_an_outside_endpoint_is(lab: &mut Lab) {
     for (host, address) in [(&lab.a, HOST_A), (&lab.b, HOST_B)] {
         for _ in 0..20 {
             let seen = ask(&host.udp(0), reflector.address);
-            let answer = explain(lab, &seen.to_string());
+            let answer = whose(lab, &seen.to_string());
             assert!(answer.starts_with(&format!("{address} has {} ports ", seen.ip())), "{seen}: {answer}");
-            assert_eq!(answer, explain(lab, &address.to_string()));
+            assert_eq!(answer, whose(lab, &address.to_string()));
         }
     }
     // Eight subscribers on three addresses: three to an address, 21504 ports each. Host a is the fourth of them.
-    assert_eq!(explain(lab, "10.64.0.11"), "10.64.0.11 has 203.0.113.11 ports 1024-22527 in pool main\n");
+    assert_eq!(whose(lab, "10.64.0.11"), "10.64.0.11 has 203.0.113.11 ports 1024-22527 in pool main\n");
     let nobody = SocketAddrV4::new(std::net::Ipv4Addr::new(203, 0, 113, 12), 65_000);
-    assert_eq!(explain(lab, &nobody.to_string()), "");
+    assert_eq!(whose(lab, &nobody.to_string()), "");
+    let running = natctl(lab, &["whose", "203.0.113.11:5000"]);
+    assert!(running.contains("10.64.0.11") && running.contains("deterministic"), "{running}");
     assert_eq!(lab.gateway.log().matches("port block").count(), 0);
 }
 
 /// What the program says of the lab's configuration.
-fn explain(lab: &Lab, what: &str) -> String {
+fn whose(lab: &Lab, what: &str) -> String {
     let file = lab.work.path().join("gateway.toml");
-    let output = Command::new(program()).arg("--config").arg(file).args(["explain", what]).output();
+    let output = Command::new(program()).arg("--config").arg(file).args(["whose", what]).output();
     String::from_utf8(output.expect("it runs").stdout).expect("UTF-8")
 }

@@ -37,6 +37,11 @@ fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut 
         );
         assert_eq!(times(lab, &record), 1, "{record}");
     }
+    for outside in [seen[0], seen[127]] {
+        let holders = natctl(lab, &["whose", &outside.to_string()]);
+        assert!(holders.contains("10.64.0.11") && holders.lines().count() == 2, "{holders}");
+    }
+    assert_eq!(natctl(lab, &["whose", "10.64.0.11"]).lines().count(), 3);
     let metrics = lab.gateway.settled();
     assert!(metrics.dropped("subscriber-port-blocks") >= 22, "{:?}", metrics.drops());
     assert_eq!(metrics.sum("pool_blocks_used", &[]), 3);
@@ -48,6 +53,7 @@ fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut 
     }
     assert_eq!(times(lab, "port block taken"), 3);
     assert_eq!(times(lab, &SERVER.to_string()), 0, "the log says who was spoken to (RFC 6888 REQ-12)");
+    assert_eq!(natctl(lab, &["whose", "10.64.0.11"]), "nobody has it to itself now\n");
     let metrics = lab.gateway.metrics();
     assert_eq!((metrics.sum("pool_blocks_used", &[]), metrics.sum("pool_blocks_held", &[])), (0, 0));
 }

@@ -73,8 +73,9 @@ fn rfc7422_ranges_are_derived_or_given_and_told() {
     let told =
         "deterministic for 1,152 addresses of 100.64.0.0/22, 10.64.0.0/25: 168 ports each, 384 to an address";
     assert!(words.contains(told), "{words}");
-    let whose = |what: &str| config.whose(what.parse().unwrap());
-    let line = "100.64.1.128 has 203.0.113.11 ports 1024-1191 in pool main\n";
+    let line = |holding: &crate::config::Holding| holding.to_string();
+    let whose = |what: &str| config.whose(what.parse().unwrap()).iter().map(line).collect::<String>();
+    let line = "100.64.1.128 has 203.0.113.11 ports 1024-1191 in pool main";
     assert_eq!([whose("100.64.1.128"), whose("203.0.113.11:1191")], [line; 2]);
     assert_eq!([whose("10.64.0.128"), whose("203.0.113.11:80"), whose("203.0.113.99:5000")], [""; 3]);
     assert!("203.0.113.11:x".parse::<crate::config::Whose>().is_err());

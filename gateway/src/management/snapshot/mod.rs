@@ -6,6 +6,7 @@
 mod count;
 mod cursor;
 mod explanation;
+mod holder;
 mod interface;
 mod pool;
 mod status;
@@ -14,7 +15,8 @@ mod table;
 pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
 pub use explanation::{Explanation, Question, SubscriberState};
+pub use holder::Holder;
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
-pub use pool::{Pool, PoolFailures, PoolUsage};
+pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
 pub use table::{Deleted, Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};
