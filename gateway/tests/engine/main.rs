@@ -26,6 +26,8 @@ mod rfc5508;
 mod rfc6888;
 mod rfc7857;
 mod rules;
+mod seed;
+mod seed_fragments;
 mod trial;
 mod twice;
 mod world;

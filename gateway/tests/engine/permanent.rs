@@ -15,7 +15,13 @@ const HOST: &str = "10.64.0.5:4000";
 const SERVER: &str = "10.64.0.12";
 const REMOTE: &str = "198.51.100.7:7000";
 
-fn forward(settings: &mut Settings, protocol: Protocol, external: &str, last: u16, internal: &str) {
+pub(crate) fn forward(
+    settings: &mut Settings,
+    protocol: Protocol,
+    external: &str,
+    last: u16,
+    internal: &str,
+) {
     let (external, internal) = (ep(external), ep(internal));
     settings.port_forwards.push(PortForward {
         protocol,
