@@ -236,6 +236,18 @@ fn masquerade_leaves_pings_of_the_own_address_to_the_gateway() {
     assert_eq!(gateway.outbound(Packet::ping(ep(HOST), ep("10.64.0.1:0"))), Outcome::Local);
 }
 
+#[test]
+fn masquerade_hairpins() {
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let mut gateway = masquerading();
+        let external = gateway.open(protocol, ep(HOST), ep(REMOTE));
+        let call = Packet::first(protocol, ep("10.64.0.6:5000"), external);
+        let seen = gateway.outbound(call).delivered();
+        assert_eq!(seen.destination, ep(HOST));
+        assert_eq!(seen.source.address, external.address, "the caller's outside endpoint");
+    }
+}
+
 /// What ends at the gateway needs no further hop; what only passes does.
 #[test]
 fn masquerade_answers_for_the_own_address_at_ttl_1() {

@@ -168,6 +168,25 @@ fn redirects_have_a_budget_that_leaves_room_for_sessions_from_inside() {
 }
 
 #[test]
+fn redirects_take_nothing_of_the_hosts_own_limits() {
+    let mut gateway = Gateway::changed(|settings| {
+        redirecting(settings);
+        settings.limits.sessions_per_subscriber = 2;
+    });
+    for nth in 0..5 {
+        call(&mut gateway, Protocol::Udp, remote(nth));
+    }
+    for port in [5000, 5001] {
+        gateway.open(Protocol::Udp, at_port(ep(SERVER), port), ep(REMOTE));
+    }
+    let beyond = Packet::udp(at_port(ep(SERVER), 5002), ep(REMOTE));
+    assert_eq!(gateway.outbound(beyond.clone()).reason(), DropReason::SubscriberSessions);
+    // Nor do they give anything back when they are over.
+    gateway.pass_s(11);
+    assert_eq!(gateway.outbound(beyond).reason(), DropReason::SubscriberSessions);
+}
+
+#[test]
 fn redirects_share_their_budget_among_shards() {
     let mut settings = settings();
     redirecting(&mut settings);

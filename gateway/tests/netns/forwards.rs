@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, HOST_B, Lab, Options, SERVER, STATIC, in_a_lab};
+use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, HOST_B, Lab, Options, POOL, SERVER, STATIC, in_a_lab};
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
 
 const HOST_C: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 20);
@@ -115,6 +115,36 @@ fn redirect_reaches_a_host_without_a_route_back(lab: &mut Lab) {
     assert_eq!(ask(&client, SocketAddrV4::new(outside, 9053)), face);
     // Host B on the same link goes there and back by the same way.
     assert_eq!(*seen(&lab.b.tcp(SocketAddrV4::new(outside, 9080)).expect("a connection")).ip(), gateway);
+}
+
+/// Host A goes out by the gateway's own address, host B by the pool.
+const MASQUERADE: Options = Options {
+    rules: r#"
+[[nat.pools]]
+name = "own"
+interface = "outside"
+
+[[nat.rules]]
+source = "10.64.0.11"
+pool = "own"
+"#,
+    ..Options::DEFAULT
+};
+
+in_a_lab!(masquerade_shows_the_gateways_own_address, MASQUERADE);
+fn masquerade_shows_the_gateways_own_address(lab: &mut Lab) {
+    let own = Ipv4Addr::new(203, 0, 113, 2);
+    let reflector = UdpReflector::new(&lab.server, SERVER, 7);
+    assert_eq!(*ask(&lab.a.udp(4000), reflector.address).ip(), own);
+    assert!(POOL.contains(ask(&lab.b.udp(4000), reflector.address).ip()), "another host, another pool");
+    let _tcp = TcpReflector::new(&lab.server, 80);
+    let mut stream = lab.a.tcp(SocketAddrV4::new(SERVER, 80)).expect("a connection");
+    assert_eq!(*seen(&stream).ip(), own);
+    stream.write_all(b"behind the gateway").expect("sent");
+    stream.read_exact(&mut [0; 18]).expect("the echo");
+    lab.a.exec("ping -q -c 2 -i 0.2 -W 2 198.51.100.10");
+    // The address still is the gateway's, too.
+    lab.server.exec("ping -q -c 2 -i 0.2 -W 2 203.0.113.2");
 }
 
 in_a_lab!(static_host_is_reached_on_every_port);
