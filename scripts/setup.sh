@@ -29,6 +29,7 @@ test_packages=(
     bind9-dnsutils # dig
     busybox-static cpio qemu-system-x86 # guests with PCI devices
     chromium # the status page
+    coturn # a STUN server and turnutils_natdiscovery
     dnsmasq-base
     iperf3
     iproute2
@@ -44,6 +45,7 @@ test_packages=(
     traceroute
     util-linux
     valgrind # callgrind
+    vsftpd
 )
 
 missing_packages() {
@@ -63,7 +65,7 @@ install_packages() {
     as_root apt-get update -q &&
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" || status=$?
     if $own_policy; then as_root rm -f "$policy"; fi
-    for service in prometheus iperf3; do
+    for service in coturn iperf3 prometheus vsftpd; do
         if [[ " $* " == *" $service "* ]] && command -v systemctl >/dev/null; then
             as_root systemctl disable --quiet "$service.service" 2>/dev/null || true
         fi

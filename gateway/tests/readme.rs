@@ -76,24 +76,47 @@ fn every_route_is_there_and_no_other() {
 
 #[test]
 fn every_requirement_that_is_met_names_tests_that_exist() {
-    let tests = tests();
-    let chapter =
-        README.split("## The RFCs").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the RFCs");
-    let rows: Vec<Vec<&str>> = chapter.lines().filter(|line| line.starts_with('|')).map(cells).collect();
-    let rows = rows.iter().filter(|row| !row[0].starts_with("---") && row[0] != "requirement");
-    let mut count = 0;
-    for row in rows {
-        let [requirement, status, shown_by] = row[..] else { panic!("{row:?}") };
-        let named: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
-        let word = ["yes", "partly", "not yet"].into_iter().find(|word| status.starts_with(word));
-        let word = word.unwrap_or_else(|| panic!("{requirement}: {status}"));
-        assert_eq!(named.is_empty(), word == "not yet", "{requirement}: {status}, {shown_by}");
-        for test in named {
-            assert!(tests.contains(test), "{requirement}: there is no test {test}");
-        }
-        count += 1;
+    assert_eq!(mistakes(requirements(), &tests()), [""; 0]);
+    let count = requirements().lines().filter(|line| line.starts_with("| REQ-")).count();
+    assert!(count > 40, "only {count} rows");
+}
+
+#[test]
+fn every_requirement_of_the_rfcs_has_its_row() {
+    for (rfc, last) in [(4787, 14), (5382, 10), (5508, 11), (6888, 15)] {
+        let section = requirements().split(&format!("### RFC {rfc}:")).nth(1).expect("a section");
+        let section = section.split("\n### ").next().expect("its rows");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| REQ-")?.split_once(':'));
+        let told: BTreeSet<u32> = rows.flat_map(|(numbers, _)| numbers_of(numbers)).collect();
+        assert_eq!(told, (1..=last).collect(), "RFC {rfc}");
     }
-    assert!(count > 35, "only {count} requirements");
+}
+
+#[test]
+fn each_kind_of_mistake_in_a_row_is_found() {
+    let known = tests_of("#[test]\nfn rfc1_req1_holds() {}\nfn rfc1_req1_is_no_test() {}");
+    let found = |row: &'static str| mistakes(row, &known).len();
+    for right in [
+        "| requirement | status | shown by |\n|---|---|---|",
+        "| REQ-1: x | yes | `rfc1_req1_holds` |",
+        "| REQ-1: x | partly: y | `rfc1_req1_holds`, and others |",
+        "| REQ-1: x | not yet: y | |",
+    ] {
+        assert_eq!(found(right), 0, "{right}");
+    }
+    for wrong in [
+        "| REQ-1: x | yes | |",
+        "| REQ-1: x | yes | the others |",
+        "| REQ-1: x | partly: y | |",
+        "| REQ-1: x | yes |",
+        "| REQ-1: x | perhaps | `rfc1_req1_holds` |",
+        "| REQ-1: x | not yet | `rfc1_req1_holds` |",
+        "| REQ-1: x | yes | `rfc1_req1_is_gone` |",
+        "| REQ-1: x | yes | `rfc1_req1_holds`, `rfc1_req1_is_gone` |",
+        "| REQ-1: x | yes | `rfc1_req1_is_no_test` |",
+    ] {
+        assert_eq!(found(wrong), 1, "{wrong}");
+    }
 }
 
 #[test]
@@ -142,7 +165,42 @@ fn cells(row: &'static str) -> Vec<&'static str> {
     row.trim_matches('|').split('|').map(str::trim).collect()
 }
 
-/// The names of all functions in test and library sources; a name that is no test would be a strange coincidence.
+/// The chapter with the tables of requirements.
+fn requirements() -> &'static str {
+    README.split("## The RFCs").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the RFCs")
+}
+
+/// What is wrong with the rows of tables of requirements: a status that is none, or a claim without a test.
+fn mistakes(tables: &'static str, tests: &BTreeSet<String>) -> Vec<String> {
+    let rows = tables.lines().filter(|line| line.starts_with('|')).map(cells);
+    let rows = rows.filter(|row| !row[0].starts_with("---") && row[0] != "requirement");
+    rows.filter_map(|row| mistake(&row, tests).map(|mistake| format!("{}: {mistake}", row[0]))).collect()
+}
+
+fn mistake(row: &[&str], tests: &BTreeSet<String>) -> Option<String> {
+    let [_, status, shown_by] = row[..] else { return Some(format!("{} cells", row.len())) };
+    let Some(word) = ["yes", "partly", "not yet"].into_iter().find(|word| status.starts_with(word)) else {
+        return Some(format!("what is {status:?}?"));
+    };
+    let named: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+    if named.is_empty() != (word == "not yet") {
+        return Some(format!("{word}, shown by {} tests", named.len()));
+    }
+    let missing = named.into_iter().find(|&test| !tests.contains(test));
+    missing.map(|test| format!("there is no test {test}"))
+}
+
+/// The numbers that "3, a", "7, 8" and "9 to 11" name.
+fn numbers_of(text: &str) -> Vec<u32> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let numbers = text.split(|c| !is_digit(c)).filter_map(|number| number.parse().ok()).collect::<Vec<u32>>();
+    match numbers[..] {
+        [first, last] if text.contains(" to ") => (first..=last).collect(),
+        _ => numbers,
+    }
+}
+
+/// The names of all tests in test and library sources.
 fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut places = vec![root().join("gateway/tests"), root().join("gateway/src")];
@@ -151,12 +209,17 @@ fn tests() -> BTreeSet<String> {
             places
                 .extend(fs::read_dir(place).expect("a folder").map(|entry| entry.expect("an entry").path()));
         } else if place.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(place).expect("a source");
-            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            names.extend(words_after(&text, "fn ", is_name).map(str::to_owned));
+            names.extend(tests_of(&fs::read_to_string(place).expect("a source")));
         }
     }
     names
+}
+
+/// The tests that a source declares, in a lab or out of it.
+fn tests_of(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let plain = text.split("#[test]").skip(1).filter_map(|rest| words_after(rest, "fn ", is_name).next());
+    plain.chain(words_after(text, "in_a_lab!(", is_name)).map(str::to_owned).collect()
 }
 
 fn assert_same(what: &str, known: &BTreeSet<String>, named: &BTreeSet<String>) {

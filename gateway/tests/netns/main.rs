@@ -14,6 +14,7 @@
 //! `NAT_GATEWAY_BIN` names another build of the program to test.
 
 mod announce;
+mod clients;
 mod deterministic;
 mod environment;
 mod explain;
@@ -31,6 +32,7 @@ mod metrics;
 mod namespace;
 mod packet_socket;
 mod path_mtu;
+mod payloads;
 mod port_blocks;
 mod prometheus;
 mod reflector;
