@@ -279,12 +279,13 @@ impl Model {
             }
             let chosen = chosen.expect("a resting port goes over");
             assert!(resting.contains(&chosen), "{chosen} is none of the subscriber's resting ports");
-            self.mappings.retain(|m| (m.protocol, m.external, m.remote) != (protocol, chosen, remote));
-            return Ok(self.enter(sent, chosen, Kind::Pool));
+            return Ok(self.take_over(sent, chosen));
         }
         let mappings = self.mappings.iter().filter(|m| self.shard(m.internal.address) == shard).count();
         if mappings == 2 * self.shape.sessions() as usize {
-            return Err(DropReason::MappingsFull);
+            // Where the note of a shared port finds no room either, a resting one goes over.
+            let chosen = chosen.filter(|chosen| remote.is_some() && resting.contains(chosen));
+            return chosen.map(|chosen| self.take_over(sent, chosen)).ok_or(DropReason::MappingsFull);
         }
         let chosen = chosen.expect("a port is free");
         assert!(free.contains(&chosen), "{chosen} is not free for {}", sent.from);
@@ -296,6 +297,13 @@ impl Model {
         }
         self.paired.insert(sent.from.address, chosen.address);
         Ok(self.enter(sent, chosen, Kind::Pool))
+    }
+
+    /// A resting port of the same subscriber serves another of its endpoints.
+    fn take_over(&mut self, sent: &Sent, chosen: Endpoint) -> Endpoint {
+        let (protocol, remote) = (sent.meaning.protocol(), self.only_remote(sent));
+        self.mappings.retain(|m| (m.protocol, m.external, m.remote) != (protocol, chosen, remote));
+        self.enter(sent, chosen, Kind::Pool)
     }
 
     /// The pool's endpoints that a shard may hand out now, where they are shared towards one remote.

@@ -1,6 +1,7 @@
 //! Random traffic for the property tests: a small gateway whose limits are near, a few hosts and remotes, and steps
 //! that meet each other often.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
@@ -10,8 +11,9 @@ use gateway::nat::{
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use crate::packet::{Packet, Seen, ep};
+use crate::packet::{Packet, Seen};
 use crate::world::{Gateway, Outcome, rule, settings};
 
 /// What varies from one small gateway to the next.
@@ -104,6 +106,8 @@ impl Shape {
             sessions_per_subscriber: self.sessions_per_subscriber,
             half_open_per_subscriber: self.half_open_per_subscriber,
             new_sessions_per_subscriber_per_s: 1_000_000,
+            fragments: 16,
+            fragments_per_subscriber: 16,
             ..Limits::default()
         };
         settings.port_forwards = [Protocol::Udp, Protocol::Tcp]
@@ -182,31 +186,63 @@ pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..length)
 }
 
+/// Random steps that a property is tried with; eight properties make ten million.
+const STEPS: usize = 1_250_000;
+
+/// Holds a property against one random case after the other until it was tried with enough steps; it returns how many
+/// a case had.
+pub(crate) fn holds<S: Strategy>(cases: S, property: impl Fn(S::Value) -> Result<usize, TestCaseError>) {
+    let steps = Cell::new(0);
+    let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
+    while steps.get() < STEPS {
+        let tried = TestRunner::new(config.clone()).run(&cases, |case| {
+            steps.set(steps.get() + property(case)?);
+            Ok(())
+        });
+        tried.unwrap_or_else(|broken| panic!("after {} steps: {broken}", steps.get()));
+    }
+    println!("{} steps", steps.get());
+}
+
 /// Milliseconds a tick of the timer wheel.
 pub(crate) const TICK_MS: u64 = 128;
 
-const HOSTS: [&str; 6] = [
-    "10.64.0.5:2004",
-    "10.64.0.5:2005",
-    "10.64.0.6:2004",
-    "10.64.0.7:4001",
-    "10.64.0.8:80",
-    "10.64.0.5:7777",
+const HOSTS: [Endpoint; 6] = [
+    at([10, 64, 0, 5], 2004),
+    at([10, 64, 0, 5], 2005),
+    at([10, 64, 0, 6], 2004),
+    at([10, 64, 0, 7], 4001),
+    at([10, 64, 0, 8], 80),
+    at([10, 64, 0, 5], 7777),
 ];
 /// Hosts with permanent mappings; the second one's other ports are as anybody's.
-const SERVERS: [&str; 4] = ["10.64.0.12:5353", "10.64.0.12:5354", "10.64.0.12:2004", "10.64.0.20:2004"];
-const REMOTES: [&str; 5] =
-    ["198.51.100.7:7000", "198.51.100.7:7001", "198.51.100.8:7000", "198.51.100.8:53", "203.0.113.99:9"];
-const EXEMPT: [&str; 2] = ["192.0.2.9:80", "192.0.2.9:53"];
-const OUTSIDE: [&str; 7] = [
-    "203.0.113.10:2002",
-    "203.0.113.10:2003",
-    "203.0.113.20:2004",
-    "203.0.113.10:2005",
-    "203.0.113.2:22",
-    "203.0.113.77:1",
-    "10.64.0.5:2004",
+const SERVERS: [Endpoint; 4] = [
+    at([10, 64, 0, 12], 5353),
+    at([10, 64, 0, 12], 5354),
+    at([10, 64, 0, 12], 2004),
+    at([10, 64, 0, 20], 2004),
 ];
+const REMOTES: [Endpoint; 5] = [
+    at([198, 51, 100, 7], 7000),
+    at([198, 51, 100, 7], 7001),
+    at([198, 51, 100, 8], 7000),
+    at([198, 51, 100, 8], 53),
+    at([203, 0, 113, 99], 9),
+];
+const EXEMPT: [Endpoint; 2] = [at([192, 0, 2, 9], 80), at([192, 0, 2, 9], 53)];
+const OUTSIDE: [Endpoint; 7] = [
+    at([203, 0, 113, 10], 2002),
+    at([203, 0, 113, 10], 2003),
+    at([203, 0, 113, 20], 2004),
+    at([203, 0, 113, 10], 2005),
+    at([203, 0, 113, 2], 22),
+    at([203, 0, 113, 77], 1),
+    at([10, 64, 0, 5], 2004),
+];
+
+const fn at(address: [u8; 4], port: u16) -> Endpoint {
+    Endpoint { address: u32::from_be_bytes(address), port }
+}
 
 /// A packet of a trial and where it is going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,22 +336,21 @@ pub(crate) fn externals(gateway: &Gateway) -> Vec<Endpoint> {
 
 /// The packet that a step sends, `Ok` where an inside host does, given the outside endpoints in use.
 pub(crate) fn resolve(shape: &Shape, step: Step, externals: &[Endpoint]) -> Result<Sent, Sent> {
-    let all = |fixed: &[&str]| fixed.iter().map(|text| ep(text)).collect::<Vec<_>>();
     let pick = |choices: &[Endpoint], at: u8| choices[usize::from(at) % choices.len()];
     match step {
         Step::Send { from, to, meaning } => {
             let servers = if shape.roomy { &SERVERS[..] } else { &[] };
             let exempt = if shape.roomy { &EXEMPT[..] } else { &[] };
-            let hosts = [all(&HOSTS), all(servers)].concat();
+            let hosts = [&HOSTS, servers].concat();
             // An exempt endpoint is no address of the gateway's: the way there is inside.
-            let mine = |endpoint: &&Endpoint| endpoint.address >> 16 == ep(OUTSIDE[0]).address >> 16;
+            let mine = |endpoint: &&Endpoint| endpoint.address >> 16 == OUTSIDE[0].address >> 16;
             let known: Vec<Endpoint> = externals.iter().filter(mine).copied().collect();
-            let targets = [all(&REMOTES), all(&REMOTES), all(exempt), all(&OUTSIDE[..5]), known].concat();
+            let targets = [&REMOTES, &REMOTES, exempt, &OUTSIDE[..5], &known].concat();
             Ok(Sent::new(pick(&hosts, from), pick(&targets, to), meaning))
         }
         Step::Receive { from, to, meaning } => {
-            let senders = [all(&REMOTES), all(&EXEMPT)].concat();
-            let targets = [all(&OUTSIDE), externals.to_vec(), externals.to_vec()].concat();
+            let senders = [&REMOTES[..], &EXEMPT].concat();
+            let targets = [&OUTSIDE, externals, externals].concat();
             Err(Sent::new(pick(&senders, from), pick(&targets, to), meaning))
         }
         Step::Pass(_) => unreachable!("time is no packet"),

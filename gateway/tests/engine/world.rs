@@ -244,17 +244,27 @@ impl Gateway {
     }
 
     pub(crate) fn sessions(&self) -> Vec<SessionView> {
-        let mut all = Vec::with_capacity(1 << 16);
-        for shard in &self.shards {
-            assert_eq!(shard.list_sessions(0, u32::MAX, &Filter::default(), self.now, &mut all), None);
-        }
-        all
+        self.listed(|shard, from, page| {
+            shard.list_sessions(from, u32::MAX, &Filter::default(), self.now, page)
+        })
     }
 
     pub(crate) fn mappings(&self) -> Vec<MappingView> {
-        let mut all = Vec::with_capacity(1 << 16);
+        self.listed(|shard, from, page| {
+            shard.list_mappings(from, u32::MAX, &Filter::default(), self.now, page)
+        })
+    }
+
+    /// All that every shard lists, page by page.
+    fn listed<T>(&self, list: impl Fn(&Shard, u32, &mut Vec<T>) -> Option<u32>) -> Vec<T> {
+        let mut all = Vec::new();
+        let mut page = Vec::with_capacity(64);
         for shard in &self.shards {
-            assert_eq!(shard.list_mappings(0, u32::MAX, &Filter::default(), self.now, &mut all), None);
+            let mut at = Some(0);
+            while let Some(from) = at {
+                at = list(shard, from, &mut page);
+                all.append(&mut page);
+            }
         }
         all
     }
