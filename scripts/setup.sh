@@ -40,6 +40,7 @@ test_packages=(
     procps
     prometheus # and promtool
     python3
+    python3-scapy # ICMP errors are checked by it
     shellcheck
     systemd # systemd-analyze
     traceroute

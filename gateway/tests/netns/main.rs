@@ -26,6 +26,7 @@ mod gateway;
 mod hairpinning;
 mod hostile;
 mod http;
+mod icmp_checksums;
 mod lab;
 mod management;
 mod metrics;
