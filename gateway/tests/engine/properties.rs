@@ -83,23 +83,38 @@ fn replies_reach_the_sender() {
     });
 }
 
+/// By outside endpoint: who was sent to from there, and when.
+type Asked = HashMap<(Protocol, Endpoint), Vec<(Endpoint, u64)>>;
+
+/// TCP alone is kept alive by who is sent to, outside or through hairpinning, and only a connection that is there.
+fn keep_alive(asked: &mut Asked, sent: Sent, from: Endpoint, now: u64) {
+    let protocol = sent.meaning.protocol();
+    let remotes = asked.entry((protocol, sent.to)).or_default();
+    if protocol == Protocol::Tcp && remotes.iter().any(|&(remote, _)| remote == from) {
+        remotes.push((from, now));
+    }
+}
+
 /// Nothing gets in that no host inside asked for lately, by the pool's filtering; permanent mappings excepted.
 #[test]
 fn blocks_unsolicited() {
     holds((shape(), steps(400)), |(shape, steps)| {
         let mut gateway = shape.gateway();
-        let mut asked: HashMap<(Protocol, Endpoint), Vec<(Endpoint, u64)>> = HashMap::new();
+        let mut asked = Asked::new();
         for &step in &steps {
             let now = gateway.now.0;
             match run(&mut gateway, &shape, step) {
                 // Wherever it went, it made or refreshed the session, where there is one.
-                Event::Sent(sent, _) => {
+                Event::Sent(sent, fate) => {
                     let of = |s: &&gateway::nat::SessionView| {
                         (s.protocol, s.internal, s.remote) == (sent.meaning.protocol(), sent.from, sent.to)
                     };
                     if let Some(session) = gateway.sessions().iter().find(of) {
                         let remotes = asked.entry((session.protocol, session.external)).or_default();
                         remotes.push((session.remote, now));
+                    }
+                    if let Fate::In(from, _) = fate {
+                        keep_alive(&mut asked, sent, from, now);
                     }
                 }
                 Event::Received(sent, Fate::In(from, to)) => {
@@ -116,10 +131,7 @@ fn blocks_unsolicited() {
                     let remotes = asked.entry((protocol, sent.to)).or_default();
                     let allowed = remotes.iter().any(|&(remote, at)| admits(remote) && lately(at));
                     prop_assert!(allowed, "{sent:?} reached {to}");
-                    // TCP alone is kept alive from outside, and only a connection that is there.
-                    if protocol == Protocol::Tcp && remotes.iter().any(|&(remote, _)| remote == from) {
-                        remotes.push((from, now));
-                    }
+                    keep_alive(&mut asked, sent, from, now);
                 }
                 _ => {}
             }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::{FORWARD_UDP, HOST_A, HOST_B, Lab, Options, POOL, SERVER, SERVER_2, in_a_lab};
 use crate::namespace::Namespace;
@@ -76,6 +76,28 @@ fn rfc4787_req8_filters_by_address_and_port(lab: &mut Lab) {
     let filtered = Filtering::observe(lab);
     assert!(!filtered.other_port, "another port of the contacted address must not reach the mapping");
     assert!(!filtered.other_address, "another address must not reach the mapping");
+}
+
+const SHORT: Options = Options { timeouts: "udp = 3", ..Options::DEFAULT };
+
+in_a_lab!(rfc4787_req5_an_idle_mapping_ends_in_its_time, SHORT);
+/// A hundredth of the 300 s, on a real clock; what comes from outside meanwhile does not prolong it (REQ-6).
+fn rfc4787_req5_an_idle_mapping_ends_in_its_time(lab: &mut Lab) {
+    let contacted = UdpReflector::new(&lab.server, SERVER, 7);
+    let socket = lab.a.udp(0);
+    let outside = ask(&socket, contacted.address);
+    let asked = Instant::now();
+    let mut reached = Duration::ZERO;
+    loop {
+        contacted.socket.send_to(b"still there", outside).expect("sent");
+        if !arrives(&socket, "still there") {
+            break;
+        }
+        reached = asked.elapsed();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seconds = reached.as_secs_f64();
+    assert!((2.0..=3.5).contains(&seconds), "reached until {seconds} s after its last packet");
 }
 
 /// Who reaches a mapping whose host has contacted one endpoint.
