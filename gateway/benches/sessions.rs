@@ -78,7 +78,7 @@ impl Life {
         let end = advance(&mut shard, sessions, now);
         now = now.plus_ms(121_000);
         let rest = advance(&mut shard, sessions, now);
-        assert_eq!(shard.counters().sessions, [0; 3]);
+        assert_eq!(shard.counters().sessions, [0; 4]);
         assert_eq!(shard.counters().subscribers, 0, "nothing rests any more");
         shuffle(&mut order, &mut random);
         let used = create(&mut shard, &order, now);

@@ -171,7 +171,7 @@ impl BurstSizes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct PoolCounters {
     /// Gauges, by [`Protocol`].
-    pub ports: [PoolPorts; Protocol::COUNT],
+    pub ports: [PoolPorts; Protocol::WITH_PORTS.len()],
     /// Gauges, in port blocks; all 0 where ports are not handed out in blocks.
     pub blocks: PoolPorts,
     /// Ports asked for and not given, by [`PORT_FAILURES`].
@@ -185,7 +185,7 @@ impl PoolCounters {
     /// When there is no such pool.
     pub fn of(shard: &Shard, pool: usize) -> PoolCounters {
         PoolCounters {
-            ports: Protocol::ALL.map(|protocol| shard.pool_usage(pool, protocol).into()),
+            ports: Protocol::WITH_PORTS.map(|protocol| shard.pool_usage(pool, protocol).into()),
             blocks: shard.block_usage(pool).into(),
             failures: PORT_FAILURES.map(|reason| shard.pool_failures(pool, reason)),
         }
@@ -221,10 +221,11 @@ impl From<nat::PoolUsage> for PoolPorts {
     }
 }
 
-/// Why a pool gives no port: `natgw_port_allocation_failures_total{reason}`.
-pub const PORT_FAILURES: [SessionFailure; 5] = [
+/// Why a pool gives no port or, to a protocol without ports, no address: `natgw_port_allocation_failures_total{reason}`.
+pub const PORT_FAILURES: [SessionFailure; 6] = [
     SessionFailure::PortsExhausted,
     SessionFailure::PortBlocksExhausted,
+    SessionFailure::AddressTaken,
     SessionFailure::SubscriberPortBlocks,
     SessionFailure::NoPortRange,
     SessionFailure::SubscriberPorts,
@@ -320,7 +321,7 @@ mod tests {
         let counters = PoolCounters::of(&shard, 0);
         assert_eq!(counters.ports[Protocol::Udp as usize], PoolPorts { used: 1, held: 0, total: 1 });
         assert_eq!(counters.ports[Protocol::Tcp as usize], PoolPorts { used: 0, held: 0, total: 1 });
-        assert_eq!(counters.failures, [1, 0, 0, 0, 0]);
+        assert_eq!(counters.failures, [1, 0, 0, 0, 0, 0]);
     }
 
     /// 10.0.0.`host`:1000 to 198.51.100.1:53, without data.
@@ -340,6 +341,6 @@ mod tests {
         one.failures[1] = 4;
         let sum = PoolCounters::sum([&one, &one]);
         assert_eq!(sum.ports[1], PoolPorts { used: 2, held: 4, total: 6 });
-        assert_eq!((sum.blocks.total, sum.failures), (10, [0, 8, 0, 0, 0]));
+        assert_eq!((sum.blocks.total, sum.failures), (10, [0, 8, 0, 0, 0, 0]));
     }
 }

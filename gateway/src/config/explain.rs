@@ -3,10 +3,13 @@
 use std::fmt::{self, Write};
 
 use super::pool::{FILTERINGS, MAPPINGS};
+use super::protocol;
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
 use super::{Config, Device, Interface};
-use crate::nat::{ForwardSource, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction};
+use crate::nat::{
+    ForwardSource, OtherProtocols, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction,
+};
 
 /// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +104,8 @@ impl Config {
         writeln!(out, "\nIdle timeouts")?;
         writeln!(
             out,
-            "  udp {} s, dns {} s, icmp {} s",
-            timeouts.udp_s, timeouts.udp_dns_s, timeouts.icmp_s
+            "  udp {} s, dns {} s, icmp {} s, other {} s",
+            timeouts.udp_s, timeouts.udp_dns_s, timeouts.icmp_s, timeouts.other_s
         )?;
         writeln!(
             out,
@@ -142,7 +145,7 @@ impl Config {
         let sessions = most(limits.sessions_per_subscriber, "session");
         write!(out, "  each: {sessions}, {}", most(limits.half_open_per_subscriber, "half-open connection"))?;
         for protocol in Protocol::ALL {
-            if let Some(ports) = limits.protocol_ports_per_subscriber[protocol as usize] {
+            if let Some(&Some(ports)) = limits.protocol_ports_per_subscriber.get(protocol as usize) {
                 write!(out, ", {} {}", counted(ports.into(), "port"), protocol.name())?;
             }
             let sessions = limits.protocol_sessions_per_subscriber[protocol as usize];
@@ -244,6 +247,9 @@ impl Config {
         if !pool.port_preservation {
             text += "; inside ports are not preserved";
         }
+        if pool.other_protocols != OtherProtocols::NONE {
+            text += &format!("; also {} by address", protocol::list(pool.other_protocols));
+        }
         text
     }
 
@@ -256,10 +262,11 @@ impl Config {
         let mut traffic = match rule.protocol {
             None if with_ports => "tcp and udp".to_owned(),
             None => "everything".to_owned(),
+            Some(Protocol::Other) => protocol::name_of_rule(rule),
             Some(protocol) => protocol.name().to_owned(),
         };
         for (end, ports) in [("from", &rule.source_ports), ("to", &rule.ports)] {
-            if *ports != ALL_PORTS {
+            if *ports != ALL_PORTS && rule.protocol != Some(Protocol::Other) {
                 traffic.push_str(&format!(" {end} port {}", Ports(ports)));
             }
         }

@@ -78,6 +78,7 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
             "RFC 5382 REQ-4",
         ),
         icmp_s: read("icmp", default.icmp_s, 60, "RFC 5508 REQ-2"),
+        other_s: read("other", default.other_s, 1, ""),
         fragment_s: read("fragment", default.fragment_s, 1, ""),
         redirect_half_open_s: read("redirect_half_open", default.redirect_half_open_s, 1, ""),
         port_hold_s: read_port_hold(section),
@@ -85,11 +86,15 @@ pub(super) fn read_timeouts(section: &mut Section<'_>) -> Timeouts {
 }
 
 /// By protocol.
-const PROTOCOL_PORTS: [&str; Protocol::COUNT] =
+const PROTOCOL_PORTS: [&str; Protocol::WITH_PORTS.len()] =
     ["udp_ports_per_subscriber", "tcp_ports_per_subscriber", "icmp_ports_per_subscriber"];
 /// By protocol.
-const PROTOCOL_SESSIONS: [&str; Protocol::COUNT] =
-    ["udp_sessions_per_subscriber", "tcp_sessions_per_subscriber", "icmp_sessions_per_subscriber"];
+const PROTOCOL_SESSIONS: [&str; Protocol::COUNT] = [
+    "udp_sessions_per_subscriber",
+    "tcp_sessions_per_subscriber",
+    "icmp_sessions_per_subscriber",
+    "other_sessions_per_subscriber",
+];
 
 /// A port need not rest at all.
 fn read_port_hold(section: &mut Section<'_>) -> u32 {

@@ -22,6 +22,7 @@ mod mistake;
 mod nat;
 mod pool;
 mod port_block;
+mod protocol;
 mod reload;
 mod route;
 mod rule;

@@ -8,10 +8,11 @@ use super::deterministic;
 use super::interface::{Draft, Role};
 use super::mistake::At;
 use super::port_block::{self, Divided};
+use super::protocol;
 use super::section::Section;
 use super::unique::Unique;
 use super::value::{self, Ports};
-use crate::nat::{Filtering, MappingMode, Pool};
+use crate::nat::{Filtering, MappingMode, OtherProtocols, Pool};
 
 /// What rules need to know of the pools, and the pools themselves if all of them are whole.
 pub(super) struct Pools {
@@ -49,6 +50,7 @@ pub(super) fn read_all(
         let port_preservation = section.or("port_preservation", true, value::boolean);
         let blocks = port_block::Keys::read(section);
         let own_ports = deterministic::read(section);
+        let other_protocols = section.or("other_protocols", OtherProtocols::NONE, protocol::other_protocols);
         if mapping.value == MappingMode::AddressAndPortDependent {
             warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);
         }
@@ -64,6 +66,15 @@ pub(super) fn read_all(
         refuse_scarce(section, addresses.len(), &ports, workers);
         let divided = Divided { addresses: addresses.len(), ports: &ports, mapping: &mapping, workers };
         let deterministic = deterministic::resolve(section, &own_ports?, &blocks, &divided);
+        if deterministic.is_some() && other_protocols.value != OtherProtocols::NONE {
+            let found = protocol::list(other_protocols.value);
+            section.wrong(
+                other_protocols.line,
+                "other_protocols",
+                found,
+                "none with deterministic mapping, which is of ports",
+            );
+        }
         let port_blocks = if deterministic.is_none() { blocks.resolve(section, &divided) } else { None };
         Some(Pool {
             name,
@@ -77,6 +88,7 @@ pub(super) fn read_all(
             port_preservation: port_preservation.value,
             port_blocks,
             deterministic,
+            other_protocols: other_protocols.value,
         })
     });
     Pools { names, lines, whole }

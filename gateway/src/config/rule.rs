@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::mistake::At;
 use super::pool::Pools;
+use super::protocol;
 use super::section::Section;
 use super::value::{self, Ports};
 use crate::nat::{Protocol, Rule, RuleAction};
@@ -31,12 +32,12 @@ fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) ->
     let source = section.required("source", value::prefix);
     let action = read_action(section, pools);
     let destination = section.or("destination", Ipv4Net::default(), value::prefix);
-    let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
-    let protocol = section.optional("protocol", value::choice(&protocols));
-    let is_icmp = protocol.as_ref().is_some_and(|protocol| protocol.value == Protocol::Icmp);
+    let protocol = section.optional("protocol", protocol::named).map(|named| named.value);
+    let is_icmp = protocol.as_ref().is_some_and(|named| named.protocol == Protocol::Icmp);
+    let is_other = protocol.as_ref().is_some_and(|named| named.protocol == Protocol::Other);
     let [source_ports, ports] = ["source_ports", "ports"].map(|key| {
         let ports = section.optional(key, value::ports);
-        if let Some(ports) = ports.as_ref().filter(|_| is_icmp) {
+        if let Some(ports) = ports.as_ref().filter(|_| is_icmp || is_other) {
             section.wrong(ports.line, key, Ports(&ports.value), "ports with protocol tcp, udp or none");
         }
         ports.map(|ports| ports.value).filter(|ports| *ports != (1..=65535)).unwrap_or(ALL_PORTS)
@@ -57,9 +58,9 @@ fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) ->
     Some(Rule {
         source: source.value,
         destination: destination.value,
-        protocol: protocol.map(|protocol| protocol.value),
         source_ports,
-        ports,
+        ports: protocol.as_ref().filter(|_| is_other).map_or(ports, |named| named.ports.clone()),
+        protocol: protocol.map(|named| named.protocol),
         icmp_types: icmp_types.into_iter().map(|ty| ty.value).collect(),
         action: action?,
     })
@@ -119,11 +120,14 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
     };
     let types =
         !inner.icmp_types.is_empty() && inner.icmp_types.iter().all(|ty| outer.icmp_types.contains(ty));
+    // A range of ports is one of UDP and TCP, unless the rule names another protocol.
+    let by_number = inner.protocol == Some(Protocol::Other) && outer.protocol.is_none();
     outer.source.contains(&inner.source)
         && outer.destination.contains(&inner.destination)
         && outer.protocol.is_none_or(|protocol| inner.protocol == Some(protocol))
         && within(&inner.source_ports, &outer.source_ports)
         && within(&inner.ports, &outer.ports)
+        && (!by_number || outer.ports == ALL_PORTS)
         && (outer.icmp_types.is_empty() || types)
 }
 

@@ -4,6 +4,7 @@ mod additions;
 mod limits;
 mod mistakes;
 mod mutations;
+mod protocols;
 mod shipped;
 
 use super::*;
@@ -73,7 +74,7 @@ fn optional_pool_keys_are_taken() {
                 port_parity = false\nport_preservation = false\n";
     let config = parse(&example_with("ports = \"1024-65535\"", &format!("{keys}ports = \"1024-65535\"")));
     let pool = &config.settings.pools[0];
-    let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
+    let filtering = Protocol::WITH_PORTS.map(|protocol| pool.filtering_of(protocol));
     use Filtering::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
     assert_eq!(filtering, [AddressAndPortDependent, EndpointIndependent, AddressDependent]);
     assert_eq!((pool.port_parity, pool.port_preservation), (false, false));

@@ -19,10 +19,10 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::metrics::{self, Metrics};
-use super::snapshot::{Cursor, Drops, InterfaceStatus, Query, Question, Status};
+use super::snapshot::{Cursor, Drops, InterfaceStatus, Protocols, Query, Question, Status};
 use super::{DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, page};
 use crate::config::{Token, Whose};
-use crate::nat::{Filter, Protocol};
+use crate::nat::Filter;
 
 /// Threads of the blocking pool.
 pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + 4;
@@ -151,7 +151,7 @@ struct ListParameters {
     inside: Option<Ipv4Addr>,
     outside: Option<Ipv4Addr>,
     remote: Option<Ipv4Addr>,
-    protocol: Option<Protocol>,
+    protocol: Option<Protocols>,
     port: Option<u16>,
     limit: Option<usize>,
     cursor: Option<Cursor>,
@@ -163,8 +163,14 @@ impl ListParameters {
             inside: self.inside,
             outside: self.outside,
             remote: self.remote,
-            protocol: self.protocol,
+            protocol: None,
             port: self.port,
+        };
+        let filter = match self.protocol {
+            Some(protocols) => protocols
+                .narrow(filter)
+                .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?,
+            None => filter,
         };
         Ok(Query { filter, limit: rows(self.limit)?, cursor: self.cursor })
     }

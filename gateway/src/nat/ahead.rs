@@ -143,7 +143,7 @@ impl Shard {
         let begins = match miss.protocol {
             Protocol::Udp => true,
             Protocol::Tcp => tcp::opening(miss.flags) == Some(tcp::State::SynSent),
-            Protocol::Icmp => false,
+            Protocol::Icmp | Protocol::Other => false,
         };
         let rule = self.policy.classifier.first_match(&miss.tuple, miss.protocol).filter(|_| begins);
         let Some(RuleAction::Pool(pool)) = rule else { return None };

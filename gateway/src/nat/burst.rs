@@ -241,7 +241,10 @@ impl Shard {
             watch.lap(Stage::Slow);
         }
         let translated = &mut self.counters.translated[at.direction as usize];
-        for (total, count) in translated.iter_mut().zip(tally.0.to_le_bytes()) {
+        // No others just pass.
+        for (total, count) in
+            translated.iter_mut().zip(tally.0.to_le_bytes()).take(Protocol::WITH_PORTS.len())
+        {
             *total += u64::from(count);
         }
     }

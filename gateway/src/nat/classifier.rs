@@ -101,12 +101,14 @@ impl Classifier {
 impl Line {
     fn new(place: u32, rule: &Rule) -> Line {
         const ICMP: u8 = 1 << Protocol::Icmp as u8;
+        const OTHER: u8 = 1 << Protocol::Other as u8;
         let mut protocols = rule.protocol.map_or(u8::MAX, |protocol| 1 << protocol as u8);
         let [source_ports, ports] = [&rule.source_ports, &rule.ports].map(|ports| {
             if [0..=u16::MAX, 1..=u16::MAX].contains(ports) {
                 return (0, u16::MAX);
             }
-            protocols &= !ICMP;
+            // In place of other protocols' ports stands their number, which a rule for them alone means.
+            protocols &= !if rule.protocol.is_none() { ICMP | OTHER } else { ICMP };
             (*ports.start(), *ports.end())
         });
         let mut icmp_types = u32::MAX;
@@ -146,8 +148,9 @@ mod tests {
         let (source, destination) =
             (Ipv4Addr::from_bits(tuple.source), Ipv4Addr::from_bits(tuple.destination));
         let is_icmp = protocol == Protocol::Icmp;
-        let port = |ports: &RangeInclusive<u16>, port: u16| {
-            *ports == (0..=u16::MAX) || *ports == (1..=u16::MAX) || !is_icmp && ports.contains(&port)
+        let port = |rule: &Rule, ports: &RangeInclusive<u16>, port: u16| {
+            let named = !is_icmp && (protocol != Protocol::Other || rule.protocol == Some(protocol));
+            *ports == (0..=u16::MAX) || *ports == (1..=u16::MAX) || named && ports.contains(&port)
         };
         rules
             .iter()
@@ -155,8 +158,8 @@ mod tests {
                 rule.source.contains(&source)
                     && rule.destination.contains(&destination)
                     && rule.protocol.is_none_or(|wanted| wanted == protocol)
-                    && port(&rule.source_ports, tuple.source_port)
-                    && port(&rule.ports, tuple.destination_port)
+                    && port(rule, &rule.source_ports, tuple.source_port)
+                    && port(rule, &rule.ports, tuple.destination_port)
                     && (rule.icmp_types.is_empty()
                         || is_icmp && rule.icmp_types.contains(&(tuple.destination_port as u8)))
             })

@@ -17,7 +17,7 @@ use super::time::{Time, is_past};
 use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
 use crate::wire::icmpv4::message;
 
-/// The first packet of a flow.
+/// The first packet of a flow. Of [`Protocol::Other`] it is not looked into whose the outside address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Protocol.
@@ -55,7 +55,7 @@ pub struct SubscriberView {
     /// Sessions, by [`Protocol`].
     pub sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting, by [`Protocol`].
-    pub ports: [u16; Protocol::COUNT],
+    pub ports: [u16; Protocol::WITH_PORTS.len()],
     /// TCP sessions that never were open.
     pub half_open: u16,
     /// The outside address that it is paired with in the pool (RFC 4787 REQ-2).
@@ -255,7 +255,12 @@ impl Shard {
             for_outside: remote != tuple.to(),
             ..Explanation::new(outcome)
         };
-        match self.mapping_found(parsed.protocol, tuple.from(), origin, self.found_by(origin)) {
+        match self.mapping_found(
+            parsed.protocol,
+            tuple.from(),
+            origin,
+            self.found_by(parsed.protocol, origin),
+        ) {
             Some(id) => {
                 let source = Some(self.mappings.lines[id].external());
                 self.with_mapping(Explanation { source, ..explanation }, id, now)
@@ -283,11 +288,11 @@ impl Shard {
                 }
             }
         }
-        let found_by = self.found_by(origin);
+        let found_by = self.found_by(parsed.protocol, origin);
         if self.mapping_found(protocol, internal, origin, found_by).is_some() {
             return Ok(());
         }
-        if let Origin::Pool(pool) = origin {
+        if let (Origin::Pool(pool), true) = (origin, protocol.has_ports()) {
             let remote = (found_by == FoundBy::Neither).then(|| self.remote_outside(parsed.tuple().to()));
             self.room_for_port(subscriber, pool, protocol, internal.address, remote)?;
         }

@@ -10,7 +10,7 @@
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
 use super::endpoint::{Endpoint, Flow, Tuple};
-use super::mapping::Mapping;
+use super::ip_protocol::IpProtocol;
 use super::parse::{Parsed, channel};
 use super::rewrite::{Hop, Rewrite};
 use super::shard::{Arrival, Shard};
@@ -141,7 +141,7 @@ impl Shard {
     fn external_of(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
         let mapping = self
             .mappings
-            .by_internal(protocol, internal, Mapping::is_in_use)
+            .by_internal(protocol, internal, |mapping| mapping.is_in_use() && protocol.has_ports())
             .map(|id| &self.mappings.lines[id]);
         mapping.map(|mapping| mapping.external()).or_else(|| self.permanent.external(protocol, internal))
     }
@@ -155,8 +155,8 @@ fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
         return Err(DropReason::IcmpEmbedded);
     }
     let header_len = header.header_len();
-    let protocol = Protocol::from_number(header.protocol()).ok_or(DropReason::IcmpEmbedded)?;
-    let channel = channel(protocol, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
+    let number = IpProtocol(header.protocol());
+    let (protocol, channel) = channel(number, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
     let tuple = Tuple {
         source: header.src_bits(),
         destination: header.dst_bits(),

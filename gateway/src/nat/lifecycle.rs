@@ -71,7 +71,8 @@ impl Shard {
         self.counters.mappings -= 1;
         let protocol = mapping.protocol();
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        if mapping.kind() == Kind::Pool && mapping.is_to_rest() && self.policy.port_hold_ms > 0 {
+        let has_port = mapping.kind() == Kind::Pool && protocol.has_ports();
+        if has_port && mapping.is_to_rest() && self.policy.port_hold_ms > 0 {
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.hold_port_of(id);
             let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
@@ -94,7 +95,7 @@ impl Shard {
     fn remove_mapping(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
         self.subscribers.lines[mapping.subscriber].mappings -= 1;
-        if mapping.kind() == Kind::Pool {
+        if mapping.kind() == Kind::Pool && mapping.protocol().has_ports() {
             self.give_port_of(id, now);
         }
         self.mappings.remove(id);

@@ -24,7 +24,7 @@ pub struct Filter {
     pub remote: Option<Ipv4Addr>,
     /// Protocol.
     pub protocol: Option<Protocol>,
-    /// Inside, outside or remote port.
+    /// Inside, outside or remote port; of [`Protocol::Other`] the number of the protocol.
     pub port: Option<u16>,
 }
 

@@ -77,6 +77,8 @@ const UNCLOSED: u8 = 4;
 const OVERLAPPING: u8 = 8;
 /// Its port is of a port block.
 const IN_BLOCK: u8 = 16;
+/// It is not found by its outside endpoint.
+const INSIDE_ONLY: u8 = 32;
 
 impl Mapping {
     pub(crate) fn internal(&self) -> Endpoint {
@@ -165,6 +167,8 @@ pub(crate) enum FoundBy {
     Both,
     /// Its outside endpoint.
     Outside,
+    /// Its inside endpoint: others may have its outside endpoint towards other remotes (`other`).
+    Inside,
     /// Nothing: others share its outside endpoint (`overlap`).
     Neither,
 }
@@ -264,12 +268,16 @@ impl Mappings {
         let id = self.ids.take()?;
         let outside = self.outside_hash(new.protocol, new.external);
         let inside = self.inside_hash(new.protocol, new.internal);
-        if new.found_by != FoundBy::Neither && self.index.insert(outside, id).is_err() {
+        let by_outside = matches!(new.found_by, FoundBy::Both | FoundBy::Outside);
+        let by_inside = matches!(new.found_by, FoundBy::Both | FoundBy::Inside);
+        if by_outside && self.index.insert(outside, id).is_err() {
             self.ids.give(id);
             return None;
         }
-        if new.found_by == FoundBy::Both && self.index.insert(inside, id).is_err() {
-            self.index.remove(outside, id);
+        if by_inside && self.index.insert(inside, id).is_err() {
+            if by_outside {
+                self.index.remove(outside, id);
+            }
             self.ids.give(id);
             return None;
         }
@@ -288,6 +296,7 @@ impl Mappings {
             flags: match new.found_by {
                 FoundBy::Both => 0,
                 FoundBy::Outside => SINGLE,
+                FoundBy::Inside => INSIDE_ONLY,
                 FoundBy::Neither => SINGLE | OVERLAPPING,
             } | if new.in_block { IN_BLOCK } else { 0 },
             spare: 0,
@@ -298,7 +307,7 @@ impl Mappings {
     /// Takes a mapping out of the indexes. It is in no chain, and its rest is not timed.
     pub(crate) fn remove(&mut self, id: u32) {
         let line = self.lines[id];
-        if !line.is(OVERLAPPING) {
+        if !line.is(OVERLAPPING | INSIDE_ONLY) {
             self.index.remove(self.outside_hash(line.protocol(), line.external()), id);
         }
         if !line.is(SINGLE) {

@@ -56,7 +56,7 @@ impl Shard {
     pub(super) fn refuse(&self, reason: DropReason) -> Verdict {
         match (reason, self.policy.refuse) {
             (DropReason::RuleReject, _) => Verdict::Reject(reason),
-            (DropReason::RuleDrop, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
+            (DropReason::RuleDrop | DropReason::Protocol, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
             (_, Refuse::Reject) => Verdict::Reject(reason),
         }
     }
@@ -80,17 +80,20 @@ impl Shard {
             }
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),
-            (Some(RuleAction::Pool(pool)), None) => Ok(Origin::Pool(pool as u16)),
+            (Some(RuleAction::Pool(pool)), None) if self.is_translated(pool, tuple, protocol) => {
+                Ok(Origin::Pool(pool as u16))
+            }
+            (Some(RuleAction::Pool(_)), None) => Err(DropReason::Protocol),
             (None, None) => Err(DropReason::NoRule),
         }
     }
 
-    /// UDP sessions begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
+    /// UDP sessions and those of protocols without ports begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
     /// a mapping let in begins none: anybody could make it come. The handshake's end shows that the remote is there, and
     /// what the inside host sends then begins the session.
     fn begins_session(&self, parsed: &Parsed, packet: &[u8], origin: Origin) -> bool {
         match parsed.protocol {
-            Protocol::Udp => true,
+            Protocol::Udp | Protocol::Other => true,
             Protocol::Icmp => is_query(parsed, packet),
             Protocol::Tcp => match (tcp::opening(parsed.flags), origin) {
                 (None, _) => false,
@@ -114,7 +117,7 @@ impl Shard {
     ) -> Verdict {
         let refused = match parsed.protocol {
             Protocol::Tcp => DropReason::TcpNoSession,
-            Protocol::Udp | Protocol::Icmp => DropReason::NoMapping,
+            Protocol::Udp | Protocol::Icmp | Protocol::Other => DropReason::NoMapping,
         };
         let external = match origin {
             Origin::Permanent(external) => Some(external),
@@ -193,8 +196,9 @@ impl Shard {
 
     /// By what a mapping of this origin is found again.
     #[inline(always)]
-    pub(super) fn found_by(&self, origin: Origin) -> FoundBy {
+    pub(super) fn found_by(&self, protocol: Protocol, origin: Origin) -> FoundBy {
         match origin {
+            Origin::Pool(_) if !protocol.has_ports() => FoundBy::Inside,
             Origin::Pool(pool) if self.pools[usize::from(pool)].shares_ports() => FoundBy::Neither,
             // One inside endpoint can have an exempt and a translated mapping at once: the exempt one is apart.
             Origin::Exempt => FoundBy::Outside,
@@ -216,7 +220,10 @@ impl Shard {
             Origin::Permanent(external) => mapping.external() == external,
             Origin::Exempt => false,
         };
-        if found_by == FoundBy::Both { self.mappings.by_internal(protocol, internal, fits) } else { None }
+        match found_by {
+            FoundBy::Both | FoundBy::Inside => self.mappings.by_internal(protocol, internal, fits),
+            FoundBy::Outside | FoundBy::Neither => None,
+        }
     }
 
     /// The mapping that the session goes under: the inside endpoint's own, in use or resting, or a new one.
@@ -229,8 +236,13 @@ impl Shard {
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
         let internal = parsed.tuple().from();
-        let found_by = self.found_by(origin);
+        let found_by = self.found_by(protocol, origin);
         if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
+            let external = self.mappings.lines[id].external();
+            let remote = parsed.tuple().to();
+            if found_by == FoundBy::Inside && self.is_taken(external, self.remote_outside(remote), now) {
+                return Err(SessionFailure::AddressTaken);
+            }
             self.wake(id);
             return Ok(id);
         }
@@ -239,7 +251,13 @@ impl Shard {
         let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote, now };
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
-                let (external, index) = self.take_port(need(pool))?;
+                let (external, index) = match found_by {
+                    FoundBy::Inside => {
+                        let remote = self.remote_outside(parsed.tuple().to());
+                        self.take_address(subscriber, pool, internal, remote, now)?
+                    }
+                    _ => self.take_port(need(pool))?,
+                };
                 (external, Kind::Pool, pool, index)
             }
             Origin::Permanent(external) => (external, Kind::Permanent, 0, 0),
@@ -251,7 +269,8 @@ impl Shard {
                 (internal, Kind::Exempt, 0, 0)
             }
         };
-        let in_block = kind == Kind::Pool && self.pools[usize::from(pool)].is_in_blocks();
+        let has_port = kind == Kind::Pool && protocol.has_ports();
+        let in_block = has_port && self.pools[usize::from(pool)].is_in_blocks();
         let new = New {
             protocol,
             internal,
@@ -265,7 +284,7 @@ impl Shard {
             now,
         };
         let entered = self.enter_mapping(&new, remote);
-        if entered.is_err() && kind == Kind::Pool {
+        if entered.is_err() && has_port {
             self.give_port(need(pool), (external, address_index));
         }
         entered
@@ -356,6 +375,7 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::PortBlocksExhausted => DropReason::PortBlocksExhausted,
             SessionFailure::SubscriberPortBlocks => DropReason::SubscriberPortBlocks,
             SessionFailure::NoPortRange => DropReason::NoPortRange,
+            SessionFailure::AddressTaken => DropReason::AddressTaken,
             SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
             SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,

@@ -3,6 +3,7 @@
 use std::hint::select_unpredictable;
 
 use super::endpoint::{Flow, Tuple};
+use super::ip_protocol::IpProtocol;
 use super::tcp;
 use super::verdict::{DropReason, Protocol, Verdict};
 use crate::wire::{self, icmpv4, ipv4, udp};
@@ -96,17 +97,23 @@ pub(crate) struct Channel {
     pub(crate) destination: u16,
 }
 
-/// The ports, or the identifier in the place of the port that it stands in for: the asking host's.
+/// The ports, or the identifier in the place of the port that it stands in for: the asking host's. Where there is neither,
+/// the number of the protocol is in the place of both.
 #[inline(always)]
-pub(crate) fn channel(protocol: Protocol, l4: &[u8]) -> Result<Channel, DropReason> {
+pub(crate) fn channel(number: IpProtocol, l4: &[u8]) -> Result<(Protocol, Channel), DropReason> {
+    let protocol = number.translated_as()?;
+    if protocol == Protocol::Other {
+        return Ok((protocol, Channel { source: number.0.into(), destination: number.0.into() }));
+    }
     let head: &[u8; 8] = l4.first_chunk().ok_or(DropReason::Truncated)?;
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    match protocol {
-        Protocol::Udp | Protocol::Tcp => Ok(Channel { source: word(0), destination: word(2) }),
-        Protocol::Icmp if icmpv4::is_request(head[0]) => Ok(Channel { source: word(4), destination: 0 }),
-        Protocol::Icmp if icmpv4::is_reply(head[0]) => Ok(Channel { source: 0, destination: word(4) }),
-        Protocol::Icmp => Err(DropReason::IcmpType),
-    }
+    let (source, destination) = match protocol {
+        Protocol::Icmp if icmpv4::is_request(head[0]) => (word(4), 0),
+        Protocol::Icmp if icmpv4::is_reply(head[0]) => (0, word(4)),
+        Protocol::Icmp => return Err(DropReason::IcmpType),
+        Protocol::Udp | Protocol::Tcp | Protocol::Other => (word(0), word(2)),
+    };
+    Ok((protocol, Channel { source, destination }))
 }
 
 /// Checks everything that is checked of every packet, and reads its flow.
@@ -127,7 +134,8 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, Verdict> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReason> {
-    let protocol = Protocol::from_number(ip.protocol()).ok_or(DropReason::Protocol)?;
+    let number = IpProtocol(ip.protocol());
+    let protocol = number.translated_as()?;
     let mut tuple =
         Tuple { source: ip.src_bits(), destination: ip.dst_bits(), source_port: 0, destination_port: 0 };
     let (mut flags, mut kind) = (tcp::ACK, Kind::Other);
@@ -161,9 +169,10 @@ pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReaso
                 kind = Kind::Error;
             }
         }
+        Protocol::Other => {}
     }
     if kind != Kind::Error {
-        let channel = channel(protocol, l4)?;
+        let (_, channel) = channel(number, l4)?;
         tuple.source_port = channel.source;
         tuple.destination_port = channel.destination;
     }
@@ -226,6 +235,10 @@ mod tests {
             })
     }
 
+    fn is_plain(protocol: Protocol) -> bool {
+        matches!(protocol, Protocol::Udp | Protocol::Tcp)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -238,7 +251,7 @@ mod tests {
                 None => prop_assert!(
                     packet.len() < PLAIN_LEN
                         || full.is_err()
-                        || full.is_ok_and(|full| full.protocol == Protocol::Icmp || full.header_len != 20)
+                        || full.is_ok_and(|full| full.header_len != 20 || !is_plain(full.protocol))
                 ),
             }
         }

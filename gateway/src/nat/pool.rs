@@ -10,6 +10,7 @@ use super::bits::Bits;
 use super::blocks::Blocks;
 use super::deterministic::Ranges;
 use super::hash::Random;
+use super::ip_protocol::OtherProtocols;
 use super::memory::Pages;
 use super::port_block::BlockGrid;
 use super::ports::{Ports, Wish};
@@ -21,7 +22,7 @@ use super::verdict::{Protocol, SessionFailure};
 /// One outside address of a [`ShardPool`].
 struct Address {
     address: u32,
-    ports: [Ports; Protocol::COUNT],
+    ports: [Ports; Protocol::WITH_PORTS.len()],
 }
 
 /// See the module.
@@ -33,7 +34,7 @@ pub(crate) struct ShardPool {
     port_preservation: bool,
     addresses: Vec<Address>,
     /// By protocol: addresses with a free port.
-    open: [Bits; Protocol::COUNT],
+    open: [Bits; Protocol::WITH_PORTS.len()],
     /// Who has which ports, where they are handed out in blocks.
     pub(crate) blocks: Option<Blocks>,
     /// Which ports are whose, where mapping is deterministic.
@@ -42,9 +43,11 @@ pub(crate) struct ShardPool {
     pub(crate) is_foreseeable: bool,
     /// Ports of each protocol that can be handed out at all, and those of them that are free.
     total: u32,
-    free: [u32; Protocol::COUNT],
+    free: [u32; Protocol::WITH_PORTS.len()],
     /// By protocol: ports that rest after their use (RFC 6888 REQ-8).
-    pub(crate) held: [u32; Protocol::COUNT],
+    pub(crate) held: [u32; Protocol::WITH_PORTS.len()],
+    /// What is translated by addresses alone.
+    pub(crate) other_protocols: OtherProtocols,
     /// Ports asked for and not given, by [`SessionFailure`].
     pub(crate) failures: [u64; SessionFailure::COUNT],
 }
@@ -93,12 +96,13 @@ impl ShardPool {
             ranges: None,
             is_foreseeable: pool.mapping == MappingMode::EndpointIndependent,
             total,
-            free: [total; Protocol::COUNT],
-            held: [0; Protocol::COUNT],
+            free: [total; Protocol::WITH_PORTS.len()],
+            held: [0; Protocol::WITH_PORTS.len()],
+            other_protocols: pool.other_protocols,
             failures: [0; SessionFailure::COUNT],
             addresses,
         };
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::WITH_PORTS {
             (0..pool.addresses.len()).for_each(|index| pool.mark(protocol, index));
         }
         pool
@@ -162,6 +166,11 @@ impl ShardPool {
     /// An address for a new subscriber: the first with a free port from a random start on, around the end.
     pub(crate) fn choose(&self, protocol: Protocol, random: &mut Random) -> Option<u16> {
         self.open[protocol as usize].any(random).map(|index| index as u16)
+    }
+
+    /// Any address.
+    pub(crate) fn any(&self, random: &mut Random) -> u16 {
+        random.below(self.addresses.len() as u32) as u16
     }
 
     /// The index that a hash names: always the same one.

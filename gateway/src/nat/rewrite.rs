@@ -4,6 +4,7 @@
 use std::hint::select_unpredictable;
 
 use super::endpoint::{Flow, Tuple};
+use super::ip_protocol::IpProtocol;
 use super::parse::PLAIN_LEN;
 use super::verdict::Protocol;
 use crate::wire::checksum::Delta;
@@ -51,7 +52,7 @@ impl Rewrite {
         let ip_delta =
             Delta::new().replace_u32(from.source, to.source).replace_u32(from.destination, to.destination);
         let pseudo = match protocol {
-            Protocol::Udp | Protocol::Tcp => ip_delta,
+            Protocol::Udp | Protocol::Tcp | Protocol::Other => ip_delta,
             Protocol::Icmp => Delta::new(),
         };
         Rewrite { to, ip_delta, l4_delta: pseudo.replace_u32(from.ports, to.ports) }
@@ -90,7 +91,7 @@ impl Rewrite {
         header[12..20].copy_from_slice(&bytemuck::bytes_of(&self.to)[..8]);
     }
 
-    /// Rewrites ports or identifier, and the checksum where it is there (an ICMP error may quote only 8 octets).
+    /// Rewrites ports or identifier where there are any, and the checksum where it is there (an ICMP error may quote only 8 octets).
     fn apply_l4(&self, header: &[u8], l4: &mut [u8], protocol: Protocol) {
         let Some(head) = l4.first_chunk_mut::<8>() else { return };
         let ports = self.to.octets_of_ports();
@@ -113,13 +114,20 @@ impl Rewrite {
                     mend_zeros(header, l4);
                 }
             }
+            // Both cover the pseudo header, however little of the payload (RFC 3828 section 3.1, RFC 4340 section 9.1). SCTP,
+            // GRE and ESP cover no address.
+            Protocol::Other => match IpProtocol(header[9]) {
+                IpProtocol::UDP_LITE => update(&mut head[6..8], |checksum| self.l4_delta.apply_udp(checksum)),
+                IpProtocol::DCCP => update(&mut head[6..8], |checksum| self.l4_delta.apply(checksum)),
+                _ => {}
+            },
         }
     }
 }
 
 /// Where layer 4's checksum stands behind a header without options, by protocol. A table, because of a choice between two the
 /// compiler makes a branch.
-const CHECKSUM_AT: [usize; Protocol::COUNT] = [26, 36, 22];
+const CHECKSUM_AT: [usize; Protocol::COUNT] = [26, 36, 22, 26];
 
 /// An echo reply may have become all zeros. Its checksum is 0xffff then, which no sum of changes arrives at, as
 /// RFC 1624 section 3 warns; no pseudo header and no padding is part of it.

@@ -124,6 +124,7 @@ pub(crate) enum Timeout {
     TcpClosing = 4,
     Icmp = 5,
     HalfOpen = 6,
+    Other = 7,
 }
 
 /// RFC 4787 REQ-5a lets well-known destination ports have a shorter timeout; DNS is the one that does.
@@ -137,6 +138,7 @@ impl Timeout {
             Protocol::Udp => Timeout::Udp,
             Protocol::Tcp => Timeout::TcpOpening,
             Protocol::Icmp => Timeout::Icmp,
+            Protocol::Other => Timeout::Other,
         }
     }
 }
@@ -157,6 +159,7 @@ impl TimeoutTable {
         ms[Timeout::TcpClosing as usize] = timeouts.tcp_closing_s;
         ms[Timeout::Icmp as usize] = timeouts.icmp_s;
         ms[Timeout::HalfOpen as usize] = timeouts.redirect_half_open_s;
+        ms[Timeout::Other as usize] = timeouts.other_s;
         // Moments are compared over 24 days (`Time`); no timeout comes near.
         TimeoutTable { ms: ms.map(|s| s.min(TIMEOUT_MAX_S) * 1000) }
     }
@@ -192,6 +195,6 @@ pub(crate) fn state_name(session: &Session) -> &'static str {
     match session.protocol() {
         _ if session.flags & HALF_OPEN != 0 => "half-open",
         Protocol::Tcp => tcp::State::from_index(session.tcp_state).name(),
-        Protocol::Udp | Protocol::Icmp => "active",
+        Protocol::Udp | Protocol::Icmp | Protocol::Other => "active",
     }
 }

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use ipnet::Ipv4Net;
 
 use super::deterministic::Deterministic;
+use super::ip_protocol::OtherProtocols;
 use super::port_block::{BlockGrid, PortBlocks};
 use super::verdict::Protocol;
 
@@ -69,6 +70,8 @@ pub struct Pool {
     /// Whether each subscriber has ports of its own, and who has. There are no blocks then, shares are of subscribers' ports,
     /// and mapping is endpoint-independent.
     pub deterministic: Option<Deterministic>,
+    /// Protocols beyond UDP, TCP and ICMP that are translated, by addresses alone.
+    pub other_protocols: OtherProtocols,
 }
 
 impl Pool {
@@ -79,15 +82,16 @@ impl Pool {
         Some(BlockGrid::new(&self.ports, size))
     }
 
-    /// Who may answer over `protocol`: where mappings share ports, nobody but the remote that a session is with.
+    /// Who may answer over `protocol`: where mappings share ports, or there are none, nobody but the remote that a session
+    /// is with.
     pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
-        if self.mapping == MappingMode::AddressAndPortDependent {
+        if self.mapping == MappingMode::AddressAndPortDependent || !protocol.has_ports() {
             return Filtering::AddressAndPortDependent;
         }
         let own = match protocol {
             Protocol::Tcp => self.filtering_tcp,
             Protocol::Udp => self.filtering_udp,
-            Protocol::Icmp => None,
+            Protocol::Icmp | Protocol::Other => None,
         };
         own.unwrap_or(self.filtering)
     }
@@ -108,6 +112,7 @@ impl Default for Pool {
             port_preservation: true,
             port_blocks: None,
             deterministic: None,
+            other_protocols: OtherProtocols::NONE,
         }
     }
 }
@@ -155,7 +160,7 @@ pub struct Rule {
     pub protocol: Option<Protocol>,
     /// Source ports (TCP, UDP); the full range matches all protocols.
     pub source_ports: RangeInclusive<u16>,
-    /// Destination ports, likewise.
+    /// Destination ports, likewise; of [`Protocol::Other`] the number of the protocol.
     pub ports: RangeInclusive<u16>,
     /// Types of ICMP messages; with none of them all match, and other protocols too.
     pub icmp_types: Vec<u8>,
@@ -241,7 +246,7 @@ pub struct Limits {
     /// Outside ports for one subscriber and protocol, at most 65535.
     pub ports_per_subscriber: u32,
     /// The same for protocols that have a limit of their own, by [`Protocol`].
-    pub protocol_ports_per_subscriber: [Option<u32>; Protocol::COUNT],
+    pub protocol_ports_per_subscriber: [Option<u32>; Protocol::WITH_PORTS.len()],
     /// Sessions for one subscriber; `u32::MAX` is none.
     pub sessions_per_subscriber: u32,
     /// Sessions for one subscriber, by [`Protocol`]; `u32::MAX` is none.
@@ -277,6 +282,8 @@ pub struct Timeouts {
     pub icmp_s: u32,
     /// Redirected sessions that the inside host has not answered.
     pub redirect_half_open_s: u32,
+    /// Sessions of protocols without ports.
+    pub other_s: u32,
     /// How long a freed outside port rests (RFC 6888 REQ-8).
     pub port_hold_s: u32,
     /// How long the rest of a datagram in fragments is waited for (RFC 791 section 3.2).
@@ -288,7 +295,7 @@ impl Default for Limits {
         Limits {
             sessions: 1_000_000,
             ports_per_subscriber: 1024,
-            protocol_ports_per_subscriber: [None; Protocol::COUNT],
+            protocol_ports_per_subscriber: [None; Protocol::WITH_PORTS.len()],
             sessions_per_subscriber: 16_384,
             protocol_sessions_per_subscriber: [u32::MAX; Protocol::COUNT],
             half_open_per_subscriber: 1024,
@@ -311,6 +318,7 @@ impl Default for Timeouts {
             tcp_unsolicited_syn_s: 6,
             icmp_s: 60,
             redirect_half_open_s: 10,
+            other_s: 300,
             port_hold_s: 120,
             fragment_s: 15,
         }

@@ -13,7 +13,7 @@ use super::time::Time;
 use super::verdict::{Protocol, SessionFailure};
 
 /// How many pools one subscriber is paired with at once.
-const PAIRS: usize = 4;
+const PAIRS: usize = 3;
 /// No pool.
 const NO_POOL: u16 = u16::MAX;
 
@@ -25,12 +25,12 @@ pub(crate) struct Subscriber {
     rate_clock: u64,
     pub(crate) address: u32,
     /// First of its resting mappings, by protocol: heads of chains.
-    pub(crate) resting: [u32; Protocol::COUNT],
+    pub(crate) resting: [u32; Protocol::WITH_PORTS.len()],
     /// Mappings in use and resting, and port blocks.
     pub(crate) mappings: u32,
     pub(crate) sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting.
-    pub(crate) ports: [u16; Protocol::COUNT],
+    pub(crate) ports: [u16; Protocol::WITH_PORTS.len()],
     /// TCP sessions that never were open.
     pub(crate) half_open: u16,
     /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
@@ -83,7 +83,7 @@ impl Subscriber {
 pub(crate) struct Bounds {
     sessions: u32,
     protocol_sessions: [u32; Protocol::COUNT],
-    protocol_ports: [u16; Protocol::COUNT],
+    protocol_ports: [u16; Protocol::WITH_PORTS.len()],
     half_open: u16,
 }
 
@@ -106,9 +106,9 @@ impl Bounds {
         protocol: Protocol,
         half_open: bool,
     ) -> Result<(), SessionFailure> {
-        let [a, b, c] = subscriber.sessions;
+        let [a, b, c, d] = subscriber.sessions;
         let own = subscriber.sessions[protocol as usize];
-        if a + b + c >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
+        if a + b + c + d >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
             return Err(SessionFailure::SubscriberSessions);
         }
         if half_open && subscriber.half_open >= self.half_open {
@@ -194,10 +194,10 @@ impl Subscribers {
         self.lines[id] = Subscriber {
             rate_clock: 0,
             address,
-            resting: [NIL; Protocol::COUNT],
+            resting: [NIL; Protocol::WITH_PORTS.len()],
             mappings: 0,
             sessions: [0; Protocol::COUNT],
-            ports: [0; Protocol::COUNT],
+            ports: [0; Protocol::WITH_PORTS.len()],
             half_open: 0,
             pairs: [[NO_POOL, 0]; PAIRS],
         };

@@ -36,7 +36,7 @@ impl Direction {
     }
 }
 
-/// A protocol that the engine translates by port or by query identifier.
+/// What the engine tells apart: protocols that it translates by port or by query identifier, and all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -47,13 +47,18 @@ pub enum Protocol {
     Tcp = 1,
     /// RFC 792 queries, by identifier.
     Icmp = 2,
+    /// Every other protocol, translated by its addresses; its number stands in the place of both ports.
+    #[serde(skip_deserializing)]
+    Other = 3,
 }
 
 impl Protocol {
-    /// How many protocols there are.
-    pub const COUNT: usize = 3;
-    /// Every protocol, in index order.
-    pub const ALL: [Protocol; Self::COUNT] = [Protocol::Udp, Protocol::Tcp, Protocol::Icmp];
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// Every one, in index order.
+    pub const ALL: [Protocol; Self::COUNT] = [Protocol::Udp, Protocol::Tcp, Protocol::Icmp, Protocol::Other];
+    /// Those with ports or query identifiers, in index order, before the others.
+    pub const WITH_PORTS: [Protocol; 3] = [Protocol::Udp, Protocol::Tcp, Protocol::Icmp];
 
     /// The label used in configuration, metrics and listings.
     pub const fn name(self) -> &'static str {
@@ -61,26 +66,13 @@ impl Protocol {
             Protocol::Udp => "udp",
             Protocol::Tcp => "tcp",
             Protocol::Icmp => "icmp",
+            Protocol::Other => "other",
         }
     }
 
-    /// The IANA protocol number of the IPv4 header.
-    pub const fn number(self) -> u8 {
-        match self {
-            Protocol::Udp => 17,
-            Protocol::Tcp => 6,
-            Protocol::Icmp => 1,
-        }
-    }
-
-    /// The protocol with this IANA number, where the engine translates it.
-    pub const fn from_number(number: u8) -> Option<Protocol> {
-        match number {
-            17 => Some(Protocol::Udp),
-            6 => Some(Protocol::Tcp),
-            1 => Some(Protocol::Icmp),
-            _ => None,
-        }
+    /// Whether its endpoints have ports or query identifiers.
+    pub const fn has_ports(self) -> bool {
+        !matches!(self, Protocol::Other)
     }
 }
 
@@ -180,8 +172,10 @@ reasons! {
         FragmentsFull = "fragments-full",
         /// The subscriber has as many datagrams in fragments on their way as it may.
         SubscriberFragments = "subscriber-fragments",
-        /// A protocol that is not translated.
+        /// A protocol beyond UDP, TCP and ICMP that its pool does not translate.
         Protocol = "protocol",
+        /// An IPsec authentication header, which no translation gets through (RFC 3715 section 2.1).
+        AuthenticationHeader = "authentication-header",
         /// Source in 0.0.0.0/8: this network, or none (RFC 1122 section 3.2.1.3).
         SourceZero = "source-zero",
         /// Source in 127.0.0.0/8.
@@ -244,6 +238,8 @@ reasons! {
         SubscriberPortBlocks = "subscriber-port-blocks",
         /// The pool's mapping is deterministic, and it has no ports for this subscriber.
         NoPortRange = "no-port-range",
+        /// Over a protocol without ports, another host has every outside address towards this remote that is to be had.
+        AddressTaken = "address-taken",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.
@@ -340,6 +336,8 @@ reasons! {
         SubscriberPortBlocks = "subscriber-port-blocks",
         /// The pool's mapping is deterministic, and it has no ports for this subscriber.
         NoPortRange = "no-port-range",
+        /// Over a protocol without ports, another host has every outside address towards this remote that is to be had.
+        AddressTaken = "address-taken",
         /// The subscriber holds as many ports as it may.
         SubscriberPorts = "subscriber-ports",
         /// The subscriber has as many sessions as it may, in all or of this protocol.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use clap::{Args, ValueEnum};
 
-use crate::management::snapshot::{Explanation, SubscriberState};
+use crate::management::snapshot::{Endpoint, Explanation, SubscriberState};
 
 /// The first packet of a flow.
 #[derive(Debug, Args)]
@@ -121,7 +121,7 @@ impl Lines {
         );
         if explanation.is_forwarded() {
             let drawn =
-                |end: Option<SocketAddrV4>| end.map_or_else(|| "a free port".into(), |end| end.to_string());
+                |end: Option<Endpoint>| end.map_or_else(|| "a free port".into(), |end| end.to_string());
             let arrow = format!("{} -> {}", drawn(explanation.source), drawn(explanation.destination));
             self.fact("leaves as", arrow);
         }

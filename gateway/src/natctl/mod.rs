@@ -21,8 +21,8 @@ use serde_json::Value;
 use self::client::{Client, Failure, Url};
 use crate::config::Whose;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Explanation, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool, Query,
-    Reloaded, Route, Session, Status, Subscriber,
+    Counters, Deleted, Drops, Explanation, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool, Protocols,
+    Query, Reloaded, Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -150,8 +150,8 @@ struct Conditions {
     /// Outside address.
     #[arg(long, value_name = "A")]
     outside: Option<Ipv4Addr>,
-    /// Protocol.
-    #[arg(long, value_name = "P", value_parser = ["udp", "tcp", "icmp"])]
+    /// Protocol: udp, tcp, icmp, gre, esp, sctp, udp-lite, dccp, a number, or other for all but the first three.
+    #[arg(long, value_name = "P", value_parser = protocol)]
     protocol: Option<String>,
     /// Port or query identifier of any endpoint.
     #[arg(long, value_name = "N")]
@@ -230,6 +230,11 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             print(&script)
         }
     }
+}
+
+/// As it was written, where the gateway knows it.
+fn protocol(text: &str) -> Result<String, String> {
+    text.parse::<Protocols>().map(|_| text.to_owned()).map_err(|error| format!("{error}, or other"))
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

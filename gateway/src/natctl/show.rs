@@ -236,7 +236,7 @@ pub(super) fn mappings(rows: &[Mapping]) -> String {
     ];
     let row = |row: &Mapping| {
         [
-            row.protocol.name().into(),
+            row.protocol.to_string(),
             row.inside.to_string(),
             row.outside.to_string(),
             row.remote.map_or_else(none, |remote| remote.to_string()),
@@ -267,7 +267,7 @@ pub(super) fn sessions(rows: &[Session]) -> String {
     ];
     let row = |row: &Session| {
         [
-            row.protocol.name().into(),
+            row.protocol.to_string(),
             row.inside.to_string(),
             row.outside.to_string(),
             row.remote.to_string(),

@@ -365,7 +365,7 @@ impl Gateway for Running {
         loop {
             let page = self.mappings(&query)?;
             for mapping in page.items.iter().filter(|mapping| mapping.sessions > 0) {
-                let address = *mapping.inside.ip();
+                let address = mapping.inside.address;
                 let row = found.entry((address, mapping.worker)).or_insert_with(|| Subscriber {
                     address,
                     outside: None,
@@ -377,11 +377,11 @@ impl Gateway for Running {
                 });
                 row.sessions += mapping.sessions;
                 if mapping.pool.is_some() {
-                    row.ports += 1;
-                    row.outside = Some(*mapping.outside.ip());
+                    row.ports += u32::from(mapping.inside.port.is_some());
+                    row.outside = Some(mapping.outside.address);
                     row.pool.clone_from(&mapping.pool);
                     let grid = mapping.pool.as_ref().and_then(|pool| grids.get(pool));
-                    if let Some(ports) = grid.and_then(|grid| grid.ports_around(mapping.outside.port())) {
+                    if let Some(ports) = grid.and_then(|grid| grid.ports_around(mapping.outside.port?)) {
                         row.add_block(&ports);
                     }
                 }

@@ -3,7 +3,8 @@
 //! A pool with at least as many addresses as workers is divided by whole addresses, along the redirection table where
 //! that leaves the workers even, so that the NIC steers. A smaller pool is divided by ports: each of its addresses
 //! into one range a worker. Where mapping is deterministic, each subscriber's ports belong to the subscriber's worker: the
-//! owner of an endpoint is found by the way back from it to the subscriber. In every case each endpoint has one owner.
+//! owner of an endpoint is found by the way back from it to the subscriber. In every case each endpoint has one owner. Of
+//! addresses that are divided by ports, one worker has all protocols without ports.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Rss, SteeringError, WorkerId};
+use super::{Rss, Steering, SteeringError, WorkerId};
 use crate::nat::settings::{Pool, PortForward, Share};
 use crate::nat::verdict::Protocol;
 use crate::nat::{BlockGrid, Deterministic};
@@ -41,11 +42,11 @@ impl External {
         External { home, split: None, ranges: None, forwards: Vec::new() }
     }
 
-    /// The owner of a port or query identifier of this address.
+    /// The owner of a port or query identifier of this address, or of a protocol without ports.
     #[inline]
     pub(super) fn owner(&self, protocol: Protocol, channel: u16) -> WorkerId {
         self.forward_owner(protocol, channel)
-            .or_else(|| self.split.as_ref()?.owner(channel))
+            .or_else(|| self.split.as_ref()?.owner(protocol, channel))
             .or_else(|| self.ranges.as_ref()?.owner(channel))
             .unwrap_or(self.home)
     }
@@ -110,8 +111,12 @@ impl Split {
         Split { first: *pool.ports.start(), unit, count, workers }
     }
 
-    /// Worker `w` of `W` has the units from `⌊w·count/W⌋` on: those `n` for which `w` is `⌈(n + 1)·W/count⌉ - 1`.
-    fn owner(&self, channel: u16) -> Option<WorkerId> {
+    /// Worker `w` of `W` has the units from `⌊w·count/W⌋` on: those `n` for which `w` is `⌈(n + 1)·W/count⌉ - 1`. Where
+    /// there are no ports, one worker has it all.
+    fn owner(&self, protocol: Protocol, channel: u16) -> Option<WorkerId> {
+        if !protocol.has_ports() {
+            return Some(Steering::WITHOUT_PORTS);
+        }
         let mut nth = u32::from(channel.checked_sub(self.first)?);
         if self.unit > 1 {
             nth /= self.unit;
@@ -335,13 +340,14 @@ mod tests {
                 let range = split.ports(worker);
                 assert_eq!(u32::from(*range.start()), next);
                 next = u32::from(*range.end()) + 1;
-                assert!(range.clone().all(|port| split.owner(port) == Some(worker)), "{range:?}");
+                let is_owner = |port| split.owner(Protocol::Udp, port) == Some(worker);
+                assert!(range.clone().all(is_owner), "{range:?}");
                 let fair = count / u32::from(workers) * unit;
                 assert!((range.len() as u32).abs_diff(fair) <= unit, "{range:?}");
             }
             assert_eq!(next, u32::from(last) + 1);
-            assert_eq!(first.checked_sub(1).and_then(|port| split.owner(port)), None);
-            assert_eq!(last.checked_add(1).and_then(|port| split.owner(port)), None);
+            assert_eq!(first.checked_sub(1).and_then(|port| split.owner(Protocol::Tcp, port)), None);
+            assert_eq!(last.checked_add(1).and_then(|port| split.owner(Protocol::Tcp, port)), None);
         }
     }
 
@@ -371,6 +377,7 @@ mod tests {
             (Protocol::Udp, 9005, 2),
             (Protocol::Tcp, 80, 3),
             (Protocol::Icmp, 80, 0),
+            (Protocol::Other, 80, 0),
         ] {
             assert_eq!(external.owner(protocol, port), WorkerId(owner), "{protocol:?} {port}");
         }

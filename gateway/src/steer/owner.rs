@@ -2,13 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
 use super::external::{Division, External};
 use super::toeplitz::Random;
 use super::whole::WholeAddresses;
 use super::{Nic, Rss, WorkerId};
+use crate::nat::IpProtocol;
 use crate::nat::settings::{PortForward, RuleAction, Settings, Share, Static};
 use crate::nat::verdict::Protocol;
 use crate::wire::{icmpv4, ipv4, ports};
@@ -65,9 +66,14 @@ pub struct Steering {
     inside_prefixes: Vec<Ipv4Net>,
     shares: Vec<Vec<Vec<Share>>>,
     unsteered: usize,
+    /// Where pools are divided by ports: the hosts with 1:1 mappings, whose protocols without ports stay with their owners.
+    without_ports: Option<HashSet<u32>>,
 }
 
 impl Steering {
+    /// Who owns protocols without ports, whoever sends them, where pools are divided by ports: every worker could choose
+    /// the outside address, but no port of the answer would tell who did.
+    pub const WITHOUT_PORTS: WorkerId = WorkerId(0);
     /// Who drops what has no IPv4 header to go by: NICs put what they cannot hash into queue 0.
     pub const MALFORMED: WorkerId = WorkerId(0);
 
@@ -136,6 +142,7 @@ impl Steering {
             inside_prefixes: inside_prefixes(settings),
             shares,
             unsteered,
+            without_ports: without_ports(settings, workers),
         })
     }
 
@@ -199,16 +206,16 @@ impl Steering {
     pub fn inbound_owner(&self, dst: u32, protocol: Protocol, channel: u16) -> WorkerId {
         match self.externals.get(&dst) {
             Some(external) => external.owner(protocol, channel),
-            None => self.other_owner(dst),
+            None => self.other_owner(dst, protocol),
         }
     }
 
-    /// The owner of what comes to `dst` and names no port: fragments, protocols without ports.
+    /// The owner of what comes to `dst` and names neither port nor protocol, as fragments do.
     #[inline]
     pub fn inbound_home(&self, dst: u32) -> WorkerId {
         match self.externals.get(&dst) {
             Some(external) => external.home,
-            None => self.other_owner(dst),
+            None => self.other_owner(dst, Protocol::Udp),
         }
     }
 
@@ -225,9 +232,21 @@ impl Steering {
     #[cold]
     pub(super) fn outbound_closely(&self, packet: &[u8]) -> WorkerId {
         let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
-        match embedded(packet) {
-            Some(embedded) => self.outbound_owner(embedded.dst_bits()),
-            None => self.outbound_owner(packet.src_bits()),
+        let (inside, number) = match embedded(packet) {
+            Some(embedded) => (embedded.dst_bits(), embedded.protocol()),
+            None => (packet.src_bits(), packet.protocol()),
+        };
+        match IpProtocol(number).translated_as() {
+            Ok(protocol) => self.inside_owner(inside, protocol),
+            Err(_) => self.outbound_owner(inside),
+        }
+    }
+
+    /// The owner of what an inside host sends and gets over a protocol.
+    fn inside_owner(&self, inside: u32, protocol: Protocol) -> WorkerId {
+        match &self.without_ports {
+            Some(statics) if !protocol.has_ports() && !statics.contains(&inside) => Steering::WITHOUT_PORTS,
+            _ => self.inside.owner(inside),
         }
     }
 
@@ -265,10 +284,10 @@ impl Steering {
     }
 
     #[cold]
-    fn other_owner(&self, dst: u32) -> WorkerId {
+    fn other_owner(&self, dst: u32, protocol: Protocol) -> WorkerId {
         let address = Ipv4Addr::from(dst);
         if self.inside_prefixes.iter().any(|prefix| prefix.contains(&address)) {
-            self.inside.owner(dst)
+            self.inside_owner(dst, protocol)
         } else {
             self.outside.owner(dst)
         }
@@ -282,8 +301,8 @@ fn whole(externals: &HashMap<u32, External>) -> WholeAddresses {
     )
 }
 
-/// The addresses of a packet that is for one of its endpoints, as nearly all are: not an ICMP error, and with a header
-/// without options.
+/// The addresses of a packet that is for one of its endpoints, as nearly all are: UDP or TCP, and with a header without
+/// options.
 #[derive(Clone, Copy)]
 struct Plain {
     src: u32,
@@ -295,10 +314,13 @@ impl Plain {
     fn of(packet: &[u8]) -> Option<Plain> {
         let head: &[u8; ipv4::HEADER_LEN] = packet.first_chunk()?;
         let ip = ipv4::Packet::new_unchecked(head);
-        (head[0] == WITHOUT_OPTIONS && ip.protocol() != ipv4::ICMP)
-            .then(|| Plain { src: ip.src_bits(), dst: ip.dst_bits() })
+        let has_ports = ip.protocol() < 32 && WITH_PORTS >> ip.protocol() & 1 != 0;
+        (head[0] == WITHOUT_OPTIONS && has_ports).then(|| Plain { src: ip.src_bits(), dst: ip.dst_bits() })
     }
 }
+
+/// Bit `number` is set for the protocols whose packets go by their addresses and ports, whatever else they say.
+const WITH_PORTS: u32 = 1 << ipv4::UDP | 1 << ipv4::TCP;
 
 /// Version 4, five words.
 const WITHOUT_OPTIONS: u8 = 0x45;
@@ -308,6 +330,13 @@ fn inside_prefixes(settings: &Settings) -> Vec<Ipv4Net> {
     let exempt =
         settings.rules.iter().filter(|rule| rule.action == RuleAction::Exempt).map(|rule| rule.source);
     Ipv4Net::aggregate(&settings.inside.iter().copied().chain(exempt).collect())
+}
+
+/// See [`Steering::without_ports`].
+fn without_ports(settings: &Settings, workers: u16) -> Option<HashSet<u32>> {
+    let by_ports = settings.pools.iter().any(|pool| pool.addresses.len() < usize::from(workers));
+    let hosts = settings.statics.iter().flat_map(Static::pairs).map(|(_, internal)| internal.to_bits());
+    by_ports.then(|| hosts.collect())
 }
 
 /// Which end's port names the outside endpoint.
@@ -326,13 +355,13 @@ fn embedded(packet: ipv4::Packet<&[u8]>) -> Option<ipv4::Packet<&[u8]>> {
     if icmpv4::is_error(message.ty()) { ipv4::Packet::new_header(message.into_embedded()).ok() } else { None }
 }
 
-/// Protocol and port or query identifier, where the packet shows them.
+/// Protocol and port or query identifier, where the packet shows them; where there is neither, the protocol's number.
 #[inline]
 fn channel(packet: ipv4::Packet<&[u8]>, end: End) -> Option<(Protocol, u16)> {
     if packet.frag_offset() != 0 {
         return None;
     }
-    let protocol = Protocol::from_number(packet.protocol())?;
+    let protocol = IpProtocol(packet.protocol()).translated_as().ok()?;
     let channel = match protocol {
         Protocol::Udp | Protocol::Tcp => {
             let ports = ports::Packet::new_checked(packet.payload()).ok()?;
@@ -350,6 +379,7 @@ fn channel(packet: ipv4::Packet<&[u8]>, end: End) -> Option<(Protocol, u16)> {
             };
             if is_ours { message.ident() } else { return None }
         }
+        Protocol::Other => packet.protocol().into(),
     };
     Some((protocol, channel))
 }

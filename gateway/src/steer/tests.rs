@@ -124,7 +124,7 @@ fn a_forward_belongs_to_the_owner_of_its_host() {
                 assert_eq!(steering.inbound_owner(forward.external.into(), forward.protocol, port), owner);
             }
         }
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::WITH_PORTS {
             let owner = steering.outbound_owner(host(20).into());
             assert_eq!(steering.inbound_owner(STATIC.into(), protocol, 1234), owner);
             assert_eq!(steering.inbound_home(STATIC.into()), owner);
@@ -195,7 +195,6 @@ fn what_names_no_port_goes_to_the_home_of_its_address() {
         let mut fragment = packet(ipv4::UDP, REMOTE, address.into(), &segment(53, 41_000));
         ipv4::Packet::new_unchecked(&mut fragment[..]).set_frag_offset(1480);
         assert_eq!(steering.inbound(&fragment), home);
-        assert_eq!(steering.inbound(&packet(47, REMOTE, address.into(), &[0; 8])), home);
         assert_eq!(steering.inbound(&packet(ipv4::UDP, REMOTE, address.into(), &[0; 3])), home);
         // An echo from outside carries an identifier of the remote's own.
         for ty in [message::ECHO, 99] {
@@ -207,6 +206,35 @@ fn what_names_no_port_goes_to_the_home_of_its_address() {
     }
     assert_eq!(steering.inbound(&[0x45; 19]), Steering::MALFORMED);
     assert_eq!(steering.outbound(&[0x65; 40]), Steering::MALFORMED);
+}
+
+/// Whoever chooses the outside address of a protocol without ports gets what comes back, errors and fragments too.
+#[test]
+fn protocols_without_ports_come_and_go_by_one_worker() {
+    let by_address = vec![pool(0xcb00_7140, 16, 1024..=65535)];
+    for workers in 1..=8 {
+        for settings in [settings(), Settings { pools: by_address.clone(), ..settings() }] {
+            let steering = steering(&settings, workers);
+            for (n, protocol) in (0..=255).flat_map(|n| [47, 50, 132, 136, 99].map(|protocol| (n, protocol)))
+            {
+                let sent = packet(protocol, host(n), REMOTE, &[0; 8]);
+                let owner = steering.outbound(&sent);
+                let received = packet(protocol, REMOTE, host(n), &[0; 8]);
+                assert_eq!(steering.outbound(&unreachable(received.clone())), owner);
+                // What is not translated, for some of the settings' rules.
+                assert_eq!(steering.inbound(&received), owner);
+                let is_static = host(n) == host(20);
+                let shares = steering.shares(owner).iter().flatten().map(|share| share.address);
+                for address in if is_static { vec![STATIC] } else { shares.collect() } {
+                    let answer = packet(protocol, REMOTE, address, &[0; 8]);
+                    assert_eq!(steering.inbound(&answer), owner, "{workers} workers, {address}");
+                    assert_eq!(steering.endpoint_owner_of(&answer), owner);
+                    let sent = packet(protocol, address, REMOTE, &[0; 8]);
+                    assert_eq!(steering.inbound(&unreachable(sent)), owner);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -278,7 +306,7 @@ proptest! {
                     prop_assert!(pool.addresses.contains(address));
                     for port in ports.clone() {
                         endpoints += 1;
-                        for protocol in Protocol::ALL {
+                        for protocol in Protocol::WITH_PORTS {
                             prop_assert_eq!(steering.inbound_owner((*address).into(), protocol, port), worker);
                         }
                     }
@@ -343,7 +371,7 @@ proptest! {
             let owner = steering.outbound_owner(host.into());
             let address = pool.addresses[place];
             for port in [*ports.start(), *ports.end()] {
-                for protocol in Protocol::ALL {
+                for protocol in Protocol::WITH_PORTS {
                     prop_assert_eq!(steering.inbound_owner(address.into(), protocol, port), owner);
                 }
                 let to = packet(ipv4::UDP, REMOTE, address, &segment(53, port));

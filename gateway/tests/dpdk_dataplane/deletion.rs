@@ -53,7 +53,7 @@ fn a_deletion_of_10_000_sessions_loses_no_packet_of_others() {
             }
         }
         assert_eq!(ended, connections.len() as u64);
-        let mut left = [0; 3];
+        let mut left = [0; Protocol::COUNT];
         let mut deleted = 0;
         for counters in lab.rest() {
             Protocol::ALL.iter().for_each(|&of| left[of as usize] += counters.nat.sessions[of as usize]);

@@ -69,7 +69,7 @@ fn malformed(lab: &Lab, side: Side) -> Vec<(DropReason, Vec<u8>)> {
         (IcmpType, ip(&changed(Kind::EchoRequest, 20, 5))),
         (IcmpNoSession, ip(&error)),
         (FragmentMalformed, ip(&changed(Kind::Udp, 6, 0x20))),
-        (Protocol, ip(&changed(Kind::Udp, 9, 47))),
+        (AuthenticationHeader, ip(&changed(Kind::Udp, 9, 51))),
     ]
 }
 

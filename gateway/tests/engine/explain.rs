@@ -53,7 +53,7 @@ fn explain_names_rule_and_pool_of_a_new_session_and_then_the_session() {
     assert_eq!(after.session, Some(gateway.sessions()[0]));
     assert_eq!(after.mapping, Some(gateway.mappings()[0]));
     let subscriber = after.subscriber.expect("it has a session");
-    assert_eq!((subscriber.sessions, subscriber.ports), ([1, 0, 0], [1, 0, 0]));
+    assert_eq!((subscriber.sessions, subscriber.ports), ([1, 0, 0, 0], [1, 0, 0]));
     assert_eq!(subscriber.paired, Some(external.address));
     let back = inbound(&gateway, Protocol::Udp, REMOTE, &external.to_string());
     assert_eq!((back.outcome, back.session), (Outcome::Session, after.session));

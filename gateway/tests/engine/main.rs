@@ -11,6 +11,7 @@ mod fragments_refused;
 mod library;
 mod model;
 mod mss;
+mod other;
 mod overlap;
 mod packet;
 mod permanent;

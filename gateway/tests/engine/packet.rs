@@ -35,10 +35,31 @@ pub(crate) struct Packet {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    Udp { checksum: bool, payload: Vec<u8> },
-    Tcp { flags: Flags, options: Vec<u8>, payload: Vec<u8> },
-    Query { ty: u8, seq: u16, payload: Vec<u8> },
-    Error { ty: u8, code: u8, rest: u32, payload: Vec<u8> },
+    Udp {
+        checksum: bool,
+        payload: Vec<u8>,
+    },
+    Tcp {
+        flags: Flags,
+        options: Vec<u8>,
+        payload: Vec<u8>,
+    },
+    Query {
+        ty: u8,
+        seq: u16,
+        payload: Vec<u8>,
+    },
+    Error {
+        ty: u8,
+        code: u8,
+        rest: u32,
+        payload: Vec<u8>,
+    },
+    /// Of a protocol without ports: all of layer 4, with its checksum where that is UDP-Lite's or DCCP's.
+    Other {
+        number: u8,
+        payload: Vec<u8>,
+    },
 }
 
 const PAYLOAD: &[u8] = b"seventeen octets.";
@@ -55,6 +76,28 @@ impl Packet {
     pub(crate) fn tcp(source: Endpoint, destination: Endpoint, flags: Flags) -> Packet {
         let body = Body::Tcp { flags, options: vec![2, 4, 5, 0xb4], payload: PAYLOAD.to_vec() };
         Packet::new(source, destination, body)
+    }
+
+    /// A packet of a protocol without ports; what both endpoints have as port does not matter.
+    pub(crate) fn other(number: u8, source: Endpoint, destination: Endpoint) -> Packet {
+        let mut payload: Vec<u8> = (1..=100).collect();
+        // UDP-Lite: coverage of 20 octets; DCCP: six words of header, coverage of header and four octets more.
+        match number {
+            UDP_LITE => payload[4..8].copy_from_slice(&[0, 20, 0, 0]),
+            DCCP => payload[4..8].copy_from_slice(&[6, 2, 0, 0]),
+            _ => {}
+        }
+        if let Some(covered) = covered(number, &payload) {
+            let addresses = [source.address.to_be_bytes(), destination.address.to_be_bytes()].concat();
+            let pseudo = [&addresses[..], &[0, number], &(payload.len() as u16).to_be_bytes()].concat();
+            let checksum = match !sum(&[&pseudo, covered]) {
+                0 => 0xffff,
+                checksum => checksum,
+            };
+            payload[6..8].copy_from_slice(&checksum.to_be_bytes());
+        }
+        let at = |endpoint| at_port(endpoint, number.into());
+        Packet::new(at(source), at(destination), Body::Other { number, payload })
     }
 
     /// A query or a reply; the asking side's port is the identifier.
@@ -76,6 +119,7 @@ impl Packet {
             Protocol::Udp => Packet::udp(source, destination),
             Protocol::Tcp => Packet::tcp(source, destination, Flags::SYN),
             Protocol::Icmp => Packet::ping(source, destination),
+            Protocol::Other => Packet::other(GRE, source, destination),
         }
     }
 
@@ -85,6 +129,7 @@ impl Packet {
             Protocol::Udp => Packet::udp(source, destination),
             Protocol::Tcp => Packet::tcp(source, destination, Flags::SYN | Flags::ACK),
             Protocol::Icmp => Packet::pong(source, destination),
+            Protocol::Other => Packet::other(GRE, source, destination),
         }
     }
 
@@ -160,6 +205,7 @@ impl Packet {
                 (ipv4::ICMP, message(*ty, 0, u32::from(ident) << 16 | u32::from(*seq), payload))
             }
             Body::Error { ty, code, rest, payload } => (ipv4::ICMP, message(*ty, *code, *rest, payload)),
+            Body::Other { number, payload } => (*number, payload.clone()),
         }
     }
 }
@@ -170,6 +216,7 @@ fn packet_len(header_len: usize, body: &Body) -> u16 {
             8 + payload.len()
         }
         Body::Tcp { options, payload, .. } => 20 + options.len() + payload.len(),
+        Body::Other { payload, .. } => payload.len(),
     };
     (header_len + layer4) as u16
 }
@@ -239,7 +286,11 @@ impl Seen {
                 }
                 !is_whole || sum(&[l4]) == 0xffff
             }
-            other => return Err(format!("protocol {other}")),
+            other => {
+                ports = (other.into(), other.into());
+                let covered = covered(other, l4).filter(|_| is_whole);
+                covered.is_none_or(|covered| sum(&[&pseudo, covered]) == 0xffff)
+            }
         };
         if !right {
             return Err(format!("checksum of protocol {}", header[9]));
@@ -258,6 +309,21 @@ impl Seen {
     pub(crate) fn embedded(&self) -> &Seen {
         self.embedded.as_deref().expect("an ICMP error")
     }
+}
+
+/// Protocols without ports that the engine knows.
+pub(crate) const GRE: u8 = 47;
+pub(crate) const DCCP: u8 = 33;
+pub(crate) const UDP_LITE: u8 = 136;
+
+/// What the checksum of UDP-Lite (RFC 3828 section 3.1) or DCCP (RFC 4340 section 9.2) covers besides the pseudo header.
+fn covered(number: u8, l4: &[u8]) -> Option<&[u8]> {
+    let len = match number {
+        UDP_LITE => usize::from(word(l4, 4)?),
+        DCCP => usize::from(*l4.get(4)?) * 4 + (usize::from(*l4.get(5)? & 0xf).checked_sub(1)?) * 4,
+        _ => return None,
+    };
+    l4.get(..len)
 }
 
 /// The packet that an ICMP error quotes, without the extensions of RFC 4884.
@@ -291,6 +357,8 @@ fn blank(packet: &mut [u8]) {
                 checksum.fill(0);
             }
         }
+        UDP_LITE | DCCP => l4[6..8].fill(0),
+        _ if protocol != ipv4::ICMP => {}
         _ if matches!(l4[0], 3 | 4 | 11 | 12) => {
             l4[2..4].fill(0);
             let len = quoted(l4).len();

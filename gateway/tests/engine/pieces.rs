@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Fate, HELD_FRAGMENTS, Hold, Protocol, Refusal, Verdict, Way,
+    Direction, DropReason, Endpoint, Fate, HELD_FRAGMENTS, Hold, IpProtocol, Refusal, Verdict, Way,
 };
 use gateway::wire::ipv4;
 
@@ -92,7 +92,7 @@ impl Pieces {
         let at = if bytes[9] == ipv4::ICMP { l4 + 4 } else { l4 + 2 };
         let port = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let external = Endpoint { address: word32(bytes, 16), port };
-        self.gateway.owner_of_outside(Protocol::from_number(bytes[9]), external)
+        self.gateway.owner_of_outside(IpProtocol(bytes[9]).translated_as().ok(), external)
     }
 
     /// As [`Pieces::arrive`], at the shard that the fragment goes to first.

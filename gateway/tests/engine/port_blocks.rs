@@ -275,7 +275,7 @@ proptest! {
                 Step::Pass { seconds } => gateway.pass_s(seconds.into()),
                 Step::Open { host, port, protocol } => {
                     let inside = nth(&format!("10.64.0.{}:1", 5 + host), port.into());
-                    let outcome = gateway.outbound(Packet::first(Protocol::ALL[protocol], inside, ep(REMOTE)));
+                    let outcome = gateway.outbound(Packet::first(Protocol::WITH_PORTS[protocol], inside, ep(REMOTE)));
                     let mine: Vec<_> =
                         owners.iter().filter(|(_, owner)| owner.to_bits() == inside.address).map(|(block, _)| *block).collect();
                     let used = |block: &(Ipv4Addr, u16)| {

@@ -162,7 +162,7 @@ fn ports_are_conserved() {
         for &step in &steps {
             run(&mut gateway, &shape, step);
             let mappings = gateway.mappings();
-            for (protocol, (used, held, total)) in Protocol::ALL.into_iter().zip(usage(&gateway)) {
+            for (protocol, (used, held, total)) in Protocol::WITH_PORTS.into_iter().zip(usage(&gateway)) {
                 let of = |resting| -> HashSet<Endpoint> {
                     let mine = mappings.iter().filter(|m| m.protocol == protocol && m.pool == Some(0));
                     mine.filter(|m| m.resting == resting).map(|m| m.external).collect()
@@ -346,7 +346,7 @@ fn busy() -> (Gateway, Vec<(Direction, Vec<u8>)>) {
     });
     let (host, remote) = (ep("10.64.0.5:4000"), ep("198.51.100.7:7000"));
     let mut templates = Vec::new();
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let first = Packet::first(protocol, host, remote).options(&[1, 1, 1, 1]).padding(2);
         let seen = gateway.outbound(first.clone()).out();
         let back =
@@ -391,6 +391,7 @@ fn longest_ms(protocol: Protocol) -> u64 {
         Protocol::Udp => TIMEOUTS.udp_s,
         Protocol::Tcp => TIMEOUTS.tcp_established_s,
         Protocol::Icmp => TIMEOUTS.icmp_s,
+        Protocol::Other => TIMEOUTS.other_s,
     })
 }
 
@@ -412,7 +413,7 @@ fn usage(gateway: &Gateway) -> Vec<(u32, u32, u32)> {
             (used + usage.used, held + usage.held, total + usage.total)
         })
     };
-    Protocol::ALL.map(of).to_vec()
+    Protocol::WITH_PORTS.map(of).to_vec()
 }
 
 fn is_open(gateway: &Gateway, sent: &Sent) -> bool {

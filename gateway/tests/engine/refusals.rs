@@ -48,7 +48,7 @@ fn malformed_packets_are_dropped_each_for_its_reason() {
         ("total length 19", with(&udp, 3, 19), Why::IpTotalLength),
         ("total length beyond", with(&udp, 3, 0xff), Why::IpTotalLength),
         ("header checksum", wrong_checksum, Why::IpChecksum),
-        ("protocol 47", with(&udp, 9, 47), Why::Protocol),
+        ("protocol 51", with(&udp, 9, 51), Why::AuthenticationHeader),
         ("7 octets of UDP", cut(&udp, 27), Why::Truncated),
         ("UDP length 7", with(&udp, 25, 7), Why::UdpLength),
         ("UDP length beyond", with(&udp, 25, 0xff), Why::UdpLength),
@@ -76,7 +76,7 @@ fn malformed_packets_are_dropped_each_for_its_reason() {
 #[test]
 fn padding_behind_a_packet_does_no_harm() {
     let mut gateway = Gateway::changed(|_| {});
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let sent = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE)).padding(21)).out();
         assert!(sent.bytes.ends_with(&[0xee; 21]));
         gateway.inbound(Packet::answer(protocol, ep(REMOTE), sent.source).padding(3)).delivered();
@@ -217,7 +217,7 @@ fn unsolicited_packets_find_no_mapping() {
     let mut gateway = Gateway::changed(|_| {});
     gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     for external in ["203.0.113.10:1", "203.0.113.99:4000"] {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::WITH_PORTS {
             let unsolicited = Packet::first(protocol, ep(REMOTE), ep(external));
             assert_eq!(gateway.inbound(unsolicited).reason(), DropReason::NoMapping);
         }
@@ -228,7 +228,7 @@ fn unsolicited_packets_find_no_mapping() {
 fn packets_for_the_gateway_itself_are_local() {
     let mut gateway = Gateway::changed(|_| {});
     for own in ["10.64.0.1:22", "203.0.113.2:22"] {
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::WITH_PORTS {
             assert_eq!(gateway.outbound(Packet::first(protocol, ep(HOST), ep(own))), Outcome::Local);
             assert_eq!(gateway.outbound(Packet::first(protocol, ep(HOST), ep(own)).ttl(1)), Outcome::Local);
         }
@@ -241,7 +241,7 @@ fn packets_for_the_gateway_itself_are_local() {
 #[test]
 fn ttl_1_is_answered_and_neither_translated_nor_counted_as_a_session() {
     let mut gateway = Gateway::changed(|_| {});
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         for ttl in [0, 1] {
             let outcome = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE)).ttl(ttl));
             assert_eq!(outcome, Outcome::Reply(Refusal::TimeExceeded));

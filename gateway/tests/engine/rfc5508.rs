@@ -125,7 +125,7 @@ fn rfc5508_req3c_steps_over_embedded_options() {
     let mut gateway = Gateway::changed(|_| {});
     // Router alert, then the rest of forty octets of no-operation.
     let options = [&[0x94, 4, 0, 0][..], &[1; 36]].concat();
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let first = Packet::first(protocol, ep(HOST), ep(REMOTE)).options(&options);
         let seen = gateway.outbound(first).out();
         let back = gateway.inbound(Packet::error(ROUTER, 11, 0, &seen.bytes).options(&options)).delivered();
@@ -165,7 +165,7 @@ fn rfc5508_req3d_takes_no_extension_for_a_part_of_the_embedded_packet() {
 
 #[test]
 fn rfc5508_req4_errors_from_outside_are_translated_inside_and_out() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         for from in ["198.51.100.7", ROUTER] {
             let (mut gateway, seen) = sent(protocol);
             let back = gateway.inbound(Packet::error(from, 3, 3, &seen.bytes)).delivered();
@@ -178,7 +178,7 @@ fn rfc5508_req4_errors_from_outside_are_translated_inside_and_out() {
 
 #[test]
 fn rfc5508_req4_eight_octets_of_the_embedded_packet_suffice() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         for octets in [8, 12, 17, 18] {
             let (mut gateway, seen) = sent(protocol);
             let back = gateway.inbound(Packet::error(ROUTER, 3, 3, &seen.bytes[..20 + octets])).delivered();
@@ -210,7 +210,7 @@ fn rfc5508_req4_an_error_about_nothing_known_is_dropped() {
 
 #[test]
 fn rfc5508_req5_errors_from_inside_are_translated_inside_and_out() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         // The host itself, or a router between it and the gateway: outside both are the host's outside address.
         for from in ["10.64.0.5", "10.64.0.99"] {
             let (mut gateway, seen) = sent(protocol);
@@ -244,7 +244,7 @@ fn rfc5508_req5_an_error_about_nothing_known_is_dropped() {
 
 #[test]
 fn rfc5508_req6_errors_neither_refresh_nor_end_a_session() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let (mut gateway, seen) = sent(protocol);
         let before = gateway.sessions()[0];
         gateway.pass_s(20);
@@ -339,7 +339,7 @@ fn rfc5508_req8_a_session_that_the_rules_forbid_is_refused_and_its_sender_told()
     ];
     for refuse in [Refuse::Reject, Refuse::Drop] {
         gateway.reload(|settings| settings.refuse = refuse);
-        for protocol in Protocol::ALL {
+        for protocol in Protocol::WITH_PORTS {
             for (remote, told, untold) in &cases {
                 let outcome = gateway.outbound(Packet::first(protocol, ep(HOST), ep(remote)));
                 assert_eq!(&outcome, if refuse == Refuse::Reject { told } else { untold });

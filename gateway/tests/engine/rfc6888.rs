@@ -50,7 +50,7 @@ fn rfc6888_req3_pools_need_not_be_contiguous() {
 #[test]
 fn rfc6888_req4_limits_ports_per_subscriber_and_protocol() {
     let mut gateway = Gateway::changed(|settings| settings.limits.ports_per_subscriber = 4);
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         for port in 0..4 {
             gateway.open(protocol, at_port(ep(HOST), 4000 + port), ep(REMOTE));
         }
@@ -88,9 +88,9 @@ fn rfc6888_req5_limits_sessions_per_subscriber() {
     let mut gateway = Gateway::changed(|settings| settings.limits.sessions_per_subscriber = 10);
     let remote = |nth: u32| Endpoint { address: ep(REMOTE).address + nth, port: 53 };
     for nth in 0..10 {
-        gateway.open(Protocol::ALL[nth as usize % 3], ep(HOST), remote(nth));
+        gateway.open(Protocol::WITH_PORTS[nth as usize % 3], ep(HOST), remote(nth));
     }
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let more = Packet::first(protocol, ep(HOST), remote(100));
         assert_eq!(gateway.outbound(more).reason(), DropReason::SubscriberSessions);
     }
@@ -166,7 +166,7 @@ fn rfc6888_req6_exempt_destinations_are_not_translated() {
         settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.0/24", RuleAction::Exempt));
     });
     let partner = ep("192.0.2.9:80");
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let seen = gateway.outbound(Packet::first(protocol, ep(HOST), partner)).out();
         assert_eq!(seen.source, ep(HOST));
         let back = gateway.inbound(Packet::answer(protocol, partner, ep(HOST))).delivered();

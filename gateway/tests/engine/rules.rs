@@ -17,7 +17,7 @@ fn all(action: RuleAction) -> Rule {
 #[test]
 fn without_a_match_nothing_is_forwarded() {
     let mut gateway = Gateway::changed(|settings| settings.rules.clear());
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let first = Packet::first(protocol, ep(HOST), ep(REMOTE));
         assert_eq!(gateway.outbound(first).reason(), DropReason::NoRule);
     }

@@ -59,13 +59,14 @@ fn ping_is_rewritten_out_and_back() {
 
 #[test]
 fn a_flow_that_is_added_again_is_the_same_entry_and_lives_longer() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let mut gateway = one_endpoint();
         let timeouts = gateway.settings.timeouts;
         let timeout_s = match protocol {
             Protocol::Udp => timeouts.udp_s,
             Protocol::Tcp => timeouts.tcp_opening_s,
             Protocol::Icmp => timeouts.icmp_s,
+            Protocol::Other => timeouts.other_s,
         };
         for _ in 0..3 {
             assert_eq!(gateway.open(protocol, ep(HOST), ep(REMOTE)), ep(EXTERNAL));
@@ -79,7 +80,7 @@ fn a_flow_that_is_added_again_is_the_same_entry_and_lives_longer() {
 
 #[test]
 fn an_outside_endpoint_in_use_is_refused_to_another() {
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let mut gateway = one_endpoint();
         gateway.open(protocol, ep(HOST), ep(REMOTE));
         for remote in [REMOTE, "198.51.100.8:7000"] {
@@ -138,7 +139,7 @@ fn a_forwarded_port_is_free_for_the_other_protocol() {
 #[test]
 fn broadcasts_are_refused_and_leave_no_entry() {
     let mut gateway = Gateway::changed(|_| {});
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         for to in ["255.255.255.255:80", "10.64.0.255:80", "203.0.113.255:80"] {
             let broadcast = Packet::first(protocol, ep(HOST), ep(to)).ttl(30);
             let reason = gateway.outbound(broadcast).reason();
@@ -152,7 +153,7 @@ fn broadcasts_are_refused_and_leave_no_entry() {
 #[test]
 fn a_bare_header_is_refused() {
     let mut gateway = Gateway::changed(|_| {});
-    for protocol in Protocol::ALL {
+    for protocol in Protocol::WITH_PORTS {
         let mut bytes = Packet::first(protocol, ep(HOST), ep(REMOTE)).bytes();
         bytes.truncate(20);
         let mut header = ipv4::Packet::new_unchecked(&mut bytes[..]);
@@ -201,7 +202,7 @@ fn many_entries() -> (Gateway, HashMap<(Protocol, Endpoint, Endpoint), Endpoint>
     let flows = (0..700_u32).map(|nth| {
         let host = Ipv4Addr::from_bits(Ipv4Addr::new(10, 64, 0, 10).to_bits() + nth % 50);
         let remote = Ipv4Addr::from_bits(Ipv4Addr::new(198, 51, 100, 1).to_bits() + nth * 7 % 97);
-        let protocol = Protocol::ALL[nth as usize % 3];
+        let protocol = Protocol::WITH_PORTS[nth as usize % 3];
         let from = Endpoint::new(host, 1024 + (nth * 31 % 5000) as u16);
         let to = Endpoint::new(remote, if protocol == Protocol::Icmp { 0 } else { 80 });
         let external = gateway.open(protocol, from, to);

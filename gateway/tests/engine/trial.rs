@@ -76,6 +76,7 @@ pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     tcp_closing_s: 112,
     tcp_unsolicited_syn_s: 6,
     icmp_s: 48,
+    other_s: 320,
     redirect_half_open_s: 16,
     port_hold_s: 80,
     fragment_s: 16,

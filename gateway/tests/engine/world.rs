@@ -6,8 +6,9 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, MappingView, Part, Policy, Pool, Protocol, Ranges, Refusal,
-    Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time, Verdict,
+    Direction, DropReason, Endpoint, Filter, IpProtocol, MappingView, Part, Policy, Pool, Protocol, Ranges,
+    Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time,
+    Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -307,7 +308,7 @@ impl Gateway {
             Some(embedded) => (embedded.protocol, embedded.source),
             None => (seen.protocol, seen.destination),
         };
-        self.owner_of_outside(Protocol::from_number(protocol), external)
+        self.owner_of_outside(IpProtocol(protocol).translated_as().ok(), external)
     }
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use gateway::config::Whose;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor, Nic,
-    NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
+    Neighbor, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber,
+    WorkerSnapshot,
 };
 use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use gateway::nat::{self, Direction, DropReason, PortBlocks, Protocol};
+use gateway::nat::{self, Direction, DropReason, IpProtocol, PortBlocks, Protocol};
 
 pub(crate) const SESSIONS: u16 = 250;
 
@@ -167,9 +168,9 @@ impl Gateway for Fake {
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {
         self.wait()?;
         let mapping = Mapping {
-            protocol: Protocol::Udp,
-            inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000),
-            outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000),
+            protocol: IpProtocol(17),
+            inside: endpoint([10, 64, 0, 10], 1000),
+            outside: endpoint([203, 0, 113, 10], 40_000),
             remote: None,
             kind: "pool".into(),
             pool: Some("main".into()),
@@ -178,7 +179,7 @@ impl Gateway for Fake {
             age_s: 5,
             worker: 0,
         };
-        let asked = query.filter.inside.is_none_or(|inside| inside == *mapping.inside.ip());
+        let asked = query.filter.inside.is_none_or(|inside| inside == mapping.inside.address);
         Ok(Page { items: asked.then_some(mapping).into_iter().collect(), next_cursor: None })
     }
 
@@ -188,7 +189,7 @@ impl Gateway for Fake {
         let all = (start..SESSIONS).map(session);
         let asked = all.filter(|session| is_asked_for(session, &query.filter));
         let items: Vec<Session> = asked.take(query.limit).collect();
-        let next = items.last().map_or(SESSIONS, |last| last.inside.port() - 1000 + 1);
+        let next = items.last().map_or(SESSIONS, |last| last.inside.port.expect("a port") - 1000 + 1);
         let next_cursor = (next < SESSIONS).then(|| Cursor { worker: 0, position: next.into() });
         Ok(Page { items, next_cursor })
     }
@@ -203,7 +204,7 @@ impl Gateway for Fake {
             kind: Some("pool".into()),
             pool: Some("main".into()),
             filtering: Some("address-dependent".into()),
-            destination: Some(question.destination),
+            destination: Some(question.destination.into()),
             route: self.routes().pop(),
             next_hop: Some(Ipv4Addr::new(203, 0, 113, 1)),
             neighbor: self.neighbors().into_iter().next(),
@@ -247,18 +248,22 @@ impl Fake {
 fn is_asked_for(session: &Session, filter: &nat::Filter) -> bool {
     let addresses =
         [(filter.inside, session.inside), (filter.outside, session.outside), (filter.remote, session.remote)];
-    let ports = [session.inside.port(), session.outside.port(), session.remote.port()];
-    addresses.iter().all(|(asked, endpoint)| asked.is_none_or(|asked| asked == *endpoint.ip()))
-        && filter.protocol.is_none_or(|asked| asked == session.protocol)
-        && filter.port.is_none_or(|asked| ports.contains(&asked))
+    let ports = [session.inside.port, session.outside.port, session.remote.port];
+    addresses.iter().all(|(asked, endpoint)| asked.is_none_or(|asked| asked == endpoint.address))
+        && filter.protocol.is_none_or(|asked| IpProtocol::of(asked, 0) == session.protocol)
+        && filter.port.is_none_or(|asked| ports.contains(&Some(asked)))
+}
+
+fn endpoint(address: [u8; 4], port: u16) -> Endpoint {
+    SocketAddrV4::new(address.into(), port).into()
 }
 
 fn session(n: u16) -> Session {
     Session {
-        protocol: if n.is_multiple_of(2) { Protocol::Udp } else { Protocol::Tcp },
-        inside: SocketAddrV4::new(Ipv4Addr::new(10, 64, 0, 10), 1000 + n),
-        outside: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 40_000 + n),
-        remote: SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 443),
+        protocol: IpProtocol(if n.is_multiple_of(2) { 17 } else { 6 }),
+        inside: endpoint([10, 64, 0, 10], 1000 + n),
+        outside: endpoint([203, 0, 113, 10], 40_000 + n),
+        remote: endpoint([198, 51, 100, 1], 443),
         remote_inside: None,
         state: "established".into(),
         age_s: 5,

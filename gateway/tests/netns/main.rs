@@ -31,6 +31,7 @@ mod lab;
 mod management;
 mod metrics;
 mod namespace;
+mod other_protocols;
 mod packet_socket;
 mod path_mtu;
 mod payloads;

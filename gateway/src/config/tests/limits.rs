@@ -125,7 +125,7 @@ fn limits_of_a_subscriber_are_by_protocol_where_they_say_so() {
         parse(&example_with("ports_per_subscriber = 1024", &format!("{keys}ports_per_subscriber = 1024")));
     let limits = config.settings.limits;
     assert_eq!(limits.protocol_ports_per_subscriber, [None, Some(9), None]);
-    assert_eq!(limits.protocol_sessions_per_subscriber, [8, u32::MAX, u32::MAX]);
+    assert_eq!(limits.protocol_sessions_per_subscriber, [8, u32::MAX, u32::MAX, u32::MAX]);
     assert_eq!((limits.sessions_per_subscriber, limits.half_open_per_subscriber), (u32::MAX, 7));
     let words = config.explain();
     assert!(

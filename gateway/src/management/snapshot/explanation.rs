@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{pool_name, socket_address};
-use super::{Mapping, Neighbor, Route, Session};
+use super::table::pool_name;
+use super::{Endpoint, Mapping, Neighbor, Route, Session};
 use crate::nat::{self, Direction, DropReason, Outcome, Protocol};
 
 /// The first packet of a flow, as it arrives.
@@ -63,10 +63,10 @@ pub struct Explanation {
     pub session: Option<Session>,
     /// The source as the packet leaves; none where its port would be drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SocketAddrV4>,
+    pub source: Option<Endpoint>,
     /// The destination as the packet leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<SocketAddrV4>,
+    pub destination: Option<Endpoint>,
     /// The destination is an outside endpoint of this gateway.
     #[serde(default)]
     pub hairpins: bool,
@@ -120,7 +120,7 @@ impl Explanation {
             outside: view.paired.map(Into::into),
             sessions: view.sessions.iter().sum(),
             half_open: view.half_open,
-            ports: view.ports[question.protocol as usize],
+            ports: view.ports.get(question.protocol as usize).copied().unwrap_or(0),
         });
         Explanation {
             direction: question.direction.name().into(),
@@ -135,8 +135,8 @@ impl Explanation {
             subscriber,
             mapping: view.mapping.map(|view| Mapping::of(&view, worker, pools)),
             session: view.session.map(|view| Session::of(&view, worker, pools)),
-            source: view.source.map(socket_address),
-            destination: view.destination.map(socket_address),
+            source: view.source.map(|endpoint| Endpoint::of(question.protocol, endpoint)),
+            destination: view.destination.map(|endpoint| Endpoint::of(question.protocol, endpoint)),
             hairpins: view.hairpins,
             ..Explanation::default()
         }

@@ -1,10 +1,12 @@
 //! The shapes of the API's answers. The server writes them and `natctl` reads them; field names are a contract.
 //!
-//! An endpoint is written `address:port`; for ICMP the query identifier stands in the port's place. Units stand at
+//! An endpoint is written `address:port`; for ICMP the query identifier stands in the port's place, and of
+//! protocols other than UDP, TCP and ICMP it is the address alone. Units stand at
 //! the end of a name: `_s` seconds, `_mbps` megabits a second, `_bytes` bytes.
 
 mod count;
 mod cursor;
+mod endpoint;
 mod explanation;
 mod holder;
 mod interface;
@@ -14,6 +16,7 @@ mod table;
 
 pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
+pub use endpoint::{Endpoint, Protocols, WithoutPorts};
 pub use explanation::{Explanation, Question, SubscriberState};
 pub use holder::Holder;
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};

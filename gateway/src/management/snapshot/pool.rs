@@ -122,7 +122,7 @@ impl Pool {
                     ratio: ranges.ratio(),
                 }
             }),
-            usage: Protocol::ALL.iter().zip(&counters.ports).map(usage).collect(),
+            usage: Protocol::WITH_PORTS.iter().zip(&counters.ports).map(usage).collect(),
             failures: PORT_FAILURES.iter().zip(&counters.failures).map(failures).collect(),
         }
     }

@@ -1,13 +1,13 @@
 //! Rows of the tables, and how a table is asked for in pages.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::Cursor;
-use crate::nat::{Direction, Endpoint, Filter, MappingView, Protocol, SessionView};
+use super::{Cursor, Endpoint};
+use crate::nat::{Direction, Filter, IpProtocol, MappingView, Protocol, SessionView};
 use crate::neighbor;
 
 /// A neighbour (RFC 826).
@@ -114,13 +114,13 @@ impl Subscriber {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mapping {
     /// Protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Inside endpoint.
-    pub inside: SocketAddrV4,
+    pub inside: Endpoint,
     /// Outside endpoint.
-    pub outside: SocketAddrV4,
+    pub outside: Endpoint,
     /// The remote endpoint that it serves alone, where the pool's ports are shared between remotes.
-    pub remote: Option<SocketAddrV4>,
+    pub remote: Option<Endpoint>,
     /// Where the outside endpoint comes from: `pool`, `permanent` (port forward, 1:1), `redirect` or `exempt`
     /// (untranslated).
     pub kind: Cow<'static, str>,
@@ -139,11 +139,12 @@ pub struct Mapping {
 impl Mapping {
     /// A mapping of a worker's; `pools` are the names of all pools, by index.
     pub fn of(view: &MappingView, worker: u16, pools: &[String]) -> Mapping {
+        let endpoint = |endpoint| Endpoint::of(view.protocol, endpoint);
         Mapping {
-            protocol: view.protocol,
-            inside: socket_address(view.internal),
-            outside: socket_address(view.external),
-            remote: view.remote.map(socket_address),
+            protocol: IpProtocol::of(view.protocol, view.internal.port),
+            inside: endpoint(view.internal),
+            outside: endpoint(view.external),
+            remote: view.remote.map(endpoint),
             kind: view.kind.into(),
             pool: pool_name(view.pool, pools),
             sessions: view.sessions,
@@ -158,16 +159,16 @@ impl Mapping {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
     /// Protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Inside endpoint.
-    pub inside: SocketAddrV4,
+    pub inside: Endpoint,
     /// Outside endpoint.
-    pub outside: SocketAddrV4,
+    pub outside: Endpoint,
     /// Remote endpoint.
-    pub remote: SocketAddrV4,
+    pub remote: Endpoint,
     /// What the inside host sees in the remote's place, where that is another endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remote_inside: Option<SocketAddrV4>,
+    pub remote_inside: Option<Endpoint>,
     /// TCP: state of the connection (RFC 5382, RFC 7857); others: `active`.
     pub state: Cow<'static, str>,
     /// Seconds since it was made.
@@ -187,12 +188,13 @@ pub struct Session {
 impl Session {
     /// A session of a worker's; `pools` are the names of all pools, by index.
     pub fn of(view: &SessionView, worker: u16, pools: &[String]) -> Session {
+        let endpoint = |endpoint| Endpoint::of(view.protocol, endpoint);
         Session {
-            protocol: view.protocol,
-            inside: socket_address(view.internal),
-            outside: socket_address(view.external),
-            remote: socket_address(view.remote),
-            remote_inside: view.remote_inside.map(socket_address),
+            protocol: IpProtocol::of(view.protocol, view.internal.port),
+            inside: endpoint(view.internal),
+            outside: endpoint(view.external),
+            remote: endpoint(view.remote),
+            remote_inside: view.remote_inside.map(endpoint),
             state: view.state.into(),
             age_s: view.age_ms / 1000,
             expires_in_s: view.expires_in_ms.div_ceil(1000),
@@ -209,10 +211,6 @@ impl Session {
 pub struct Deleted {
     /// Sessions.
     pub sessions: u64,
-}
-
-pub(super) fn socket_address(endpoint: Endpoint) -> SocketAddrV4 {
-    SocketAddrV4::new(endpoint.address.into(), endpoint.port)
 }
 
 pub(super) fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
@@ -284,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_session_keeps_what_the_engine_shows() {
-        let endpoint = |last, port| Endpoint::new(Ipv4Addr::new(10, 0, 0, last), port);
+        let endpoint = |last, port| crate::nat::Endpoint::new(Ipv4Addr::new(10, 0, 0, last), port);
         let view = SessionView {
             id: crate::nat::SessionId(7),
             protocol: Protocol::Tcp,
@@ -308,12 +306,11 @@ mod tests {
     #[test]
     fn an_endpoint_and_a_cursor_are_strings() {
         let page = Page {
-            items: vec!["10.0.0.1:53".parse::<SocketAddrV4>().unwrap()],
+            items: ["10.0.0.1:53", "10.0.0.2"].map(|text| text.parse::<Endpoint>().unwrap()).to_vec(),
             next_cursor: Some(Cursor { worker: 1, position: 16 }),
         };
-        assert_eq!(
-            serde_json::to_string(&page).unwrap(),
-            r#"{"items":["10.0.0.1:53"],"next_cursor":"1-10"}"#
-        );
+        let json = serde_json::to_string(&page).unwrap();
+        assert_eq!(json, r#"{"items":["10.0.0.1:53","10.0.0.2"],"next_cursor":"1-10"}"#);
+        assert_eq!(serde_json::from_str::<Page<Endpoint>>(&json).unwrap(), page);
     }
 }

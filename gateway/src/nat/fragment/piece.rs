@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::nat::ip_protocol::IpProtocol;
 use crate::nat::verdict::{Direction, DropReason, Protocol};
 use crate::wire::ipv4;
 
@@ -34,10 +35,10 @@ impl Piece {
     /// Reads a fragment whose lengths and header checksum are right.
     ///
     /// # Errors
-    /// [`DropReason::Protocol`]; [`DropReason::FragmentMalformed`] where it is empty, would end behind the largest
+    /// [`DropReason::AuthenticationHeader`]; [`DropReason::FragmentMalformed`] where it is empty, would end behind the largest
     /// datagram, or leaves a gap that no other fragment can fill.
     pub(crate) fn read(ip: &ipv4::Packet<&[u8]>, direction: Direction) -> Result<Piece, DropReason> {
-        let protocol = Protocol::from_number(ip.protocol()).ok_or(DropReason::Protocol)?;
+        let protocol = IpProtocol(ip.protocol()).translated_as()?;
         let (start, len) = (usize::from(ip.frag_offset()), ip.payload().len());
         let is_last = !ip.more_frags();
         let fits = ip.header_len() + start + len <= usize::from(u16::MAX);

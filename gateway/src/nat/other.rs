@@ -1,0 +1,81 @@
+//! Protocols without ports that the engine knows: GRE, ESP, SCTP and whatever else a pool is told to translate.
+//!
+//! `(a -> r, n) becomes (X -> r, n)`, where `n` is the protocol. An inside host has one mapping for each protocol, and a
+//! session for each remote. Hosts may share an outside address. What comes back is told apart by its remote, so it finds
+//! its host by the session alone; and two hosts that talk to the same remote over the same protocol need an outside
+//! address each.
+//!
+//! No port is freed when such a mapping ends, so it does not rest: it ends with its last session.
+
+use super::allocation::Taken;
+use super::endpoint::{Endpoint, Flow, Tuple};
+use super::ip_protocol::IpProtocol;
+use super::shard::Shard;
+use super::time::{Time, is_past};
+use super::verdict::{Direction, Protocol, SessionFailure};
+
+/// How many addresses of a pool are looked at for one that nobody has towards the remote.
+const ADDRESS_STEPS: usize = 16;
+
+impl Shard {
+    /// Whether a pool translates packets with this tuple.
+    #[inline(always)]
+    pub(super) fn is_translated(&self, pool: usize, tuple: &Tuple, protocol: Protocol) -> bool {
+        protocol.has_ports() || self.is_named(pool, IpProtocol(tuple.source_port as u8))
+    }
+
+    #[cold]
+    fn is_named(&self, pool: usize, number: IpProtocol) -> bool {
+        self.pools[pool].other_protocols.contains(number)
+    }
+
+    /// An outside address for the subscriber, which stays with the one that it is paired with or has port blocks of
+    /// (RFC 4787 REQ-2).
+    #[cold]
+    pub(super) fn take_address(
+        &mut self,
+        subscriber: u32,
+        pool: u16,
+        internal: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Result<Taken, SessionFailure> {
+        self.forget_draws();
+        let line = &mut self.subscribers.lines[subscriber];
+        if line.mappings == 0 {
+            line.unpair(pool);
+        }
+        let from = &self.pools[usize::from(pool)];
+        let of_blocks = from.blocks.as_ref().and_then(|blocks| blocks.held_by(subscriber));
+        let paired = of_blocks.map(|(index, _)| index).or_else(|| line.paired(pool));
+        let (start, steps) = match paired {
+            Some(index) => (index, 1),
+            None if line.may_pair(pool, 0) => (from.any(&mut self.random), ADDRESS_STEPS),
+            None => (from.index_of(self.secret.pair(line.address, 1)), 1),
+        };
+        for index in from.places_from(start).take(steps) {
+            let external = Endpoint { address: self.pools[usize::from(pool)].address(index), ..internal };
+            if !self.is_taken(external, remote, now) {
+                self.subscribers.lines[subscriber].pair(pool, index);
+                return Ok((external, index));
+            }
+        }
+        self.pools[usize::from(pool)].failures[SessionFailure::AddressTaken as usize] += 1;
+        Err(SessionFailure::AddressTaken)
+    }
+
+    /// Whether a session has this outside address towards the remote. One whose time is over is cleared away.
+    #[cold]
+    pub(super) fn is_taken(&mut self, external: Endpoint, remote: Endpoint, now: Time) -> bool {
+        let flow = Flow::from(&Tuple::new(remote, external));
+        let hash = self.secret.flow(&flow, Protocol::Other, Direction::Inbound);
+        let sessions = self.sessions.as_slice();
+        let matches = |id: u32| sessions[id as usize].matches(&flow, Protocol::Other, Direction::Inbound);
+        let Some(id) = self.index.find(hash, matches) else { return false };
+        let is_over = is_past(sessions[id as usize].expires, now);
+        if is_over {
+            self.expire(id, now);
+        }
+        !is_over
+    }
+}
