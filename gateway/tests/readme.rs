@@ -130,6 +130,17 @@ fn every_file_that_is_linked_exists() {
 }
 
 #[test]
+fn pictures_are_light_enough_for_a_front_door() {
+    let is_picture = |name: &&str| name.ends_with(".png") || name.ends_with(".svg");
+    let pictures: Vec<&str> = words_after(README, "](", |c| c != ')').filter(is_picture).collect();
+    assert!(pictures.len() >= 2, "the architecture and the status page");
+    for picture in pictures {
+        let bytes = fs::metadata(root().join(picture)).expect(picture).len();
+        assert!(bytes < 150_000, "{picture}: {bytes} bytes");
+    }
+}
+
+#[test]
 fn every_chapter_is_listed_at_the_top() {
     let chapters: Vec<&str> = README.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     let listed: Vec<&str> = README
