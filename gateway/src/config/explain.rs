@@ -152,6 +152,10 @@ impl Config {
             if sessions != u32::MAX {
                 write!(out, ", {} {}", counted(sessions.into(), "session"), protocol.name())?;
             }
+            let rate = limits.protocol_new_sessions_per_subscriber_per_s[protocol as usize];
+            if rate != u32::MAX {
+                write!(out, ", {} per second {}", counted(rate.into(), "new session"), protocol.name())?;
+            }
         }
         writeln!(out)
     }

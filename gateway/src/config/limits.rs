@@ -21,8 +21,9 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
     let rate = section.or(
         "new_sessions_per_subscriber_per_s",
         default.new_sessions_per_subscriber_per_s,
-        value::integer(1..=10_000_000),
+        value::integer(1..=RATE_MAX),
     );
+    let protocol_rates = PROTOCOL_RATES.map(|key| section.or(key, 0, value::integer(0..=RATE_MAX)));
     let redirected =
         section.or("redirected_sessions", default.redirected_sessions, value::integer(0..=SESSIONS_MAX));
     if let Some(workers) = workers.filter(|workers| (sessions.value as usize) < *workers) {
@@ -43,6 +44,7 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
         protocol_sessions_per_subscriber: protocol_sessions.map(|sessions| or_none(sessions.value)),
         half_open_per_subscriber: or_none(half_open.value),
         new_sessions_per_subscriber_per_s: rate.value,
+        protocol_new_sessions_per_subscriber_per_s: protocol_rates.map(|rate| or_none(rate.value)),
         fragments: fragments.value,
         fragments_per_subscriber: fragments_per_subscriber.value,
         redirected_sessions: redirected.value,
@@ -95,6 +97,13 @@ const PROTOCOL_SESSIONS: [&str; Protocol::COUNT] = [
     "icmp_sessions_per_subscriber",
     "other_sessions_per_subscriber",
 ];
+/// By protocol.
+const PROTOCOL_RATES: [&str; Protocol::COUNT] = [
+    "udp_new_sessions_per_subscriber_per_s",
+    "tcp_new_sessions_per_subscriber_per_s",
+    "icmp_new_sessions_per_subscriber_per_s",
+    "other_new_sessions_per_subscriber_per_s",
+];
 
 /// A port need not rest at all.
 fn read_port_hold(section: &mut Section<'_>) -> u32 {
@@ -108,6 +117,9 @@ fn read_port_hold(section: &mut Section<'_>) -> u32 {
 
 /// Most sessions over all workers.
 pub const SESSIONS_MAX: u32 = 1 << 27;
+
+/// Most new sessions a second for one subscriber.
+const RATE_MAX: u32 = 10_000_000;
 
 /// Most datagrams in fragments over all workers.
 const FRAGMENTS_MAX: u32 = 1 << 20;

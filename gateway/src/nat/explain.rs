@@ -281,9 +281,9 @@ impl Shard {
             None if self.subscribers.is_full() => return Err(SessionFailure::SubscribersFull),
             None => {}
             Some(id) => {
-                let mut line = self.subscribers.lines[id];
-                self.policy.bounds.admit(&line, protocol, protocol == Protocol::Tcp)?;
-                if !self.policy.rate.admit(&mut line, now) {
+                let line = &self.subscribers.lines[id];
+                self.policy.bounds.admit(line, protocol, protocol == Protocol::Tcp)?;
+                if !self.subscribers.may_begin(id, protocol, &self.policy.rates, now) {
                     return Err(SessionFailure::SubscriberRate);
                 }
             }

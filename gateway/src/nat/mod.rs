@@ -72,6 +72,7 @@ mod policy;
 mod pool;
 mod port_block;
 mod ports;
+mod rate;
 mod redirect;
 mod rewrite;
 mod rule;

@@ -183,7 +183,7 @@ impl Shard {
         let state = tcp::opening(parsed.flags).filter(|_| parsed.protocol == Protocol::Tcp);
         let line = &self.subscribers.lines[subscriber];
         self.policy.bounds.admit(line, parsed.protocol, state == Some(tcp::State::SynSent))?;
-        if !self.policy.rate.admit(&mut self.subscribers.lines[subscriber], now) {
+        if !self.subscribers.begin(subscriber, parsed.protocol, &self.policy.rates, now) {
             return Err(SessionFailure::SubscriberRate);
         }
         let mapping = self.mapping_for(subscriber, parsed, origin, now)?;

@@ -10,11 +10,12 @@ use super::endpoint::Tuple;
 use super::mapping::Kind;
 use super::outbound::as_rules_see;
 use super::parse::Parsed;
+use super::rate::Rates;
 use super::redirect;
 use super::session::{LIVE, TimeoutTable};
 use super::settings::{Refuse, RuleAction, Settings};
 use super::shard::Shard;
-use super::subscriber::{Bounds, Rate};
+use super::subscriber::Bounds;
 use super::tcp;
 use super::time::Time;
 use super::verdict::{DeleteReason, Direction, Protocol};
@@ -25,7 +26,7 @@ use crate::wire;
 pub struct Policy {
     pub(super) classifier: Classifier,
     pub(super) bounds: Bounds,
-    pub(super) rate: Rate,
+    pub(super) rates: Rates,
     pub(super) redirects: redirect::Budget,
     pub(super) fragments_per_subscriber: u32,
     pub(super) timeouts: TimeoutTable,
@@ -45,7 +46,7 @@ impl Policy {
             classifier: Classifier::new(&settings.rules),
             bounds: Bounds::new(&settings.limits),
             fragments_per_subscriber: settings.limits.fragments_per_subscriber,
-            rate: Rate::per_s(settings.limits.new_sessions_per_subscriber_per_s),
+            rates: Rates::new(&settings.limits),
             redirects: redirect::Budget::new(&settings.limits),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),

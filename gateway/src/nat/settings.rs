@@ -255,6 +255,8 @@ pub struct Limits {
     pub half_open_per_subscriber: u32,
     /// New sessions a second for one subscriber; bursts of one second's worth are let through.
     pub new_sessions_per_subscriber_per_s: u32,
+    /// The same by [`Protocol`], within the rate of all; `u32::MAX` is none.
+    pub protocol_new_sessions_per_subscriber_per_s: [u32; Protocol::COUNT],
     /// Datagrams in fragments that are on their way at once, over all workers.
     pub fragments: u32,
     /// As many for one subscriber.
@@ -300,6 +302,7 @@ impl Default for Limits {
             protocol_sessions_per_subscriber: [u32::MAX; Protocol::COUNT],
             half_open_per_subscriber: 1024,
             new_sessions_per_subscriber_per_s: 1000,
+            protocol_new_sessions_per_subscriber_per_s: [u32::MAX; Protocol::COUNT],
             fragments: 16_384,
             fragments_per_subscriber: 256,
             redirected_sessions: 16_384,

@@ -140,6 +140,7 @@ impl Shard {
             .chain(self.subscribers.regions())
             .chain(self.permissions.regions())
             .chain(self.overlaps.regions())
+            .chain(self.policy.rates.protocols.map(|_| self.subscribers.protocol_clocks()))
             .collect()
     }
 }

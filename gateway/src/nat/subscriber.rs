@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::hash::Secret;
 use super::ids::{Ids, NIL};
 use super::memory::{Lines, Pages, Region};
+use super::rate::{Rate, Rates};
 use super::settings::Limits;
 use super::table::{Hash, Index};
 use super::time::Time;
@@ -21,7 +22,7 @@ const NO_POOL: u16 = u16::MAX;
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Subscriber {
-    /// When the session rate is used up again, nanoseconds of the engine's time (a leaky bucket as a clock).
+    /// Of its rate of new sessions (`rate`); 0 until it begins one.
     rate_clock: u64,
     pub(crate) address: u32,
     /// First of its resting mappings, by protocol: heads of chains.
@@ -123,34 +124,13 @@ impl Bounds {
     }
 }
 
-/// How many sessions a second each may begin (RFC 6888 REQ-4c): a second's worth at once, then at the rate.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
-    interval_ns: u64,
-}
-
-impl Rate {
-    pub(crate) fn per_s(rate: u32) -> Rate {
-        Rate { interval_ns: 1_000_000_000 / u64::from(rate.max(1)) }
-    }
-
-    /// Whether the subscriber may begin a session now; if so, it counts.
-    pub(crate) fn admit(self, subscriber: &mut Subscriber, now: Time) -> bool {
-        let now_ns = now.0 * 1_000_000;
-        let clock = subscriber.rate_clock.max(now_ns) + self.interval_ns;
-        let admitted = clock - now_ns <= 1_000_000_000;
-        if admitted {
-            subscriber.rate_clock = clock;
-        }
-        admitted
-    }
-}
-
 /// The subscribers of a shard, by address.
 pub(crate) struct Subscribers {
     pub(crate) lines: Lines<Subscriber>,
     ids: Ids,
     pub(crate) index: Index,
+    /// Of the rates by protocol: pages that nobody touches where there are none.
+    protocol_clocks: Lines<[u64; Protocol::COUNT]>,
     secret: Secret,
 }
 
@@ -160,6 +140,7 @@ impl Subscribers {
             lines: Lines::new(capacity as usize, pages)?,
             ids: Ids::new(capacity, pages)?,
             index: Index::with_pages(capacity as usize, pages)?,
+            protocol_clocks: Lines::new(capacity as usize, Pages::Ordinary)?,
             secret,
         })
     }
@@ -167,6 +148,11 @@ impl Subscribers {
     /// The memory of it all.
     pub(crate) fn regions(&self) -> [&Region; 3] {
         [self.lines.region(), self.ids.region(), self.index.region()]
+    }
+
+    /// The memory of the rates by protocol.
+    pub(crate) fn protocol_clocks(&self) -> &Region {
+        self.protocol_clocks.region()
     }
 
     /// The hash by which the index knows the subscriber at `address`.
@@ -204,6 +190,38 @@ impl Subscribers {
         Some(id)
     }
 
+    /// Whether the subscriber may begin a session now; if so, it counts.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, id: u32, protocol: Protocol, rates: &Rates, now: Time) -> bool {
+        let before = self.lines[id].rate_clock;
+        let Some(clock) = rates.all.after(before, now) else { return false };
+        if let Some(rates) = &rates.protocols {
+            let Some(own) = rates[protocol as usize].after(self.protocol_clock(id, protocol), now) else {
+                return false;
+            };
+            let clocks = &mut self.protocol_clocks[id];
+            if before == 0 {
+                *clocks = [0; Protocol::COUNT];
+            }
+            clocks[protocol as usize] = own;
+        }
+        self.lines[id].rate_clock = clock;
+        true
+    }
+
+    /// Whether [`Subscribers::begin`] would let the subscriber.
+    pub(crate) fn may_begin(&self, id: u32, protocol: Protocol, rates: &Rates, now: Time) -> bool {
+        let own = |rates: &[Rate; Protocol::COUNT]| {
+            rates[protocol as usize].after(self.protocol_clock(id, protocol), now).is_some()
+        };
+        rates.all.after(self.lines[id].rate_clock, now).is_some() && rates.protocols.as_ref().is_none_or(own)
+    }
+
+    /// What stands there before the subscriber has begun anything is another one's.
+    fn protocol_clock(&self, id: u32, protocol: Protocol) -> u64 {
+        if self.lines[id].rate_clock == 0 { 0 } else { self.protocol_clocks[id][protocol as usize] }
+    }
+
     /// Forgets a subscriber that has no mapping left.
     pub(crate) fn remove_if_idle(&mut self, id: u32) {
         let line = &self.lines[id];
@@ -228,15 +246,35 @@ impl Subscribers {
 mod tests {
     use super::*;
 
+    fn begun(subscribers: &mut Subscribers, id: u32, protocol: Protocol, rates: &Rates, ms: u64) -> usize {
+        let mut begin = || {
+            let may = subscribers.may_begin(id, protocol, rates, Time(ms));
+            assert_eq!(subscribers.begin(id, protocol, rates, Time(ms)), may);
+            may
+        };
+        (0..100).filter(|_| begin()).count()
+    }
+
     #[test]
     fn rate_lets_a_second_of_burst_through_and_then_the_rate() {
         let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
         let id = subscribers.find_or_add(7).unwrap();
-        let line = &mut subscribers.lines[id];
-        let rate = Rate::per_s(10);
-        let burst = (0..100).filter(|_| rate.admit(line, Time(5000))).count();
-        let later = (0..100).filter(|_| rate.admit(line, Time(5500))).count();
-        assert_eq!((burst, later), (10, 5));
+        let rates = Rates::new(&Limits { new_sessions_per_subscriber_per_s: 10, ..Limits::default() });
+        let counts = [5000, 5500].map(|ms| begun(&mut subscribers, id, Protocol::Udp, &rates, ms));
+        assert_eq!(counts, [10, 5]);
+    }
+
+    #[test]
+    fn another_subscribers_line_has_its_whole_rate_by_protocol() {
+        let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
+        let protocol_new_sessions_per_subscriber_per_s = [10, 20, u32::MAX, 5];
+        let rates = Rates::new(&Limits { protocol_new_sessions_per_subscriber_per_s, ..Limits::default() });
+        for address in [7, 8] {
+            let id = subscribers.find_or_add(address).unwrap();
+            let counts = Protocol::ALL.map(|protocol| begun(&mut subscribers, id, protocol, &rates, 5000));
+            assert_eq!(counts, [10, 20, 100, 5]);
+            subscribers.remove_if_idle(id);
+        }
     }
 
     #[test]

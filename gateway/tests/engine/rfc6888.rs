@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use gateway::nat::{DropReason, Endpoint, PoolUsage, Protocol, Refuse, RuleAction, SessionFailure, Settings};
+use gateway::nat::{
+    DropReason, Endpoint, OtherProtocols, PoolUsage, Protocol, Refuse, RuleAction, SessionFailure, Settings,
+};
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
@@ -158,6 +160,42 @@ fn rfc6888_req4_limits_the_rate_of_new_sessions_per_subscriber() {
     assert_eq!(begun(&mut gateway, HOST, 300), 10);
     // What has a session is not held up.
     gateway.open(Protocol::Udp, ep(HOST), at_port(ep(REMOTE), 100));
+}
+
+#[test]
+fn rfc6888_req4_a_protocol_may_have_a_rate_of_its_own() {
+    for limited in Protocol::ALL {
+        let mut gateway = Gateway::changed(|settings| {
+            settings.pools[0].other_protocols = OtherProtocols::ALL;
+            settings.limits.new_sessions_per_subscriber_per_s = 10;
+            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited as usize] = 4;
+        });
+        let others = Protocol::ALL.into_iter().find(|&protocol| protocol != limited).expect("four protocols");
+        let mut remotes = (1..).map(|nth| Endpoint { address: ep("198.18.0.0:0").address + nth, port: 53 });
+        let mut begun = |gateway: &mut Gateway, host: &str, protocol: Protocol| {
+            let mut try_one = |to: Endpoint| match gateway.outbound(Packet::first(protocol, ep(host), to)) {
+                Outcome::Out(_) => true,
+                refused => {
+                    assert_eq!(refused.reason(), DropReason::SubscriberRate, "{protocol:?}");
+                    false
+                }
+            };
+            remotes.by_ref().take(50).filter(|&to| try_one(to)).count()
+        };
+        // What its own rate refuses takes nothing of the rate of all.
+        assert_eq!(begun(&mut gateway, HOST, limited), 4, "{limited:?}");
+        assert_eq!(begun(&mut gateway, HOST, others), 6, "{limited:?} leaves the others alone");
+        // Nor the other way around: a second later its own is whole again.
+        assert_eq!(begun(&mut gateway, HOST, limited), 0);
+        gateway.pass_s(1);
+        assert_eq!(begun(&mut gateway, HOST, limited), 4);
+        assert_eq!(begun(&mut gateway, OTHER, limited), 4, "each subscriber has a rate of its own");
+        gateway.pass_s(1);
+        gateway.reload(|settings| {
+            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited as usize] = 2;
+        });
+        assert_eq!(begun(&mut gateway, HOST, limited), 2, "a new rate is in force at once");
+    }
 }
 
 #[test]

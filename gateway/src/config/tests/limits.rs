@@ -120,18 +120,20 @@ fn fewer_sessions_than_workers_are_refused() {
 #[test]
 fn limits_of_a_subscriber_are_by_protocol_where_they_say_so() {
     let keys = "tcp_ports_per_subscriber = 9\nudp_sessions_per_subscriber = 8\nsessions_per_subscriber = 0\n\
-                half_open_per_subscriber = 7\n";
+                half_open_per_subscriber = 7\nudp_new_sessions_per_subscriber_per_s = 6\n\
+                other_new_sessions_per_subscriber_per_s = 1\n";
     let config =
         parse(&example_with("ports_per_subscriber = 1024", &format!("{keys}ports_per_subscriber = 1024")));
     let limits = config.settings.limits;
     assert_eq!(limits.protocol_ports_per_subscriber, [None, Some(9), None]);
     assert_eq!(limits.protocol_sessions_per_subscriber, [8, u32::MAX, u32::MAX, u32::MAX]);
     assert_eq!((limits.sessions_per_subscriber, limits.half_open_per_subscriber), (u32::MAX, 7));
+    let rates = limits.protocol_new_sessions_per_subscriber_per_s;
+    assert_eq!(rates, [6, u32::MAX, u32::MAX, 1]);
     let words = config.explain();
-    assert!(
-        words.contains("any number of sessions, 7 half-open connections, 8 sessions udp, 9 ports tcp"),
-        "{words}"
-    );
+    let told = "any number of sessions, 7 half-open connections, 8 sessions udp, 6 new sessions per second udp, \
+                9 ports tcp, 1 new session per second other";
+    assert!(words.contains(told), "{words}");
     let text = example_with("ports_per_subscriber = 1024", "half_open_per_subscriber = 65536 #!\n");
     assert_refused(&text, &["nat.limits.half_open_per_subscriber, found 65536, allowed 0-65535"]);
 }
