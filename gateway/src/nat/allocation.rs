@@ -41,6 +41,8 @@ impl Shard {
         let over = self.policy.bounds.has_all_ports(&self.subscribers.lines[need.subscriber], need.protocol);
         let drawn = match need.remote {
             _ if over => Err(SessionFailure::SubscriberPorts),
+            // What is taken over makes room for itself.
+            _ if self.mappings.is_full() => Err(SessionFailure::MappingsFull),
             Some(remote) => self.draw_shared_port(need, remote),
             None if self.pools[usize::from(need.pool)].is_in_blocks() => self.draw_block_port(need),
             None => self.draw_port(need),
@@ -70,6 +72,9 @@ impl Shard {
         }
         if line.is_some_and(|line| self.policy.bounds.has_all_ports(line, protocol)) {
             return Err(SessionFailure::SubscriberPorts);
+        }
+        if self.mappings.is_full() {
+            return Err(SessionFailure::MappingsFull);
         }
         let from = &self.pools[usize::from(pool)];
         if remote.is_none() && from.is_in_blocks() {

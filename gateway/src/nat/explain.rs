@@ -17,7 +17,7 @@ use super::time::{Time, is_past};
 use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
 use crate::wire::icmpv4::message;
 
-/// The first packet of a flow. Of [`Protocol::Other`] it is not looked into whose the outside address is.
+/// The first packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Protocol.
@@ -112,8 +112,37 @@ impl Explanation {
         }
     }
 
-    fn dropped(reason: DropReason) -> Explanation {
+    /// It is dropped, and nothing else has a part in that.
+    pub fn dropped(reason: DropReason) -> Explanation {
         Explanation::new(Outcome::Drop(reason))
+    }
+
+    /// What to ask about the packet as it comes in again, where it hairpins. A source that would be drawn is taken for one
+    /// that nobody has sent to.
+    pub fn around(&self, question: &Question) -> Option<Question> {
+        let goes_on = matches!(self.outcome, Outcome::Session | Outcome::NewSession);
+        let destination = self.destination.filter(|_| self.hairpins && goes_on)?;
+        let drawn = || {
+            let paired = self.subscriber.and_then(|subscriber| subscriber.paired);
+            Endpoint { address: paired.unwrap_or(0), port: 0 }
+        };
+        let tuple = Tuple::new(self.source.unwrap_or_else(drawn), destination);
+        Some(Question { tuple, direction: Direction::Inbound, hairpinned: true, ..*question })
+    }
+
+    /// What becomes of the packet as it comes in again to its own sender, whom the session lets in that it begins;
+    /// `None` where it is for another.
+    pub fn to_itself(&self, question: &Question) -> Option<Explanation> {
+        let own = self.source.is_some() && self.source == self.destination;
+        (own && self.outcome == Outcome::NewSession && self.hairpins).then(|| Explanation {
+            kind: self.kind,
+            pool: self.pool,
+            mapping: self.mapping,
+            subscriber: self.subscriber,
+            source: self.source,
+            destination: Some(question.tuple.from()),
+            ..Explanation::new(Outcome::Session)
+        })
     }
 }
 
@@ -289,18 +318,22 @@ impl Shard {
             }
         }
         let found_by = self.found_by(parsed.protocol, origin);
-        if self.mapping_found(protocol, internal, origin, found_by).is_some() {
-            return Ok(());
+        let remote = self.remote_outside(parsed.tuple().to());
+        if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
+            let external = self.mappings.lines[id].external();
+            let taken = found_by == FoundBy::Inside && self.holder(external, remote, now).is_some();
+            return if taken { Err(SessionFailure::AddressTaken) } else { Ok(()) };
         }
-        if let (Origin::Pool(pool), true) = (origin, protocol.has_ports()) {
-            let remote = (found_by == FoundBy::Neither).then(|| self.remote_outside(parsed.tuple().to()));
-            self.room_for_port(subscriber, pool, protocol, internal.address, remote)?;
+        match origin {
+            Origin::Pool(pool) if protocol.has_ports() => {
+                let only_remote = (found_by == FoundBy::Neither).then_some(remote);
+                return self.room_for_port(subscriber, pool, protocol, internal.address, only_remote);
+            }
+            Origin::Pool(pool) => self.room_for_address(subscriber, pool, internal, remote, now)?,
+            Origin::Exempt if self.mappings.by_external(protocol, internal).is_some() => return Ok(()),
+            Origin::Permanent(_) | Origin::Exempt => {}
         }
-        let is_entered = origin == Origin::Exempt && self.mappings.by_external(protocol, internal).is_some();
-        if self.mappings.ids.is_exhausted() && !is_entered {
-            return Err(SessionFailure::MappingsFull);
-        }
-        Ok(())
+        if self.mappings.is_full() { Err(SessionFailure::MappingsFull) } else { Ok(()) }
     }
 
     /// As `Shard::admit` decides.

@@ -263,6 +263,11 @@ impl Mappings {
         })
     }
 
+    /// Whether there is no room for another.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ids.is_exhausted()
+    }
+
     /// Enters a mapping without sessions; `None`, and nothing changed, where there is no room.
     pub(crate) fn add(&mut self, new: &New) -> Option<u32> {
         let id = self.ids.take()?;

@@ -45,15 +45,10 @@ impl Shard {
         if line.mappings == 0 {
             line.unpair(pool);
         }
+        let only = self.only_place(subscriber, pool);
         let from = &self.pools[usize::from(pool)];
-        let of_blocks = from.blocks.as_ref().and_then(|blocks| blocks.held_by(subscriber));
-        let paired = of_blocks.map(|(index, _)| index).or_else(|| line.paired(pool));
-        let (start, steps) = match paired {
-            Some(index) => (index, 1),
-            None if line.may_pair(pool, 0) => (from.any(&mut self.random), ADDRESS_STEPS),
-            None => (from.index_of(self.secret.pair(line.address, 1)), 1),
-        };
-        for index in from.places_from(start).take(steps) {
+        let start = only.unwrap_or_else(|| from.any(&mut self.random));
+        for index in from.places_from(start).take(if only.is_some() { 1 } else { ADDRESS_STEPS }) {
             let external = Endpoint { address: self.pools[usize::from(pool)].address(index), ..internal };
             if !self.is_taken(external, remote, now) {
                 self.subscribers.lines[subscriber].pair(pool, index);
@@ -64,18 +59,55 @@ impl Shard {
         Err(SessionFailure::AddressTaken)
     }
 
+    /// Whether [`Shard::take_address`] would find one for the subscriber, who may be new.
+    pub(super) fn room_for_address(
+        &self,
+        subscriber: Option<u32>,
+        pool: u16,
+        internal: Endpoint,
+        remote: Endpoint,
+        now: Time,
+    ) -> Result<(), SessionFailure> {
+        let bound = subscriber.filter(|&id| self.subscribers.lines[id].mappings > 0);
+        let only = bound.and_then(|id| self.only_place(id, pool));
+        let from = &self.pools[usize::from(pool)];
+        let steps = if only.is_some() { 1 } else { ADDRESS_STEPS };
+        let is_free = from.places_from(only.unwrap_or(0)).take(steps).any(|index| {
+            self.holder(Endpoint { address: from.address(index), ..internal }, remote, now).is_none()
+        });
+        if is_free { Ok(()) } else { Err(SessionFailure::AddressTaken) }
+    }
+
+    /// The place in the pool of the only address that the subscriber may get, where it may not get any.
+    fn only_place(&self, subscriber: u32, pool: u16) -> Option<u16> {
+        let (line, from) = (&self.subscribers.lines[subscriber], &self.pools[usize::from(pool)]);
+        let of_blocks = from.blocks.as_ref().and_then(|blocks| blocks.held_by(subscriber));
+        let hashed = || (!line.may_pair(pool, 0)).then(|| from.index_of(self.secret.pair(line.address, 1)));
+        of_blocks.map(|(index, _)| index).or_else(|| line.paired(pool)).or_else(hashed)
+    }
+
     /// Whether a session has this outside address towards the remote. One whose time is over is cleared away.
     #[cold]
     pub(super) fn is_taken(&mut self, external: Endpoint, remote: Endpoint, now: Time) -> bool {
+        match self.entered(external, remote) {
+            Some(id) if is_past(self.sessions[id].expires, now) => {
+                self.expire(id, now);
+                false
+            }
+            found => found.is_some(),
+        }
+    }
+
+    /// The session that has this outside address towards the remote.
+    pub(super) fn holder(&self, external: Endpoint, remote: Endpoint, now: Time) -> Option<u32> {
+        self.entered(external, remote).filter(|&id| !is_past(self.sessions[id].expires, now))
+    }
+
+    /// As [`Shard::holder`], or one whose time is over.
+    fn entered(&self, external: Endpoint, remote: Endpoint) -> Option<u32> {
         let flow = Flow::from(&Tuple::new(remote, external));
         let hash = self.secret.flow(&flow, Protocol::Other, Direction::Inbound);
         let sessions = self.sessions.as_slice();
-        let matches = |id: u32| sessions[id as usize].matches(&flow, Protocol::Other, Direction::Inbound);
-        let Some(id) = self.index.find(hash, matches) else { return false };
-        let is_over = is_past(sessions[id as usize].expires, now);
-        if is_over {
-            self.expire(id, now);
-        }
-        !is_over
+        self.index.find(hash, |id| sessions[id as usize].matches(&flow, Protocol::Other, Direction::Inbound))
     }
 }

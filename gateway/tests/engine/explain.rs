@@ -19,7 +19,7 @@ const REMOTE: &str = "198.51.100.7:7000";
 fn asked(gateway: &Gateway, question: Question) -> Explanation {
     let Tuple { source, .. } = question.tuple;
     let shard = match question.direction {
-        Direction::Outbound => gateway.owner_of_inside(source),
+        Direction::Outbound => gateway.owner_over(Some(question.protocol), source),
         Direction::Inbound => gateway.owner_of_outside(Some(question.protocol), question.tuple.to()),
     };
     gateway.shards[shard].explain(&question, gateway.now)
@@ -291,41 +291,36 @@ fn foreseen(gateway: &Gateway, sent: &Sent, direction: Direction) -> Foreseen {
         hairpinned: false,
     };
     let first = asked(gateway, question);
-    let mut last = first;
-    let mut inbound = direction == Direction::Inbound;
-    if first.hairpins && matches!(first.outcome, Outcome::Session | Outcome::NewSession) {
-        let (Some(source), Some(destination)) = (first.source, first.destination) else {
-            return Foreseen { begins: first.outcome == Outcome::NewSession, last: None, inbound };
-        };
-        if source == destination {
-            // Whoever calls its own outside endpoint lets itself in by that.
-            return Foreseen { begins: first.outcome == Outcome::NewSession, last: None, inbound };
+    let begins = first.outcome == Outcome::NewSession;
+    match first.around(&question) {
+        None => Foreseen { begins, last: first, inbound: direction == Direction::Inbound, drawn: false },
+        Some(around) => {
+            let last = first.to_itself(&question).unwrap_or_else(|| asked(gateway, around));
+            Foreseen { begins, last, inbound: true, drawn: first.source.is_none() }
         }
-        let tuple = Tuple::new(source, destination);
-        last =
-            asked(gateway, Question { tuple, direction: Direction::Inbound, hairpinned: true, ..question });
-        inbound = true;
     }
-    Foreseen { begins: first.outcome == Outcome::NewSession, last: Some(last), inbound }
 }
 
 #[derive(Debug)]
 struct Foreseen {
     begins: bool,
-    /// `None` where it hairpins from an endpoint that nobody knows yet.
-    last: Option<Explanation>,
+    last: Explanation,
     inbound: bool,
+    /// It hairpins from an endpoint that nobody knows yet. By chance it may be one that the other side has sent to.
+    drawn: bool,
 }
 
 impl Foreseen {
     fn is(&self, fate: Fate) -> bool {
-        let Some(last) = &self.last else { return true };
+        let last = &self.last;
         let ends = |source: Endpoint, destination: Endpoint| {
-            last.source.is_none_or(|foreseen| foreseen == source) && last.destination == Some(destination)
+            let is_source = last.source.is_none_or(|foreseen| foreseen == source) || self.drawn;
+            is_source && last.destination == Some(destination)
         };
         match (last.outcome, fate) {
             (Outcome::Local, Fate::Local) => true,
             (Outcome::Drop(foreseen) | Outcome::Reject(foreseen), Fate::Drop(reason)) => foreseen == reason,
+            (Outcome::Drop(_), Fate::In(..)) => self.drawn && self.inbound,
             (Outcome::Session | Outcome::NewSession | Outcome::Mapping, Fate::In(from, to)) => {
                 self.inbound && ends(from, to)
             }
@@ -354,7 +349,7 @@ proptest! {
                 Ok(sent) => (sent, Direction::Outbound),
                 Err(sent) => (sent, Direction::Inbound),
             };
-            let is_first = matches!(sent.meaning, Meaning::Datagram | Meaning::Segment(Flags::SYN) | Meaning::Query);
+            let is_first = matches!(sent.meaning, Meaning::Datagram | Meaning::Segment(Flags::SYN) | Meaning::Query | Meaning::Other(_));
             let foreseen = is_first.then(|| foreseen(&gateway, &sent, direction));
             let before = created(&mut gateway);
             let packet: Packet = sent.packet();

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use gateway::nat::{DropReason, Endpoint, Filtering, MappingMode, Protocol, SessionView, Settings};
+use gateway::nat::{DropReason, Endpoint, Filtering, MappingMode, Protocol, SessionView};
 use gateway::wire::tcp::Flags;
 
 use crate::connection::Tcp;
+use crate::plan::Plan;
 use crate::trial::{Fate, Meaning, Sent, Shape, TIMEOUTS};
 
 #[derive(Clone, Debug)]
@@ -52,26 +53,30 @@ struct Mapping {
 
 impl Mapping {
     fn has(&self, session: &Session) -> bool {
-        (session.protocol, session.external) == (self.protocol, self.external)
+        (session.protocol, session.internal, session.external)
+            == (self.protocol, self.internal, self.external)
             && self.remote.is_none_or(|remote| remote == session.remote)
+    }
+
+    /// Its shard, and its inside address.
+    fn subscriber(&self, plan: &Plan) -> (usize, u32) {
+        (plan.shard(self.protocol, self.internal.address), self.internal.address)
     }
 }
 
 pub(crate) struct Model {
-    shape: Shape,
-    settings: Settings,
+    plan: Plan,
     now: u64,
     sessions: Vec<Session>,
     mappings: Vec<Mapping>,
-    /// The outside address that a subscriber is paired with.
-    paired: HashMap<u32, u32>,
+    /// The outside address that a subscriber is paired with, by its shard and its address.
+    paired: HashMap<(usize, u32), u32>,
 }
 
 impl Model {
     pub(crate) fn new(shape: Shape) -> Model {
         Model {
-            shape,
-            settings: shape.settings(),
+            plan: Plan::new(shape),
             now: 0,
             sessions: Vec::new(),
             mappings: Vec::new(),
@@ -89,17 +94,17 @@ impl Model {
             self.touch(at, sent.meaning, true);
             return self.leave(self.sessions[at].external, sent);
         }
-        if self.is_own(sent.to.address) {
+        if self.plan.is_own(sent.to.address) {
             return Fate::Local;
         }
-        let permanent = self.permanent_external(protocol, sent.from);
+        let permanent = self.plan.permanent_external(protocol, sent.from);
         let kind = match permanent {
-            _ if self.is_exempt(sent.to.address) => Kind::Exempt,
+            _ if self.plan.is_exempt(sent.to.address) => Kind::Exempt,
             Some(_) => Kind::Permanent,
             None => Kind::Pool,
         };
         let begins = match sent.meaning {
-            Meaning::Datagram | Meaning::Query => true,
+            Meaning::Datagram | Meaning::Query | Meaning::Other(_) => true,
             Meaning::Segment(flags) if flags == Flags::SYN => true,
             // In the middle of a connection whose opening a mapping let through.
             Meaning::Segment(flags) => {
@@ -140,11 +145,12 @@ impl Model {
             self.touch(at, sent.meaning, false);
             return Fate::In(sent.from, self.sessions[at].internal);
         }
-        if self.is_own(sent.to.address) && sent.meaning == Meaning::Query {
+        if self.plan.is_own(sent.to.address) && sent.meaning == Meaning::Query {
             return Fate::Local;
         }
         let used = |mapping: &&Mapping| {
             (mapping.protocol, mapping.external, mapping.remote) == (protocol, sent.to, None)
+                && (protocol.has_ports() || mapping.kind != Kind::Pool)
                 && self.is_used(mapping)
         };
         if let Some(mapping) = self.mappings.iter().find(used) {
@@ -152,7 +158,7 @@ impl Model {
                 (session.protocol, session.external, session.remote.address)
                     == (protocol, sent.to, sent.from.address)
             });
-            let admitted = match (mapping.kind, self.shape.filtering) {
+            let admitted = match (mapping.kind, self.plan.shape.filtering) {
                 (Kind::Permanent, _) | (Kind::Pool, Filtering::EndpointIndependent) => true,
                 (Kind::Pool, Filtering::AddressDependent) => knows,
                 (Kind::Exempt, _) | (Kind::Pool, Filtering::AddressAndPortDependent) => false,
@@ -160,9 +166,9 @@ impl Model {
             let admit = Fate::In(sent.from, mapping.internal);
             return if admitted { admit } else { Fate::Drop(DropReason::Filtered) };
         }
-        match self.permanent_internal(protocol, sent.to) {
+        match self.plan.permanent_internal(protocol, sent.to) {
             Some(internal) => Fate::In(sent.from, internal),
-            None if self.is_own(sent.to.address) => Fate::Local,
+            None if self.plan.is_own(sent.to.address) => Fate::Local,
             None if Ipv4Addr::from_bits(sent.to.address).octets()[0] == 10 => {
                 Fate::Drop(DropReason::InsideFromOutside)
             }
@@ -185,15 +191,15 @@ impl Model {
             let mine = |s: &&Session| mapping.has(s);
             mapping.unclosed |= over.iter().filter(mine).any(|session| !session.is_closed());
             let is_over = over_now.next().expect("one a mapping");
-            let rests = mapping.kind == Kind::Pool && mapping.unclosed;
+            let rests = mapping.kind == Kind::Pool && mapping.protocol.has_ports() && mapping.unclosed;
             if is_over && rests {
                 mapping.rests_until = Some(now + hold);
             }
             !is_over || rests
         });
         // Without a mapping nothing binds a subscriber to an address any more.
-        let mappings = &self.mappings;
-        self.paired.retain(|&address, _| mappings.iter().any(|mapping| mapping.internal.address == address));
+        let (mappings, plan) = (&self.mappings, &self.plan);
+        self.paired.retain(|&key, _| mappings.iter().any(|mapping| mapping.subscriber(plan) == key));
     }
 
     /// How many sessions are live, mappings in use, and mappings resting.
@@ -210,20 +216,20 @@ impl Model {
         listed: &[SessionView],
     ) -> Result<Endpoint, DropReason> {
         let protocol = sent.meaning.protocol();
-        let shard = self.shard(sent.from.address);
-        let room = self.shape.sessions() as usize;
-        if self.sessions.iter().filter(|session| self.shard(session.internal.address) == shard).count()
-            == room
-        {
+        let shard = self.plan.shard(protocol, sent.from.address);
+        let room = self.plan.shape.sessions() as usize;
+        let of = |session: &&Session| self.plan.shard(session.protocol, session.internal.address) == shard;
+        let here = self.sessions.iter().filter(of);
+        if here.clone().count() == room {
             return Err(DropReason::SessionsFull);
         }
-        let mine = self.sessions.iter().filter(|session| session.internal.address == sent.from.address);
-        if mine.clone().count() >= self.shape.sessions_per_subscriber as usize {
+        let mine = here.filter(|session| session.internal.address == sent.from.address);
+        if mine.clone().count() >= self.plan.shape.sessions_per_subscriber as usize {
             return Err(DropReason::SubscriberSessions);
         }
         let half_open = mine.filter(|session| session.half_open).count();
         let opens = sent.meaning == Meaning::Segment(Flags::SYN);
-        if opens && half_open >= self.shape.half_open_per_subscriber as usize {
+        if opens && half_open >= self.plan.shape.half_open_per_subscriber as usize {
             return Err(DropReason::SubscriberHalfOpen);
         }
         let chosen = listed
@@ -233,6 +239,7 @@ impl Model {
         let external = match kind {
             Kind::Exempt => self.enter(sent, sent.from, kind),
             Kind::Permanent => self.enter(sent, permanent.expect("permanent"), kind),
+            Kind::Pool if !protocol.has_ports() => self.address(sent, shard, chosen)?,
             Kind::Pool => match self.own_mapping(protocol, sent.from) {
                 Some(mapping) => {
                     let external = mapping.external;
@@ -259,33 +266,31 @@ impl Model {
     /// A port for a new mapping: none, or the gateway's choice after it was looked at.
     fn draw(&mut self, sent: &Sent, shard: usize, chosen: Option<Endpoint>) -> Result<Endpoint, DropReason> {
         let protocol = sent.meaning.protocol();
-        let is_mine = |mapping: &&Mapping| mapping.internal.address == sent.from.address;
-        let mine = self.mappings.iter().filter(is_mine);
+        let subscriber = (shard, sent.from.address);
+        let mine = self.mappings.iter().filter(|mapping| mapping.subscriber(&self.plan) == subscriber);
         let in_pool = mine.filter(|mapping| mapping.kind == Kind::Pool && mapping.protocol == protocol);
-        let over = in_pool.clone().count() >= self.settings.limits.ports_per_subscriber as usize;
+        let over = in_pool.clone().count() >= self.plan.settings.limits.ports_per_subscriber as usize;
         let remote = self.only_remote(sent);
         let rests = |m: &&Mapping| m.rests_until.is_some() && m.remote == remote;
         let resting: Vec<Endpoint> = in_pool.filter(rests).map(|m| m.external).collect();
-        let paired = self.paired.get(&sent.from.address).copied();
+        let paired = self.paired.get(&subscriber).copied();
         let free: Vec<Endpoint> = self
             .free(protocol, shard, remote)
             .filter(|e| paired.is_none_or(|address| e.address == address))
             .collect();
 
-        if over || free.is_empty() {
+        let full = self.is_full(shard);
+        if over || full || free.is_empty() {
             if resting.is_empty() {
-                let why = if over { DropReason::SubscriberPorts } else { DropReason::PortsExhausted };
-                return Err(why);
+                return Err(match (over, full) {
+                    (true, _) => DropReason::SubscriberPorts,
+                    (false, true) => DropReason::MappingsFull,
+                    (false, false) => DropReason::PortsExhausted,
+                });
             }
             let chosen = chosen.expect("a resting port goes over");
             assert!(resting.contains(&chosen), "{chosen} is none of the subscriber's resting ports");
             return Ok(self.take_over(sent, chosen));
-        }
-        let mappings = self.mappings.iter().filter(|m| self.shard(m.internal.address) == shard).count();
-        if mappings == 2 * self.shape.sessions() as usize {
-            // Where the note of a shared port finds no room either, a resting one goes over.
-            let chosen = chosen.filter(|chosen| remote.is_some() && resting.contains(chosen));
-            return chosen.map(|chosen| self.take_over(sent, chosen)).ok_or(DropReason::MappingsFull);
         }
         let chosen = chosen.expect("a port is free");
         assert!(free.contains(&chosen), "{chosen} is not free for {}", sent.from);
@@ -295,8 +300,44 @@ impl Model {
         } else if protocol == Protocol::Udp && same_address().any(|e| e.port % 2 == sent.from.port % 2) {
             assert_eq!(chosen.port % 2, sent.from.port % 2, "parity is kept");
         }
-        self.paired.insert(sent.from.address, chosen.address);
+        self.paired.insert(subscriber, chosen.address);
         Ok(self.enter(sent, chosen, Kind::Pool))
+    }
+
+    /// An outside address over a protocol without ports: that of the mapping, or the gateway's choice among those that nobody
+    /// has towards the remote.
+    fn address(
+        &mut self,
+        sent: &Sent,
+        shard: usize,
+        chosen: Option<Endpoint>,
+    ) -> Result<Endpoint, DropReason> {
+        let (protocol, subscriber) = (sent.meaning.protocol(), (shard, sent.from.address));
+        let own = self.own_mapping(protocol, sent.from).map(|mapping| mapping.external);
+        let paired = own.map(|own| own.address).or_else(|| self.paired.get(&subscriber).copied());
+        let is_free = |external: Endpoint| {
+            let mut sessions = self.sessions.iter();
+            !sessions.any(|s| (s.protocol, s.external, s.remote) == (protocol, external, sent.to))
+        };
+        let choices = self.plan.addresses(shard).map(|address| Endpoint::new(address, sent.from.port));
+        let choices = choices.filter(|choice| paired.is_none_or(|address| choice.address == address));
+        let free: Vec<Endpoint> = choices.filter(|&choice| is_free(choice)).collect();
+        if free.is_empty() {
+            return Err(DropReason::AddressTaken);
+        }
+        if own.is_none() && self.is_full(shard) {
+            return Err(DropReason::MappingsFull);
+        }
+        let chosen = chosen.expect("an address is free");
+        assert!(free.contains(&chosen), "{chosen} is not free for {}", sent.from);
+        self.paired.insert(subscriber, chosen.address);
+        Ok(self.enter(sent, chosen, Kind::Pool))
+    }
+
+    /// Whether a shard has no room for another mapping.
+    fn is_full(&self, shard: usize) -> bool {
+        let here = self.mappings.iter().filter(|mapping| mapping.subscriber(&self.plan).0 == shard).count();
+        here == 2 * self.plan.shape.sessions() as usize
     }
 
     /// A resting port of the same subscriber serves another of its endpoints.
@@ -313,25 +354,18 @@ impl Model {
         shard: usize,
         remote: Option<Endpoint>,
     ) -> impl Iterator<Item = Endpoint> + '_ {
-        let pool = &self.settings.pools[0];
-        let (count, ports) = (self.shape.shards, pool.ports.clone());
-        let by_address = pool.addresses.len() >= count;
-        let (start, len) = (usize::from(*ports.start()), ports.len());
-        let range = start + len * shard / count..start + len * (shard + 1) / count;
-        let addresses = pool.addresses.iter().enumerate();
-        let mine = addresses.filter(move |(at, _)| !by_address || at % count == shard);
-        mine.flat_map(move |(_, &address)| ports.clone().map(move |port| Endpoint::new(address, port)))
-            .filter(move |endpoint| by_address || range.contains(&usize::from(endpoint.port)))
-            .filter(move |endpoint| {
-                let taken = |m: &Mapping| (m.protocol, m.external, m.remote) == (protocol, *endpoint, remote);
-                self.permanent_internal(protocol, *endpoint).is_none() && !self.mappings.iter().any(taken)
-            })
+        self.plan.endpoints(shard).filter(move |endpoint| {
+            let taken = |m: &Mapping| (m.protocol, m.external, m.remote) == (protocol, *endpoint, remote);
+            self.plan.permanent_internal(protocol, *endpoint).is_none() && !self.mappings.iter().any(taken)
+        })
     }
 
     fn enter(&mut self, sent: &Sent, external: Endpoint, kind: Kind) -> Endpoint {
         let (protocol, internal) = (sent.meaning.protocol(), sent.from);
         let remote = self.only_remote(sent).filter(|_| kind == Kind::Pool);
-        let same = |m: &&mut Mapping| (m.protocol, m.external, m.remote) == (protocol, external, remote);
+        let same = |m: &&mut Mapping| {
+            (m.protocol, m.internal, m.external, m.remote) == (protocol, internal, external, remote)
+        };
         match self.mappings.iter_mut().find(same) {
             Some(mapping) => mapping.rests_until = None,
             None => self.mappings.push(Mapping {
@@ -365,13 +399,14 @@ impl Model {
             Meaning::Datagram if session.remote.port == 53 => TIMEOUTS.udp_dns_s,
             Meaning::Datagram => TIMEOUTS.udp_s,
             Meaning::Query | Meaning::Reply => TIMEOUTS.icmp_s,
+            Meaning::Other(_) => TIMEOUTS.other_s,
         };
         session.expires = now + u64::from(seconds) * 1000;
     }
 
     /// Out, or around and in again.
     fn leave(&mut self, external: Endpoint, sent: &Sent) -> Fate {
-        if self.is_external(sent.to.address) {
+        if self.plan.is_external(sent.to.address) {
             return self.inbound(&Sent { from: external, ..*sent });
         }
         Fate::Out(external, sent.to)
@@ -379,7 +414,7 @@ impl Model {
 
     /// The mapping that an inside endpoint has whatever the destination.
     fn own_mapping(&self, protocol: Protocol, internal: Endpoint) -> Option<&Mapping> {
-        if self.shape.mapping == MappingMode::AddressAndPortDependent {
+        if protocol.has_ports() && self.plan.shape.mapping == MappingMode::AddressAndPortDependent {
             return None;
         }
         let is_own = |m: &&Mapping| (m.protocol, m.internal, m.kind) == (protocol, internal, Kind::Pool);
@@ -392,51 +427,7 @@ impl Model {
 
     /// The only remote that a new pool mapping serves, where the pool's ports are shared.
     fn only_remote(&self, sent: &Sent) -> Option<Endpoint> {
-        (self.shape.mapping == MappingMode::AddressAndPortDependent).then_some(sent.to)
-    }
-
-    fn permanent_internal(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
-        let address = Ipv4Addr::from_bits(external.address);
-        let forward = self.settings.port_forwards.iter().find(|forward| {
-            (forward.protocol, forward.external) == (protocol, address)
-                && forward.external_ports.contains(&external.port)
-        });
-        let one = self.settings.statics.iter().find(|one| one.external.addr() == address);
-        forward
-            .map(|forward| {
-                let offset = external.port - forward.external_ports.start();
-                Endpoint::new(forward.internal, forward.internal_port + offset)
-            })
-            .or_else(|| one.map(|one| Endpoint::new(one.internal.addr(), external.port)))
-    }
-
-    fn permanent_external(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
-        let candidates = self.settings.port_forwards.iter().flat_map(|forward| {
-            forward.external_ports.clone().map(|port| Endpoint::new(forward.external, port))
-        });
-        let statics =
-            self.settings.statics.iter().map(|one| Endpoint::new(one.external.addr(), internal.port));
-        candidates
-            .chain(statics)
-            .find(|&external| self.permanent_internal(protocol, external) == Some(internal))
-    }
-
-    fn is_own(&self, address: u32) -> bool {
-        let mut nets = self.settings.inside.iter().chain(&self.settings.outside);
-        nets.any(|net| net.addr().to_bits() == address)
-    }
-
-    fn is_exempt(&self, address: u32) -> bool {
-        self.settings.rules[0].destination.contains(&Ipv4Addr::from_bits(address))
-    }
-
-    fn is_external(&self, address: u32) -> bool {
-        let address = Ipv4Addr::from_bits(address);
-        self.settings.pools[0].addresses.contains(&address)
-            || self.settings.statics[0].external.addr() == address
-    }
-
-    fn shard(&self, address: u32) -> usize {
-        address as usize % self.shape.shards
+        let shares = self.plan.shape.mapping == MappingMode::AddressAndPortDependent;
+        (shares && sent.meaning.protocol().has_ports()).then_some(sent.to)
     }
 }

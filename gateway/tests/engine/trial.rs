@@ -5,15 +5,15 @@ use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    DropReason, Endpoint, Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Protocol,
-    RuleAction, Settings, Static, Timeouts,
+    DropReason, Endpoint, Filtering, ForwardSource, Limits, MappingMode, OtherProtocols, Pool, PortForward,
+    Protocol, RuleAction, Settings, Static, Timeouts,
 };
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::packet::{Packet, Seen};
+use crate::packet::{GRE, Packet, Seen, UDP_LITE};
 use crate::world::{Gateway, Outcome, rule, settings};
 
 /// What varies from one small gateway to the next.
@@ -97,6 +97,7 @@ impl Shape {
             ports: 2000..=1999 + self.ports,
             mapping: self.mapping,
             filtering: self.filtering,
+            other_protocols: OtherProtocols::ALL,
             ..Pool::default()
         }];
         settings.rules.insert(0, rule("0.0.0.0/0", "192.0.2.0/24", RuleAction::Exempt));
@@ -140,6 +141,8 @@ pub(crate) enum Meaning {
     Segment(Flags),
     Query,
     Reply,
+    /// Over a protocol without ports: its number.
+    Other(u8),
 }
 
 impl Meaning {
@@ -148,6 +151,7 @@ impl Meaning {
             Meaning::Datagram => Protocol::Udp,
             Meaning::Segment(_) => Protocol::Tcp,
             Meaning::Query | Meaning::Reply => Protocol::Icmp,
+            Meaning::Other(_) => Protocol::Other,
         }
     }
 }
@@ -162,6 +166,7 @@ fn meaning() -> impl Strategy<Value = Meaning> {
         4 => prop::sample::select(FLAGS.to_vec()).prop_map(Meaning::Segment),
         2 => Just(Meaning::Query),
         1 => Just(Meaning::Reply),
+        2 => prop::sample::select(vec![GRE, UDP_LITE]).prop_map(Meaning::Other),
     ]
 }
 
@@ -254,11 +259,13 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// Identifiers stand in for the asking side's port; the other side has none.
+    /// Identifiers stand in for the asking side's port; the other side has none. Of protocols without ports, both sides have
+    /// the number.
     fn new(mut from: Endpoint, mut to: Endpoint, meaning: Meaning) -> Sent {
         match meaning {
             Meaning::Query => to.port = 0,
             Meaning::Reply => from.port = 0,
+            Meaning::Other(number) => (from.port, to.port) = (number.into(), number.into()),
             Meaning::Datagram | Meaning::Segment(_) => {}
         }
         Sent { from, to, meaning }
@@ -270,6 +277,7 @@ impl Sent {
             Meaning::Segment(flags) => Packet::tcp(self.from, self.to, flags),
             Meaning::Query => Packet::query(self.from, self.to, message::TIMESTAMP),
             Meaning::Reply => Packet::query(self.from, self.to, message::TIMESTAMP_REPLY),
+            Meaning::Other(number) => Packet::other(number, self.from, self.to),
         }
     }
 }

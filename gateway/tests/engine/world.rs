@@ -275,6 +275,18 @@ impl Gateway {
         address as usize % self.shards.len()
     }
 
+    /// As [`Gateway::owner_of_inside`], over a protocol: where pools are divided by ports, the first shard has those without
+    /// ports, but for hosts with 1:1 mappings.
+    pub(crate) fn owner_over(&self, protocol: Option<Protocol>, address: u32) -> usize {
+        let by_ports = self.settings.pools.iter().any(|pool| pool.addresses.len() < self.shards.len());
+        let mut pairs = self.settings.statics.iter().flat_map(Static::pairs);
+        let mut is_static = || pairs.any(|(_, internal)| internal.to_bits() == address);
+        if protocol == Some(Protocol::Other) && by_ports && !is_static() {
+            return 0;
+        }
+        self.owner_of_inside(address)
+    }
+
     /// Which shard an outside endpoint belongs to: for permanent mappings its inside host's, else whose share it is.
     pub(crate) fn owner_of_outside(&self, protocol: Option<Protocol>, external: Endpoint) -> usize {
         let address = Ipv4Addr::from_bits(external.address);
@@ -290,16 +302,23 @@ impl Gateway {
         if let Some(host) = host {
             return self.owner_of_inside(host.to_bits());
         }
-        let has = |share: &Share| share.address == address && share.ports.contains(&external.port);
+        let has_port =
+            |share: &Share| protocol == Some(Protocol::Other) || share.ports.contains(&external.port);
+        let has = |share: &Share| share.address == address && has_port(share);
         let owner = self.shares.iter().position(|pools| pools.iter().flatten().any(has));
-        owner.unwrap_or_else(|| self.owner_of_inside(external.address))
+        owner.unwrap_or_else(|| self.owner_over(protocol, external.address))
     }
 
     fn owner_of_outbound(&self, packet: &Packet) -> usize {
         // An error belongs where the packet does that it is about; a router inside may have sent it.
-        let embedded = Seen::read(&packet.bytes()).ok().and_then(|seen| seen.embedded);
-        let inside = embedded.map_or(packet.source, |embedded| embedded.destination);
-        self.owner_of_inside(inside.address)
+        let Ok(seen) = Seen::read(&packet.bytes()) else {
+            return self.owner_of_inside(packet.source.address);
+        };
+        let (number, inside) = match seen.embedded {
+            Some(embedded) => (embedded.protocol, embedded.destination),
+            None => (seen.protocol, packet.source),
+        };
+        self.owner_over(IpProtocol(number).translated_as().ok(), inside.address)
     }
 
     fn owner_of_inbound(&self, bytes: &[u8]) -> usize {
