@@ -246,6 +246,7 @@ async fn delete_sessions(
 
 async fn explain(State(app): State<App>, parameters: Parameters<Question>) -> Answer {
     let question = parameters?.0;
+    question.check().map_err(|wrong| Problem::new(StatusCode::BAD_REQUEST, wrong.to_string()))?;
     app.ask_workers(ANSWER_TIMEOUT, move |gateway| gateway.explain(&question)).await.map(json)
 }
 

@@ -1,24 +1,24 @@
 //! `natctl explain`: what would become of a packet, a line for everything that has a part in it.
 
 use std::fmt::{self, Display};
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 use clap::{Args, ValueEnum};
 
 use crate::management::snapshot::{Endpoint, Explanation, SubscriberState};
+use crate::nat::IpProtocol;
 
 /// The first packet of a flow.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// Protocol.
-    #[arg(value_name = "PROTO", value_parser = ["udp", "tcp", "icmp"])]
-    protocol: String,
-    /// Source; of ICMP, ADDRESS:IDENTIFIER.
-    #[arg(value_name = "SRC:PORT", value_parser = endpoint)]
-    source: SocketAddrV4,
-    /// Destination; of ICMP, ADDRESS, or ADDRESS:IDENTIFIER of a reply.
-    #[arg(value_name = "DST:PORT", value_parser = endpoint)]
-    destination: SocketAddrV4,
+    /// Protocol: udp, tcp, icmp, gre, esp, sctp, udp-lite, dccp or a number.
+    #[arg(value_name = "PROTO")]
+    protocol: IpProtocol,
+    /// Source; of ICMP, ADDRESS:IDENTIFIER; of protocols other than these three, ADDRESS.
+    #[arg(value_name = "SRC:PORT")]
+    source: Endpoint,
+    /// Destination; of ICMP, ADDRESS, or ADDRESS:IDENTIFIER of a reply; of protocols other than these three, ADDRESS.
+    #[arg(value_name = "DST:PORT")]
+    destination: Endpoint,
     /// The side that the packet arrives on, where it is not the one that the route to its source leads to.
     #[arg(long, value_name = "SIDE")]
     from: Option<Side>,
@@ -41,12 +41,6 @@ impl Asked {
         };
         format!("explain?protocol={protocol}&source={source}&destination={destination}{direction}")
     }
-}
-
-/// An address, with a port or without one.
-fn endpoint(text: &str) -> Result<SocketAddrV4, String> {
-    let address = || text.parse::<Ipv4Addr>().map(|address| SocketAddrV4::new(address, 0));
-    text.parse().or_else(|_| address()).map_err(|_| "not ADDRESS or ADDRESS:PORT".into())
 }
 
 /// The lines for people.

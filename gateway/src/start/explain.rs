@@ -5,51 +5,56 @@ use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
+use super::Dataplane;
 use super::running::{Running, lock};
 use crate::config::Role;
 use crate::management::snapshot::{Explanation, Neighbor, Question, Route};
 use crate::management::{LISTING_TIMEOUT, Unavailable};
-use crate::nat::{self, Direction, DropReason, Endpoint, Protocol, Tuple};
+use crate::nat::{self, Direction, DropReason, Endpoint, IpProtocol, Protocol, Tuple};
 use crate::neighbor::{InterfaceId, RouteEntry};
+use crate::steer::WorkerId;
 use crate::worker::Command;
 
 impl Running {
     pub(super) fn explain_packet(&self, asked: &Question) -> Result<Explanation, Unavailable> {
         let deadline = Instant::now() + LISTING_TIMEOUT;
-        let direction = asked.direction.unwrap_or_else(|| self.side_of(*asked.source.ip()));
-        let question = nat::Question {
-            protocol: asked.protocol,
-            tuple: tuple(asked, direction),
-            direction,
-            hairpinned: false,
+        let direction = asked.direction.unwrap_or_else(|| self.side_of(asked.source.address));
+        let protocol = match asked.protocol.translated_as() {
+            Ok(protocol) => protocol,
+            Err(reason) => return Ok(self.untranslated(asked, direction, reason)),
         };
+        let tuple = tuple(asked, protocol, direction);
+        let question = nat::Question { protocol, tuple, direction, hairpinned: false };
         let (mut explanation, view) = self.ask_owner(&question, deadline)?;
-        match (view.source, view.destination) {
-            (Some(source), Some(destination)) if view.hairpins && explanation.is_forwarded() => {
-                let tuple = Tuple::new(source, destination);
-                let direction = Direction::Inbound;
-                let question = nat::Question { tuple, direction, hairpinned: true, ..question };
-                explanation.then = Some(Box::new(self.ask_owner(&question, deadline)?.0));
-            }
-            _ => {}
+        if let Some(around) = view.around(&question) {
+            let then = match view.to_itself(&question) {
+                Some(view) => self.explanation(&around, &view, explanation.worker),
+                None => self.ask_owner(&around, deadline)?.0,
+            };
+            explanation.then = Some(Box::new(match view.source {
+                Some(_) => then,
+                None => Explanation { source: None, ..then },
+            }));
         }
         Ok(explanation)
     }
 
-    /// Asks the worker that owns the packet, and looks up where the packet would go from there.
+    /// A packet that no worker translates, whoever sends it.
+    fn untranslated(&self, asked: &Question, direction: Direction, reason: DropReason) -> Explanation {
+        let tuple = tuple(asked, Protocol::Other, direction);
+        let question = nat::Question { protocol: Protocol::Other, tuple, direction, hairpinned: false };
+        let worker = self.with(|dataplane| owner(dataplane, &question).0).unwrap_or(0);
+        self.explanation(&question, &nat::Explanation::dropped(reason), worker)
+    }
+
+    /// Asks the worker that owns the packet.
     fn ask_owner(
         &self,
         question: &nat::Question,
         deadline: Instant,
     ) -> Result<(Explanation, nat::Explanation), Unavailable> {
-        let Tuple { source, destination, destination_port, .. } = question.tuple;
         let owner = self.with(|dataplane| {
-            let owner = match question.direction {
-                Direction::Outbound => dataplane.steering.outbound_owner(source),
-                Direction::Inbound => {
-                    dataplane.steering.inbound_owner(destination, question.protocol, destination_port)
-                }
-            };
+            let owner = owner(dataplane, question);
             let commands = dataplane.workers().get(owner.index()).map(|worker| worker.commands.clone());
             commands.map(|commands| (owner.0, commands))
         });
@@ -62,14 +67,19 @@ impl Running {
         let view = answered
             .recv_deadline(deadline)
             .map_err(|_| Unavailable(format!("worker {worker} did not answer in time")))?;
-        let mut explanation = Explanation::of(question, &view, worker, &self.pool_names);
+        Ok((self.explanation(question, &view, worker), view))
+    }
+
+    /// A worker's answer, and where the packet would go from there.
+    fn explanation(&self, question: &nat::Question, view: &nat::Explanation, worker: u16) -> Explanation {
+        let mut explanation = Explanation::of(question, view, worker, &self.pool_names);
         if let Some(destination) = view.destination
             && explanation.is_forwarded()
             && !view.hairpins
         {
             self.route(&mut explanation, destination, view.for_outside);
         }
-        Ok((explanation, view))
+        explanation
     }
 
     fn route(&self, explanation: &mut Explanation, destination: Endpoint, for_outside: bool) {
@@ -108,11 +118,26 @@ impl Running {
     }
 }
 
-/// The endpoints as the engine reads them: an ICMP message has one identifier, on the side of who asks.
-fn tuple(asked: &Question, direction: Direction) -> Tuple {
-    let [mut from, mut to] =
-        [asked.source, asked.destination].map(|address| Endpoint::new(*address.ip(), address.port()));
-    match (asked.protocol, direction) {
+/// Whose the packet is.
+fn owner(dataplane: &Dataplane, question: &nat::Question) -> WorkerId {
+    let Tuple { source, destination, destination_port, .. } = question.tuple;
+    match question.direction {
+        Direction::Outbound => dataplane.steering.inside_owner(source, question.protocol),
+        Direction::Inbound => {
+            dataplane.steering.inbound_owner(destination, question.protocol, destination_port)
+        }
+    }
+}
+
+/// The endpoints as the engine reads them: an ICMP message has one identifier, on the side of who asks, and a protocol
+/// without ports has its number there.
+fn tuple(asked: &Question, protocol: Protocol, direction: Direction) -> Tuple {
+    let IpProtocol(number) = asked.protocol;
+    let [mut from, mut to] = [asked.source, asked.destination].map(|end| {
+        let port = if protocol.has_ports() { end.port.unwrap_or(0) } else { number.into() };
+        Endpoint::new(end.address, port)
+    });
+    match (protocol, direction) {
         (Protocol::Icmp, Direction::Outbound) => {
             from.port = if from.port == 0 { to.port } else { from.port };
             to.port = 0;

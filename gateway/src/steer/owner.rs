@@ -243,7 +243,7 @@ impl Steering {
     }
 
     /// The owner of what an inside host sends and gets over a protocol.
-    fn inside_owner(&self, inside: u32, protocol: Protocol) -> WorkerId {
+    pub fn inside_owner(&self, inside: u32, protocol: Protocol) -> WorkerId {
         match &self.without_ports {
             Some(statics) if !protocol.has_ports() && !statics.contains(&inside) => Steering::WITHOUT_PORTS,
             _ => self.inside.owner(inside),

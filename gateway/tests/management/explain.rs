@@ -27,7 +27,16 @@ fn anybody_may_ask_since_nothing_changes() {
         "inbound"
     );
     assert_eq!(request(server.address, "GET", path).status, 405);
-    for wrong in ["", "?protocol=udp&source=10.64.0.5&destination=198.51.100.7:53", "?protocol=gre"] {
+    let gre = "?protocol=gre&source=10.64.0.5&destination=198.51.100.7";
+    assert_eq!(post(server.address, &format!("/api/v1/explain{gre}"), None).status, 200);
+    let wrong = [
+        "",
+        "?protocol=gre",
+        "?protocol=ipsec&source=10.64.0.5&destination=198.51.100.7",
+        "?protocol=udp&source=10.64.0.5&destination=198.51.100.7:53",
+        "?protocol=gre&source=10.64.0.5&destination=198.51.100.7:53",
+    ];
+    for wrong in wrong {
         let response = post(server.address, &format!("/api/v1/explain{wrong}"), None);
         assert_eq!((response.status, response.content_type()), (400, "application/problem+json"), "{wrong}");
     }
@@ -53,8 +62,11 @@ fn natctl_explains_in_lines() {
     );
     let output = natctl(&server, &["--json", "icmp", "10.64.0.5:7", "198.51.100.7", "--from", "outside"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&json["direction"], &json["destination"]), (&"inbound".into(), &"198.51.100.7:0".into()));
-    for wrong in [&["gre", "10.64.0.5:1", "1.1.1.1:1"][..], &["udp", "host:1", "1.1.1.1:1"], &["udp"]] {
+    assert_eq!((&json["direction"], &json["destination"]), (&"inbound".into(), &"198.51.100.7".into()));
+    let output = natctl(&server, &["gre", "10.64.0.5", "198.51.100.7"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("-> 198.51.100.7\n"), "{output:?}");
+    assert_eq!(natctl(&server, &["gre", "10.64.0.5:1", "1.1.1.1"]).status.code(), Some(1));
+    for wrong in [&["ipsec", "10.64.0.5", "1.1.1.1"][..], &["udp", "host:1", "1.1.1.1:1"], &["udp"]] {
         assert_eq!(natctl(&server, wrong).status.code(), Some(2), "{wrong:?}");
     }
 }

@@ -204,7 +204,7 @@ impl Gateway for Fake {
             kind: Some("pool".into()),
             pool: Some("main".into()),
             filtering: Some("address-dependent".into()),
-            destination: Some(question.destination.into()),
+            destination: Some(question.destination),
             route: self.routes().pop(),
             next_hop: Some(Ipv4Addr::new(203, 0, 113, 1)),
             neighbor: self.neighbors().into_iter().next(),

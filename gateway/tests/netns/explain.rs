@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::lab::{FORWARD_TCP, HOST_A, Lab, SERVER, in_a_lab};
+use crate::lab::{FORWARD_TCP, HOST_A, HOST_B, Lab, Options, SERVER, in_a_lab};
 use crate::reflector::{UdpReflector, ask};
 
 /// What `natctl explain` prints, with `--json` and without.
@@ -59,4 +59,24 @@ fn explain_foretells_what_hosts_see_and_leaves_no_trace(lab: &mut Lab) {
     let (hairpin, text) = explained(lab, &["udp", "10.64.0.12:5300", &seen.to_string()]);
     assert_eq!((&hairpin["hairpins"], &hairpin["source"]), (&true.into(), &"203.0.113.13:5353".into()));
     assert_eq!(hairpin["then"]["reason"], "filtered", "{text}");
+    // From an endpoint that would get its port only then, too; and host A at its own, which that lets in.
+    let (drawn, text) = explained(lab, &["udp", &format!("{HOST_B}:4000"), &seen.to_string()]);
+    assert_eq!((&drawn["source"], &drawn["then"]["reason"]), (&Value::Null, &"filtered".into()), "{text}");
+    let (own, text) = explained(lab, &["udp", &from, &seen.to_string()]);
+    let then = (&own["then"]["outcome"], &own["then"]["destination"], &own["then"]["route"]["interface"]);
+    assert_eq!(then, (&"session".into(), &from.into(), &"inside".into()), "{text}");
+}
+
+const GRE: Options = Options { pool: "other_protocols = [\"gre\"]", ..Options::DEFAULT };
+
+in_a_lab!(explain_knows_protocols_without_ports, GRE);
+fn explain_knows_protocols_without_ports(lab: &mut Lab) {
+    let (from, to) = (HOST_A.to_string(), SERVER.to_string());
+    let (new, text) = explained(lab, &["gre", &from, &to]);
+    assert_eq!((&new["outcome"], &new["pool"]), (&"new-session".into(), &"main".into()), "{text}");
+    assert!(text.contains("-> 198.51.100.10\n"), "{text}");
+    let (refused, text) = explained(lab, &["esp", &from, &to]);
+    assert_eq!((&refused["outcome"], &refused["reason"]), (&"drop".into(), &"protocol".into()), "{text}");
+    let (refused, text) = explained(lab, &["ah", &from, &to]);
+    assert_eq!(refused["reason"], "authentication-header", "{text}");
 }

@@ -1,26 +1,49 @@
 //! `POST /api/v1/explain`: what would become of a packet.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
 use super::table::pool_name;
 use super::{Endpoint, Mapping, Neighbor, Route, Session};
-use crate::nat::{self, Direction, DropReason, Outcome, Protocol};
+use crate::nat::{self, Direction, DropReason, IpProtocol, Outcome, Protocol};
 
 /// The first packet of a flow, as it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Source. Of ICMP, the query identifier stands in the port's place.
-    pub source: SocketAddrV4,
-    /// Destination. Of ICMP, port 0 is a query and an identifier a reply.
-    pub destination: SocketAddrV4,
+    pub source: Endpoint,
+    /// Destination. Of ICMP, no port or 0 is a query and an identifier a reply.
+    pub destination: Endpoint,
     /// The side that it arrives on; where nobody says, the one that the route to its source leads to.
     pub direction: Option<Direction>,
+}
+
+/// Of a [`Question`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "source, destination: over udp and tcp with a port, over icmp with an identifier or without, else addresses alone"
+)]
+pub struct WrongPorts;
+
+impl Question {
+    /// Whether its endpoints have ports where its protocol has.
+    ///
+    /// # Errors
+    /// [`WrongPorts`].
+    pub fn check(&self) -> Result<(), WrongPorts> {
+        let ports = [self.source.port, self.destination.port];
+        let fits = match self.protocol.translated_as() {
+            Ok(Protocol::Udp | Protocol::Tcp) => ports.iter().all(Option::is_some),
+            Ok(Protocol::Icmp) => true,
+            Ok(Protocol::Other) | Err(_) => ports == [None, None],
+        };
+        if fits { Ok(()) } else { Err(WrongPorts) }
+    }
 }
 
 /// What would become of it, with whatever had a part in that.
@@ -70,7 +93,7 @@ pub struct Explanation {
     /// The destination is an outside endpoint of this gateway.
     #[serde(default)]
     pub hairpins: bool,
-    /// What becomes of it then, where its source is known.
+    /// What becomes of it then. Where its source would be drawn, it is taken for one that nobody has sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Explanation>>,
     /// The route to its destination.
