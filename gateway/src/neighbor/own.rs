@@ -68,7 +68,7 @@ impl OwnAddresses {
         around.max_by_key(|net| net.prefix_len()).map(|net| net.addr().into())
     }
 
-    /// Every address to announce at start: own ones, then proxies in ascending order, each once.
+    /// Every address to announce: own ones, then proxies in ascending order, each once.
     pub fn announced(&self) -> impl Iterator<Item = u32> {
         let own = self.connected.iter().map(|net| u32::from(net.addr()));
         own.chain(self.proxies.iter().cloned().flatten().filter(|&ip| !self.is_own(ip)))

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Dataplane;
+use super::announcements::Announcements;
 use super::ledger::Ledger;
 use crate::config::{Holding, Whose};
 use crate::nat::{BlockEvent, BlockRecord};
@@ -11,8 +12,10 @@ use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route, TokenBucket
 use crate::wire::ethernet::Mac;
 use crate::worker::{Command, Event, Interface};
 
-/// Addresses announced at start, over all interfaces: a large pool is found by ARP instead.
+/// Addresses announced at once, over all interfaces: a large pool is found by ARP instead.
 const ANNOUNCED_MAX: usize = 256;
+/// How often links are looked at.
+const LINKS_EVERY_MS: u64 = 250;
 
 /// The state of the control loop.
 pub(super) struct Control {
@@ -22,16 +25,21 @@ pub(super) struct Control {
     actions: Vec<Action>,
     pool_names: Vec<String>,
     ledger: Ledger,
+    announcements: Announcements,
+    /// When links are looked at next.
+    links_due_ms: u64,
     /// Log lines about a full table.
     complaints: TokenBucket,
 }
 
 impl Control {
     pub(super) fn new(dataplane: &Dataplane, pool_names: Vec<String>) -> Control {
-        let interfaces = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
+        let interfaces: Vec<Interface> = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
         Control {
             since: Instant::now(),
             neighbors: Neighbors::new(),
+            announcements: Announcements::new(interfaces.len()),
+            links_due_ms: 0,
             interfaces,
             actions: Vec::new(),
             pool_names,
@@ -40,18 +48,8 @@ impl Control {
         }
     }
 
-    /// At start: says who has which address, and asks for the gateways of the routes.
+    /// At start: asks for the gateways of the routes.
     pub(super) fn begin(&mut self, dataplane: &Dataplane) {
-        let mut left = ANNOUNCED_MAX;
-        for index in 0..self.interfaces.len() {
-            let id = InterfaceId(index as u8);
-            let interface = &self.interfaces[index];
-            for ip in interface.own.announced().take(left) {
-                left -= 1;
-                let frame = arp::gratuitous(Sender { mac: interface.mac, vlan: interface.vlan, ip });
-                transmit(dataplane, id, frame);
-            }
-        }
         let gateways = dataplane.routes.gateways();
         let now_ms = self.now_ms();
         self.neighbors.pin(&gateways, now_ms, |action| self.actions.push(action));
@@ -98,6 +96,26 @@ impl Control {
         let now_ms = self.now_ms();
         self.neighbors.poll(now_ms, |action| self.actions.push(action));
         self.act(dataplane);
+        if now_ms >= self.links_due_ms {
+            self.links_due_ms = now_ms + LINKS_EVERY_MS;
+            self.announce(dataplane, now_ms);
+        }
+    }
+
+    /// Says who has which address, where that is due.
+    fn announce(&mut self, dataplane: &Dataplane, now_ms: u64) {
+        let mut left = ANNOUNCED_MAX;
+        for (index, (interface, open)) in self.interfaces.iter().zip(&dataplane.ports).enumerate() {
+            let up = open.port.link().is_ok_and(|link| link.up);
+            if !self.announcements.look(index, up, now_ms) {
+                continue;
+            }
+            for ip in interface.own.announced().take(left) {
+                left -= 1;
+                let frame = arp::gratuitous(Sender { mac: interface.mac, vlan: interface.vlan, ip });
+                transmit(dataplane, InterfaceId(index as u8), frame);
+            }
+        }
     }
 
     /// Gateways of routes that do not answer.

@@ -8,6 +8,7 @@
 //!
 //! Whatever can fail is tried before the first packet moves, and fails with one sentence that says what to do.
 
+mod announcements;
 mod control;
 mod dataplane;
 mod deletion;
