@@ -123,25 +123,35 @@ fn rfc5382_req4_an_unsolicited_connection_is_refused_after_a_while(lab: &mut Lab
 in_a_lab!(rfc5382_req4_two_hosts_open_at_once_to_one_outside_host, PICKY);
 fn rfc5382_req4_two_hosts_open_at_once_to_one_outside_host(lab: &mut Lab) {
     let _server = TcpReflector::new(&lab.server, 7);
-    for (host, port) in [(&lab.a, 6001), (&lab.b, 6002)] {
-        // So it has a mapping, and the other side knows of it.
-        let known = shared(host, 5000, SocketAddrV4::new(SERVER, 7)).expect("a connection");
-        let external = seen(&known);
-        std::thread::scope(|scope| {
-            let server = scope.spawn(|| shared(&lab.server, port, external));
-            // Its SYN is there first.
-            std::thread::sleep(Duration::from_millis(300));
-            let mut inside = shared(host, 5000, SocketAddrV4::new(SERVER, port)).expect("opened at once");
-            let mut outside = server.join().expect("no panic").expect("opened at once");
-            // Longer than an answer to the SYN would have taken.
-            std::thread::sleep(Duration::from_millis(1500));
-            let mut buffer = [0; 5];
-            inside.write_all(b"hello").expect("sent");
-            outside.read_exact(&mut buffer).expect("received");
-            outside.write_all(b"hello").expect("sent");
-            inside.read_exact(&mut buffer).expect("received");
+    // So each has a mapping, and the other side knows of it.
+    let known =
+        [&lab.a, &lab.b].map(|host| shared(host, 5000, SocketAddrV4::new(SERVER, 7)).expect("a connection"));
+    let externals = known.each_ref().map(seen);
+    assert_ne!(externals[0], externals[1]);
+    std::thread::scope(|scope| {
+        let calls = externals.map(|external| {
+            let server = &lab.server;
+            scope.spawn(move || shared(server, 6000, external))
         });
-    }
+        // Its SYNs are there first.
+        std::thread::sleep(Duration::from_millis(300));
+        let inside = [&lab.a, &lab.b].map(|host| {
+            scope.spawn(|| shared(host, 5000, SocketAddrV4::new(SERVER, 6000)).expect("opened at once"))
+        });
+        let mut inside = inside.map(|host| host.join().expect("no panic"));
+        let mut outside = calls.map(|call| call.join().expect("no panic").expect("opened at once"));
+        // Longer than an answer to a SYN would have taken.
+        std::thread::sleep(Duration::from_millis(1500));
+        for (at, hello) in [b"hello of a", b"hello of b"].into_iter().enumerate() {
+            let mut buffer = [0; 10];
+            inside[at].write_all(hello).expect("sent");
+            outside[at].read_exact(&mut buffer).expect("received");
+            assert_eq!(&buffer, hello);
+            outside[at].write_all(hello).expect("sent");
+            inside[at].read_exact(&mut buffer).expect("received");
+            assert_eq!(&buffer, hello);
+        }
+    });
     let metrics = lab.gateway.settled();
     assert_eq!(metrics.sum("unsolicited_syns_total", &[("event", "crossed")]), 2);
     assert_eq!(metrics.sum("unsolicited_syns_total", &[("event", "expired")]), 0);
