@@ -162,8 +162,23 @@ END
 # Fails the NIC under test unless the arithmetic condition $1 holds.
 expect() { (($1)) || failures+=("$1"); }
 
+# Runs a command in the background, so that a signal ends the script at once and not when the command is through.
+in_background() {
+    local status=0
+    "$@" &
+    background=$!
+    wait "$background" || status=$?
+    background=
+    return "$status"
+}
+
 end_guest() {
-    [[ -z ${guest_PID:-} ]] || kill "$guest_PID" 2>/dev/null || true
+    local process
+    trap '' INT TERM HUP
+    for process in ${background:-} ${guest_PID:-}; do
+        kill "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
     [[ -z ${namespace:-} ]] || ip netns del "$namespace" 2>/dev/null || true
     rm -rf "${work:-}" "$initramfs"
 }
@@ -187,7 +202,7 @@ try() {
 
     coproc guest { exec "${inside[@]}" qemu-system-x86_64 "${arguments[@]}" 2>&1; }
     await "guest: ready" || die "$nic: the gateway did not start"
-    "${inside[@]}" timeout 60 "$programs/nat-trafficgen" load --no-huge --flows "$FLOWS" --rate 4000 --warmup-rate 2000 --runs 1 --seconds 4 \
+    in_background "${inside[@]}" timeout 60 "$programs/nat-trafficgen" load --no-huge --flows "$FLOWS" --rate 4000 --warmup-rate 2000 --runs 1 --seconds 4 \
         --inside net_af_packet0,iface=tap-in --outside net_af_packet1,iface=tap-out --json "$work/figures" >"$work/load" 2>&1 ||
         { cat "$work/load" && die "$nic: the generator failed"; }
     echo metrics >&"${guest[1]}"
@@ -230,6 +245,8 @@ setup_kernel "$kernel"
 image=$(compgen -G "$kernel/boot/vmlinuz-*" | tail -n 1)
 initramfs=$(mktemp -d)
 trap end_guest EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 [[ -z $log ]] || mkdir -p "$log"
 make_initramfs "$initramfs" "$kernel"
 for nic in "${nics[@]}"; do try "$nic"; done
