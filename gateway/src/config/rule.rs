@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use super::deterministic;
 use super::mistake::At;
 use super::pool::Pools;
 use super::protocol;
@@ -24,6 +25,9 @@ pub(super) fn read_all(
     warn_of_shadows(nat, &rules);
     if !nat.report().is_damaged() {
         warn_of_unused(nat, pools, &rules);
+    }
+    if let Some((pools, inside)) = pools.whole.as_deref().zip(inside) {
+        deterministic::warn_of_hosts_without_ports(nat, pools, &rules, inside);
     }
     Some(rules.into_iter().map(|rule| rule.value).collect())
 }
@@ -141,4 +145,4 @@ pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
 pub const RULES_MAX: usize = 1 << 17;
 
 /// Rules that are compared with each other for shadows; more than a person writes come from a program.
-const COMPARED_MAX: usize = 4096;
+pub(super) const COMPARED_MAX: usize = 4096;

@@ -1,6 +1,7 @@
 //! The parser against the specification's example, the shipped files and a table of mistakes.
 
 mod additions;
+mod deterministic;
 mod limits;
 mod mistakes;
 mod mutations;
