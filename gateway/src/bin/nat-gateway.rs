@@ -1,12 +1,14 @@
 //! `nat-gateway`: runs the gateway, or checks its configuration.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use gateway::cli::{Cli, Command};
 use gateway::config::{Config, Whose};
 use gateway::log;
+use gateway::start::machine;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -24,6 +26,9 @@ fn main() -> ExitCode {
 fn check(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         eprintln!("{warning} (warning)");
+    }
+    for warning in machine::warnings(config, Path::new("/")) {
+        eprintln!("machine: {warning} (warning)");
     }
     // Whoever closed the pipe has read enough.
     let _ = io::stdout().write_all(config.explain().as_bytes());

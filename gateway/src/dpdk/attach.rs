@@ -11,6 +11,9 @@ use super::{Eal, Error, log, tap};
 const TUN: &str = "/dev/net/tun";
 const CAP_NET_ADMIN: u32 = 12;
 
+/// Kernel drivers that a PCI device keeps under DPDK, or may be bound to in vfio-pci's place.
+pub const WITHOUT_VFIO: [&str; 5] = ["mlx4_core", "mlx5_core", "mana", "uio_pci_generic", "igb_uio"];
+
 /// What DPDK returns when no driver claims the name of a vdev.
 const EFAULT: i32 = 14;
 
@@ -142,8 +145,7 @@ fn missing_pci(address: &str) -> Option<Obstacle> {
             let error = File::open(&file).err().filter(|error| error.kind() != ErrorKind::ResourceBusy)?;
             Some(Obstacle::Forbidden(format!("{} cannot be opened ({error})", file.display())))
         }
-        // These keep the kernel's driver.
-        Some("mlx4_core" | "mlx5_core" | "mana" | "uio_pci_generic" | "igb_uio") => None,
+        Some(driver) if WITHOUT_VFIO.contains(&driver) => None,
         other => Some(Obstacle::Missing(format!(
             "is bound to {}, not to vfio-pci: dpdk-devbind.py -b vfio-pci {address}",
             other.unwrap_or("no driver")

@@ -38,6 +38,7 @@ mod stats;
 mod tap;
 
 pub use args::{EalArgs, Memory, is_pci};
+pub use attach::WITHOUT_VFIO;
 pub use burst::{BURST, Burst};
 pub use clock::{Clock, pause};
 pub use eal::Eal;

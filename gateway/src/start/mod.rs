@@ -14,6 +14,7 @@ mod dataplane;
 mod deletion;
 mod explain;
 mod ledger;
+pub mod machine;
 mod plan;
 mod reload;
 mod running;
