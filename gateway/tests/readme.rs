@@ -12,7 +12,6 @@ use gateway::natctl::Natctl;
 
 const README: &str = include_str!("../../README.md");
 const OPTIONS: &str = include_str!("../../config/gateway.toml");
-const ROUTES: &str = include_str!("../src/management/http.rs");
 
 #[test]
 fn every_metric_is_there_and_no_other() {
@@ -63,11 +62,7 @@ fn every_command_is_there_and_no_other() {
 #[test]
 fn every_route_is_there_and_no_other() {
     let is_path = |c: char| c.is_ascii_alphanumeric() || "/-_.{}".contains(c);
-    let (api, rest) =
-        ROUTES.split_once("let api =").and_then(|(_, rest)| rest.split_once(';')).expect("the API");
-    let paths = |code: &'static str| words_after(code, ".route(\"", is_path);
-    let known =
-        paths(api).map(|path| format!("/api/v1{path}")).chain(paths(rest).map(str::to_owned)).collect();
+    let known = gateway::management::openapi().paths.paths.into_keys().collect();
     let methods = ["GET ", "POST ", "DELETE "].map(|method| format!("| `{method}"));
     let named =
         methods.iter().flat_map(|method| words_after(README, method, is_path)).map(str::to_owned).collect();

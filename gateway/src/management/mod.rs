@@ -6,6 +6,7 @@
 //! listings ask the workers for bounded pages and give up after [`LISTING_TIMEOUT`].
 
 mod access;
+mod api;
 mod error;
 mod http;
 pub mod metrics;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use crate::config::Whose;
 use crate::nat::Filter;
+pub use api::document as openapi;
 pub use error::{Problem, ReloadError, Unavailable};
 pub use server::{BindError, Handle, Server};
 use snapshot::{

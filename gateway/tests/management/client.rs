@@ -42,7 +42,7 @@ pub(crate) fn delete(server: SocketAddr, path: &str, authorization: Option<&str>
     change(server, "DELETE", path, authorization)
 }
 
-fn change(server: SocketAddr, method: &str, path: &str, authorization: Option<&str>) -> Response {
+pub(crate) fn change(server: SocketAddr, method: &str, path: &str, authorization: Option<&str>) -> Response {
     let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
     exchange_with(TcpStream::connect(server).unwrap(), method, path, &header)
 }

@@ -7,6 +7,7 @@ mod fake;
 mod http;
 mod metrics;
 mod natctl;
+mod openapi;
 mod page;
 mod reload;
 

@@ -4,25 +4,26 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::WorkerSnapshot;
 use crate::nat::{Direction, DropReason};
 
-/// `/api/v1/drops`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Packets dropped.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
     /// Packets dropped from inside.
     pub outbound: u64,
     /// Packets dropped from outside.
     pub inbound: u64,
-    /// Every reason, zero or not, in the order of [`DropReason::ALL`].
+    /// Every reason, zero or not.
     pub reasons: Vec<Drop>,
 }
 
 /// Packets dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drop {
-    /// Why, by [`DropReason::name`].
+    /// Why.
     pub reason: Cow<'static, str>,
     /// Packets from inside.
     pub outbound: u64,
@@ -50,8 +51,8 @@ impl Drops {
     }
 }
 
-/// `/api/v1/counters`: every metric that counts, and the drivers' own counters.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Every metric that counts, and the drivers' own counters.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Counters {
     /// The metrics, without their prefix `natgw_`.
     pub counters: Vec<Counter>,
@@ -60,7 +61,7 @@ pub struct Counters {
 }
 
 /// One number with its labels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Counter {
     /// Name of the metric.
     pub name: Cow<'static, str>,

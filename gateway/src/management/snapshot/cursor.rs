@@ -32,10 +32,11 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Cursor, BadCursor> {
         let (worker, position) = text.split_once('-').ok_or(BadCursor)?;
-        Ok(Cursor {
+        let cursor = Cursor {
             worker: u16::from_str_radix(worker, 16).map_err(|_| BadCursor)?,
             position: u32::from_str_radix(position, 16).map_err(|_| BadCursor)?,
-        })
+        };
+        if cursor.to_string() == text { Ok(cursor) } else { Err(BadCursor) }
     }
 }
 
@@ -59,7 +60,7 @@ mod tests {
     fn a_cursor_survives_its_text() {
         let cursor = Cursor { worker: 300, position: u32::MAX };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for bad in ["", "-", "1", "1-", "x-1", "10000-0", "0-100000000", "1-2-3"] {
+        for bad in ["", "-", "1", "1-", "x-1", "10000-0", "0-100000000", "1-2-3", "+1-0", "A-0", "01-0"] {
             assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad}");
         }
     }

@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::table::pool_name;
-use super::{Endpoint, Mapping, Neighbor, Route, Session};
+use super::{Address, Endpoint, Mapping, Neighbor, Route, Session};
 use crate::nat::{self, Direction, DropReason, IpProtocol, Outcome, Protocol};
 
 /// The first packet of a flow, as it arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Question {
     /// Protocol.
     pub protocol: IpProtocol,
@@ -47,7 +49,7 @@ impl Question {
 }
 
 /// What would become of it, with whatever had a part in that.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// `outbound` or `inbound`.
     pub direction: Cow<'static, str>,
@@ -95,12 +97,14 @@ pub struct Explanation {
     pub hairpins: bool,
     /// What becomes of it then. Where its source would be drawn, it is taken for one that nobody has sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
     pub then: Option<Box<Explanation>>,
     /// The route to its destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
     /// The next hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Address>)]
     pub next_hop: Option<Ipv4Addr>,
     /// What is known of the next hop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,11 +112,13 @@ pub struct Explanation {
 }
 
 /// A subscriber and what of its limits it uses.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct SubscriberState {
     /// Its inside address.
+    #[schema(value_type = Address)]
     pub address: Ipv4Addr,
     /// The outside address that it is paired with in the pool (RFC 4787 REQ-2).
+    #[schema(value_type = Option<Address>)]
     pub outside: Option<Ipv4Addr>,
     /// Sessions of all protocols.
     pub sessions: u32,

@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::Address;
 use crate::config::Holding;
 
 /// Outside ports of one subscriber.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Holder {
     /// Its inside address.
+    #[schema(value_type = Address)]
     pub inside: Ipv4Addr,
     /// The outside address.
+    #[schema(value_type = Address)]
     pub outside: Ipv4Addr,
     /// The ports, of every protocol, `first-last`.
     pub ports: String,

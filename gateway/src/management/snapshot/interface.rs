@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::management::Gateway;
 
 /// One interface, as configured and as found.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// Name of the configuration.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct Nic {
 }
 
 /// State of a link.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Link {
     /// Carrier.
     pub up: bool,
@@ -56,7 +57,7 @@ pub struct Link {
 }
 
 /// What the port counted itself (`rte_eth_stats`).
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct NicStats {
     /// Packets received.
     pub rx_packets: u64,
@@ -76,8 +77,8 @@ pub struct NicStats {
     pub rx_no_buffer: u64,
 }
 
-/// One row of `/api/v1/interfaces`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// An interface with its link and counters.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStatus {
     /// The interface.
     #[serde(flatten)]

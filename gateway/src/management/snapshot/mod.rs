@@ -13,6 +13,7 @@ mod interface;
 mod pool;
 mod status;
 mod table;
+mod text;
 
 pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
@@ -23,3 +24,4 @@ pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
 pub use table::{Deleted, Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};
+pub use text::Address;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::counters::{PORT_FAILURES, PoolCounters, PoolPorts};
 use crate::nat::{self, Filtering, MappingMode, Protocol, Ranges, SessionFailure};
 
 /// An outside address pool with its use.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct Pool {
 }
 
 /// Use of a pool for one protocol, in ports (ICMP: query identifiers) over all its addresses.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PoolUsage {
     /// The protocol.
     pub protocol: Protocol,
@@ -51,7 +52,7 @@ pub struct PoolUsage {
 }
 
 /// Port blocks of a pool (RFC 6888 REQ-14), over all its addresses.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct PoolBlocks {
     /// Ports of each.
     pub size: u16,
@@ -66,7 +67,7 @@ pub struct PoolBlocks {
 }
 
 /// Who has ports of their own in a pool.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeterministicPorts {
     /// The inside prefixes of the subscribers.
     pub inside: Vec<String>,
@@ -77,9 +78,9 @@ pub struct DeterministicPorts {
 }
 
 /// How often a pool refused a port for one reason.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PoolFailures {
-    /// Why, by [`SessionFailure::name`].
+    /// Why.
     pub reason: Cow<'static, str>,
     /// How often.
     pub count: u64,

@@ -1,13 +1,14 @@
 //! The gateway as a whole, and its workers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::counters::WorkerCounters;
 use crate::management::Gateway;
 use crate::nat;
 
 /// What is running, and since when.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct About {
     /// This program's version.
     pub version: String,
@@ -36,7 +37,7 @@ pub struct About {
 }
 
 /// Requests to reload, by result.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Reloads {
     /// The new configuration came into force.
     pub applied: u64,
@@ -44,10 +45,10 @@ pub struct Reloads {
     pub refused: u64,
 }
 
-/// `POST /api/v1/reload`: what came into force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a reload brought into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reloaded {
-    /// As [`About::config_generation`].
+    /// How many configurations have come into force, the first counted.
     pub config_generation: u64,
     /// Parts of the file that are other than what runs, and come into force by a restart.
     pub needs_restart: Vec<String>,
@@ -56,7 +57,7 @@ pub struct Reloaded {
 }
 
 /// Whether traffic passes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// No reason stands against it.
     pub ready: bool,
@@ -64,8 +65,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
-/// `/api/v1/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The gateway as a whole.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// What is running.
     #[serde(flatten)]
@@ -82,8 +83,8 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
 }
 
-/// One worker in [`Status`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One worker.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WorkerStatus {
     /// Its number.
     pub worker: u16,

@@ -5,21 +5,23 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Cursor, Endpoint};
+use super::{Address, Cursor, Endpoint};
 use crate::nat::{Direction, Filter, IpProtocol, MappingView, Protocol, SessionView};
 use crate::neighbor;
 
 /// A neighbour (RFC 826).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Neighbor {
     /// Its IPv4 address.
+    #[schema(value_type = Address)]
     pub address: Ipv4Addr,
     /// Its Ethernet address, once known.
     pub mac: Option<String>,
     /// The interface it is reached by.
     pub interface: String,
-    /// By [`neighbor::State::name`].
+    /// `incomplete`, `reachable`, `stale`, `probe` or `failed`.
     pub state: Cow<'static, str>,
     /// Seconds since it was last heard of, or first asked for.
     pub age_s: u64,
@@ -42,11 +44,12 @@ impl Neighbor {
 }
 
 /// A route.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Route {
     /// Destination, `address/length`.
     pub prefix: String,
     /// Next hop; none for a connected prefix.
+    #[schema(value_type = Option<Address>)]
     pub via: Option<Ipv4Addr>,
     /// The interface it leads to.
     pub interface: String,
@@ -67,7 +70,7 @@ impl Route {
 }
 
 /// A permanent mapping.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Forward {
     /// `port-forward`, `redirect` or `static`.
     pub kind: Cow<'static, str>,
@@ -82,11 +85,13 @@ pub struct Forward {
 }
 
 /// An inside host.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Subscriber {
     /// Its inside address.
+    #[schema(value_type = Address)]
     pub address: Ipv4Addr,
     /// The outside address it is paired with, where it has one (RFC 4787 REQ-2).
+    #[schema(value_type = Option<Address>)]
     pub outside: Option<Ipv4Addr>,
     /// The pool of that address.
     pub pool: Option<String>,
@@ -111,7 +116,7 @@ impl Subscriber {
 }
 
 /// An outside endpoint that stands for an inside one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Mapping {
     /// Protocol.
     pub protocol: IpProtocol,
@@ -156,7 +161,7 @@ impl Mapping {
 }
 
 /// A flow between an inside and a remote endpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Session {
     /// Protocol.
     pub protocol: IpProtocol,
@@ -206,8 +211,8 @@ impl Session {
     }
 }
 
-/// `DELETE /api/v1/sessions` and `POST /api/v1/flush`: what was ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deleted {
     /// Sessions.
     pub sessions: u64,
@@ -237,7 +242,7 @@ impl Query {
 
 /// A page of a table. Only the last page has no cursor; a page may be short or empty before that, because a worker
 /// looks at a bounded part of its table for one page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// Rows.
     pub items: Vec<T>,
