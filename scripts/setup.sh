@@ -41,6 +41,7 @@ test_packages=(
     prometheus # and promtool
     python3
     python3-scapy # ICMP errors are checked by it
+    python3-venv # for Schemathesis
     shellcheck
     systemd # systemd-analyze
     traceroute
@@ -83,6 +84,17 @@ setup_packages() {
     install_packages "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
 }
 
+# Its checks must not change under the tests. Debian has no package of it.
+setup_schemathesis() {
+    local version=4.32.5 place=/usr/local/lib/schemathesis
+    ! command -v schemathesis >/dev/null || return 0
+    say "installing Schemathesis $version from PyPI into $place"
+    as_root /usr/bin/python3 -m venv "$place"
+    as_root "$place/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" ||
+        die "could not install Schemathesis from PyPI"
+    as_root ln -sf "$place/bin/schemathesis" /usr/local/bin/
+}
+
 # Where the toolchains come from, there is the installer too.
 rustup_installer() {
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs ||
@@ -123,6 +135,7 @@ if $build_only; then
     setup_rust
 else
     setup_packages "${build_packages[@]}" "${test_packages[@]}"
+    setup_schemathesis
     setup_rust
     setup_rust_lints
 fi

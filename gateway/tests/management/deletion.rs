@@ -24,7 +24,8 @@ fn over_tcp_nobody_deletes_without_a_token() {
         }
     }
     let server = start_with(Some(token()));
-    assert_eq!(post(server.address, FLUSH, Some("Bearer 0123")).status, 401);
+    let refused = post(server.address, FLUSH, Some("Bearer 0123"));
+    assert_eq!((refused.status, refused.headers["www-authenticate"].as_str()), (401, "Bearer"));
     assert_eq!(delete(server.address, "/api/v1/sessions?protocol=tcp", None).status, 401);
     assert_eq!(*server.gateway.deleted.lock().unwrap(), 0);
 }

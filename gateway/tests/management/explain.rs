@@ -30,15 +30,19 @@ fn anybody_may_ask_since_nothing_changes() {
     let gre = "?protocol=gre&source=10.64.0.5&destination=198.51.100.7";
     assert_eq!(post(server.address, &format!("/api/v1/explain{gre}"), None).status, 200);
     let wrong = [
-        "",
-        "?protocol=gre",
-        "?protocol=ipsec&source=10.64.0.5&destination=198.51.100.7",
-        "?protocol=udp&source=10.64.0.5&destination=198.51.100.7:53",
-        "?protocol=gre&source=10.64.0.5&destination=198.51.100.7:53",
+        ("", 400),
+        ("?protocol=gre", 400),
+        ("?protocol=ipsec&source=10.64.0.5&destination=198.51.100.7", 400),
+        ("?protocol=udp&source=10.64.0.5&destination=198.51.100.7:53", 422),
+        ("?protocol=gre&source=10.64.0.5&destination=198.51.100.7:53", 422),
     ];
-    for wrong in wrong {
+    for (wrong, status) in wrong {
         let response = post(server.address, &format!("/api/v1/explain{wrong}"), None);
-        assert_eq!((response.status, response.content_type()), (400, "application/problem+json"), "{wrong}");
+        assert_eq!(
+            (response.status, response.content_type()),
+            (status, "application/problem+json"),
+            "{wrong}"
+        );
     }
     server.gateway.workers_hang.store(true, Ordering::Relaxed);
     assert_eq!(post(server.address, path, None).status, 503);

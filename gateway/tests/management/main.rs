@@ -10,6 +10,7 @@ mod natctl;
 mod openapi;
 mod page;
 mod reload;
+mod schemathesis;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

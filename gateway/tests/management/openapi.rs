@@ -22,7 +22,9 @@ impl Document {
     fn operations(&self) -> Vec<(&str, String)> {
         let paths = self.0["paths"].as_object().unwrap().iter();
         let methods = |item: &Value| item.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        paths.flat_map(|(path, item)| methods(item).into_iter().map(move |method| (path.as_str(), method))).collect()
+        paths
+            .flat_map(|(path, item)| methods(item).into_iter().map(move |method| (path.as_str(), method)))
+            .collect()
     }
 
     /// What is wrong with an answer of this operation; nothing, if the document knows it.
@@ -52,8 +54,28 @@ fn the_document_is_served() {
 }
 
 #[test]
+fn every_reference_leads_somewhere() {
+    fn follow<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|value| follow(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| follow(value, found)),
+            _ => {}
+        }
+    }
+    let (document, mut found) = (Document::read().0, Vec::new());
+    follow(&document, &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    let leads_nowhere = |reference: &&str| document.pointer(&reference[1..]).is_none();
+    assert_eq!(found.into_iter().filter(leads_nowhere).collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
 fn every_route_is_in_the_document_and_no_other() {
-    let sources = [include_str!("../../src/management/http.rs"), include_str!("../../src/management/api/mod.rs")];
+    let sources =
+        [include_str!("../../src/management/http.rs"), include_str!("../../src/management/api/mod.rs")];
     for source in sources {
         assert!(!source.contains(".route("), "a route that the document does not know");
     }
@@ -106,7 +128,8 @@ fn answers_are_as_the_document_says() {
     let known = document.operations().into_iter();
     assert_eq!(listed, known.filter(|(_, method)| method == "get").map(|(path, _)| path).collect());
 
-    let (bearer, explain) = (format!("Bearer {TOKEN}"), "protocol=tcp&source=10.64.0.1:1&destination=1.1.1.1:2");
+    let (bearer, explain) =
+        (format!("Bearer {TOKEN}"), "protocol=tcp&source=10.64.0.1:1&destination=1.1.1.1:2");
     asked("POST", &format!("/api/v1/explain?{explain}"), None, 200);
     asked("POST", "/api/v1/explain", None, 400);
     asked("GET", "/api/v1/sessions?limit=0", None, 400);

@@ -18,7 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::http::App;
+use super::snapshot::Protocols;
 use super::{Problem, page};
+use crate::nat::Direction;
 
 /// The name of the security scheme, a token by RFC 6750.
 const TOKEN: &str = "token";
@@ -70,6 +72,9 @@ fn frame() -> openapi::OpenApi {
     let token = token.description(Some("The token of `management.token` (RFC 6750)."));
     let components = ComponentsBuilder::new()
         .schema_from::<Problem>()
+        // Those that parameters alone refer to are not found of themselves.
+        .schema_from::<Direction>()
+        .schema_from::<Protocols>()
         .security_scheme(TOKEN, SecurityScheme::Http(token.build()))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()

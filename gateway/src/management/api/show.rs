@@ -5,9 +5,7 @@ use axum::extract::State;
 use super::problem::Unanswered;
 use crate::management::http::{Answer, App};
 use crate::management::metrics;
-use crate::management::snapshot::{
-    Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status,
-};
+use crate::management::snapshot::{Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status};
 
 /// What is running, whether it is ready, and what each worker does.
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = Status), Unanswered))]

@@ -39,7 +39,8 @@ impl PartialSchema for Address {
 
 impl PartialSchema for Endpoint {
     fn schema() -> RefOr<Schema> {
-        let description = "`address:port`, `address:identifier` of ICMP; of other protocols the address alone.";
+        let description =
+            "`address:port`, `address:identifier` of ICMP; of other protocols the address alone.";
         text(&endpoint(&format!("(:{PORT})?")), description)
     }
 }
