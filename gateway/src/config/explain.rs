@@ -6,7 +6,7 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::protocol;
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
-use super::{Config, Device, Interface};
+use super::{Config, Device, Interface, Socket};
 use crate::nat::{
     ForwardSource, OtherProtocols, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction,
 };
@@ -122,7 +122,10 @@ impl Config {
 
         writeln!(out, "\nManagement")?;
         let token = if self.management.token.is_some() { "changes need the token" } else { "reads only" };
-        writeln!(out, "  http://{} ({token}), {}", self.management.listen, self.management.socket.display())?;
+        writeln!(out, "  http://{} ({token})", self.management.listen)?;
+        let Socket { path, mode, group } = &self.management.socket;
+        let group = group.as_ref().map(|group| format!(", group {group}")).unwrap_or_default();
+        writeln!(out, "  {}, mode {mode:04o}{group}", path.display())?;
 
         let memory = self.memory_estimate();
         writeln!(out, "\nMemory, about {}", mebibytes(memory.total()))?;

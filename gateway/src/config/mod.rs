@@ -47,7 +47,7 @@ pub use explain::MemoryEstimate;
 pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};
 pub use interface::{Device, INTERFACES_MAX, Interface, Role};
 pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
-pub use management::{Log, Management, Token};
+pub use management::{Log, Management, Socket, Token};
 pub use mistake::Mistake;
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
 pub use reload::{Reloaded, UnknownPool};

@@ -67,6 +67,8 @@ fn example_of_the_specification_works() {
     };
     assert_eq!(settings.statics, [mapping]);
     assert_eq!(config.management.listen.to_string(), "127.0.0.1:9464");
+    let socket = &config.management.socket;
+    assert_eq!((socket.mode, &socket.group), (0o660, &None));
 }
 
 #[test]

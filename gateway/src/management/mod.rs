@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod error;
 mod http;
+mod limits;
 pub mod metrics;
 mod page;
 mod server;
@@ -21,6 +22,7 @@ use crate::config::Whose;
 use crate::nat::Filter;
 pub use api::document as openapi;
 pub use error::{Problem, ReloadError, Unavailable};
+pub use limits::Limits;
 pub use server::{BindError, Handle, Server};
 use snapshot::{
     About, Deleted, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool,

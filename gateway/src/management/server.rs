@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,19 +18,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::socket::{self, SocketFile};
-use super::{Gateway, http};
-use crate::config::Token;
+use super::{Gateway, Limits, http};
+use crate::config::{Socket, Token};
 
-/// Connections at once, for each listener of its own: a crowd on TCP does not lock the operator out.
-const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to send a request's head; also how long a connection may lie idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest request head, bytes.
-const HEADER_SIZE_MAX: usize = 16 * 1024;
-/// After this long a connection ends with the response it is at.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a connection may take to end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause after a failed accept (no file descriptor free).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -71,11 +60,12 @@ pub struct Server {
     runtime: Runtime,
     tcp: Option<TcpListener>,
     unix: Option<(UnixListener, SocketFile)>,
+    limits: Limits,
 }
 
 impl Server {
-    /// Listens on `listen` and on the unix socket `socket`, where given.
-    pub fn bind(listen: Option<SocketAddr>, socket: Option<&Path>) -> Result<Server, BindError> {
+    /// Listens on `listen` and on the unix socket `socket`, where given; with [`Limits::DEFAULT`].
+    pub fn bind(listen: Option<SocketAddr>, socket: Option<&Socket>) -> Result<Server, BindError> {
         let bind = |address: SocketAddr| {
             let bound = TcpListener::bind(address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
@@ -84,12 +74,12 @@ impl Server {
             bound.map_err(|source| BindError::Listen { address, source })
         };
         let tcp = listen.map(bind).transpose()?;
-        let listen = |path: &Path| {
-            let bound = socket::listen(path).and_then(|(listener, file)| {
+        let listen = |socket: &Socket| {
+            let bound = socket::listen(socket).and_then(|(listener, file)| {
                 listener.set_nonblocking(true)?;
                 Ok((listener, file))
             });
-            bound.map_err(|source| BindError::Socket { path: path.display().to_string(), source })
+            bound.map_err(|source| BindError::Socket { path: socket.path.display().to_string(), source })
         };
         let unix = socket.map(listen).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,7 +88,13 @@ impl Server {
             .thread_name("management ask")
             .build()
             .map_err(BindError::Runtime)?;
-        Ok(Server { runtime, tcp, unix })
+        Ok(Server { runtime, tcp, unix, limits: Limits::DEFAULT })
+    }
+
+    /// With other limits than [`Limits::DEFAULT`].
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Server {
+        Server { limits, ..self }
     }
 
     /// The TCP address listened on, with the port that the system chose where none was given.
@@ -111,12 +107,12 @@ impl Server {
         let routers = http::routers(gateway, token).map_err(io::Error::other)?;
         let (stop, stopped) = watch::channel(());
         let thread = thread::Builder::new().name("management http".into()).spawn(move || {
-            let Server { runtime, tcp, unix } = self;
+            let Server { runtime, tcp, unix, limits } = self;
             let (unix, _file) = unix.unzip();
-            if let Err(error) = runtime.block_on(serve(routers, tcp, unix, stopped)) {
+            if let Err(error) = runtime.block_on(serve(routers, tcp, unix, limits, stopped)) {
                 tracing::error!(%error, "the management server ends");
             }
-            runtime.shutdown_timeout(CLOSE_TIMEOUT);
+            runtime.shutdown_timeout(limits.close_timeout);
         })?;
         Ok(Handle { stop: Some(stop), thread: Some(thread) })
     }
@@ -153,18 +149,19 @@ async fn serve(
     [for_tcp, for_unix]: [Router; 2],
     tcp: Option<TcpListener>,
     unix: Option<UnixListener>,
+    limits: Limits,
     stopped: watch::Receiver<()>,
 ) -> io::Result<()> {
     let tcp = tcp.map(tokio::net::TcpListener::from_std).transpose()?;
     let unix = unix.map(tokio::net::UnixListener::from_std).transpose()?;
     let over_tcp = async {
         if let Some(listener) = &tcp {
-            accept(async || Ok(listener.accept().await?.0), &for_tcp, &stopped).await;
+            accept(async || Ok(listener.accept().await?.0), &for_tcp, limits, &stopped).await;
         }
     };
     let over_unix = async {
         if let Some(listener) = &unix {
-            accept(async || Ok(listener.accept().await?.0), &for_unix, &stopped).await;
+            accept(async || Ok(listener.accept().await?.0), &for_unix, limits, &stopped).await;
         }
     };
     tokio::join!(over_tcp, over_unix);
@@ -172,17 +169,21 @@ async fn serve(
 }
 
 /// Takes connections from one listener; returns when the last of them has ended after the stop.
-async fn accept<S>(next: impl AsyncFn() -> io::Result<S>, router: &Router, stopped: &watch::Receiver<()>)
-where
+async fn accept<S>(
+    next: impl AsyncFn() -> io::Result<S>,
+    router: &Router,
+    limits: Limits,
+    stopped: &watch::Receiver<()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let accepting = async {
         // The semaphore is never closed.
         while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
             match next().await {
                 Ok(stream) => {
-                    let connection = connection(stream, router.clone(), stopped.clone());
+                    let connection = connection(stream, router.clone(), limits, stopped.clone());
                     tokio::spawn(async move {
                         connection.await;
                         drop(slot);
@@ -199,27 +200,27 @@ where
         () = accepting => {}
         () = stop(stopped.clone()) => {}
     }
-    let _all_ended = slots.acquire_many(CONNECTIONS_MAX as u32).await;
+    let _all_ended = slots.acquire_many(limits.connections as u32).await;
 }
 
-async fn connection<S>(stream: S, router: Router, stopped: watch::Receiver<()>)
+async fn connection<S>(stream: S, router: Router, limits: Limits, stopped: watch::Receiver<()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_SIZE_MAX)
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_size)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         // How a connection ended concerns its client alone.
         _ = connection.as_mut() => return,
         () = stop(stopped) => {}
-        () = sleep(CONNECTION_TIME_MAX) => {}
+        () = sleep(limits.connection_time) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(CLOSE_TIMEOUT, connection).await;
+    let _ = timeout(limits.close_timeout, connection).await;
 }
 
 async fn stop(mut stopped: watch::Receiver<()>) {
@@ -240,7 +241,9 @@ mod tests {
 
     #[test]
     fn a_socket_path_that_cannot_be_is_named_with_its_key() {
-        let error = Server::bind(None, Some(Path::new("/proc/none/control.sock"))).unwrap_err();
+        let socket =
+            Socket { path: "/proc/none/control.sock".into(), mode: Socket::MODE_DEFAULT, group: None };
+        let error = Server::bind(None, Some(&socket)).unwrap_err();
         assert_eq!(error.to_string(), "management.socket /proc/none/control.sock: No such file or directory");
     }
 }

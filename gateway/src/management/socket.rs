@@ -2,12 +2,13 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Owner and group may connect.
-const MODE: u32 = 0o660;
+use nix::unistd::Group;
+
+use crate::config::Socket;
 
 /// A directory made for the socket. Nobody else may enter it, so nobody connects before the mode is set.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -20,17 +21,29 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
-/// Listens at `path`; takes the place of a socket at which nothing answers.
-pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    if let Some(directory) = path.parent() {
+/// Listens at the path of `socket`; takes the place of a socket at which nothing answers.
+pub(super) fn listen(socket: &Socket) -> io::Result<(UnixListener, SocketFile)> {
+    let path = socket.path.as_path();
+    let group = socket.group.as_deref().map(group_id).transpose()?;
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
+        // The group has to get through to the socket.
+        chown(directory, None, group)?;
     }
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     let metadata = fs::symlink_metadata(path)?;
     let file = SocketFile { path: path.into(), device: metadata.dev(), inode: metadata.ino() };
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    chown(path, None, group)?;
+    fs::set_permissions(path, Permissions::from_mode(socket.mode))?;
     Ok((listener, file))
+}
+
+fn group_id(name: &str) -> io::Result<u32> {
+    match Group::from_name(name)? {
+        Some(group) => Ok(group.gid.as_raw()),
+        None => Err(io::Error::new(ErrorKind::NotFound, format!("socket_group: there is no group {name}"))),
+    }
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
@@ -68,11 +81,38 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
+    fn socket(path: &Path) -> Socket {
+        Socket { path: path.into(), mode: Socket::MODE_DEFAULT, group: None }
+    }
+
+    #[test]
+    fn has_the_mode_and_group_that_it_is_given() {
+        let directory = directory();
+        let path = directory.path().join("a/control.sock");
+        // A group that this process is in: its own, so that it may give the file away.
+        let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();
+        let (_listener, _file) =
+            listen(&Socket { mode: 0o600, group: Some(own.name), ..socket(&path) }).unwrap();
+        for place in [path.as_path(), path.parent().unwrap()] {
+            assert_eq!(fs::metadata(place).unwrap().gid(), own.gid.as_raw());
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_group_that_there_is_not_is_named() {
+        let directory = directory();
+        let path = directory.path().join("a/control.sock");
+        let error = listen(&Socket { group: Some("no-such-group".into()), ..socket(&path) }).unwrap_err();
+        assert_eq!(error.to_string(), "socket_group: there is no group no-such-group");
+        assert!(!path.parent().unwrap().exists(), "nothing was made");
+    }
+
     #[test]
     fn makes_the_directory_and_lets_owner_and_group_connect() {
         let directory = directory();
         let path = directory.path().join("a/b/control.sock");
-        let (_listener, file) = listen(&path).unwrap();
+        let (_listener, file) = listen(&socket(&path)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o750);
         drop(file);
@@ -84,8 +124,8 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
-        let (_listener, _file) = listen(&path).unwrap();
-        let error = listen(&path).unwrap_err();
+        let (_listener, _file) = listen(&socket(&path)).unwrap();
+        let error = listen(&socket(&path)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(path.exists());
     }
@@ -95,7 +135,7 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("control.sock");
         fs::write(&path, "precious").unwrap();
-        assert_eq!(listen(&path).unwrap_err().to_string(), "exists and is not a socket");
+        assert_eq!(listen(&socket(&path)).unwrap_err().to_string(), "exists and is not a socket");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
@@ -103,7 +143,7 @@ mod tests {
     fn leaves_a_successor_s_socket_alone() {
         let directory = directory();
         let path = directory.path().join("control.sock");
-        let (_listener, file) = listen(&path).unwrap();
+        let (_listener, file) = listen(&socket(&path)).unwrap();
         fs::remove_file(&path).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
         drop(file);

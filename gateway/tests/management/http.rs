@@ -10,7 +10,7 @@ use gateway::management::Server;
 
 use crate::client::{get, get_unix, request};
 use crate::fake::SESSIONS;
-use crate::start;
+use crate::{at, start};
 
 const API: [&str; 12] = [
     "status",
@@ -233,7 +233,7 @@ fn a_second_server_is_refused_and_the_first_goes_on() {
     let server = start();
     let error = Server::bind(Some(server.address), None).unwrap_err().to_string();
     assert_eq!(error, format!("management.listen {}: Address already in use", server.address));
-    let error = Server::bind(None, Some(&server.socket)).unwrap_err().to_string();
+    let error = Server::bind(None, Some(&at(&server.socket))).unwrap_err().to_string();
     assert_eq!(
         error,
         format!("management.socket {}: another gateway answers there", server.socket.display())

@@ -5,6 +5,7 @@ mod deletion;
 mod explain;
 mod fake;
 mod http;
+mod limits;
 mod metrics;
 mod natctl;
 mod openapi;
@@ -13,11 +14,11 @@ mod reload;
 mod schemathesis;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::config::{Config, Token};
-use gateway::management::{Handle, Server};
+use gateway::config::{Config, Socket, Token};
+use gateway::management::{Handle, Limits, Server};
 
 use fake::Fake;
 
@@ -45,9 +46,18 @@ fn token() -> Token {
 
 /// Clients of TCP may change things with this token.
 fn start_with(token: Option<Token>) -> Running {
+    start_within(Limits::DEFAULT, token)
+}
+
+fn at(socket: &Path) -> Socket {
+    Socket { path: socket.into(), mode: Socket::MODE_DEFAULT, group: None }
+}
+
+fn start_within(limits: Limits, token: Option<Token>) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("run/control.sock");
-    let server = Server::bind(Some(([127, 0, 0, 1], 0).into()), Some(&socket)).unwrap();
+    let server = Server::bind(Some(([127, 0, 0, 1], 0).into()), Some(&at(&socket))).unwrap();
+    let server = server.with_limits(limits);
     let address = server.local_addr().unwrap();
     let gateway = Arc::new(Fake::default());
     let handle = server.spawn(Arc::clone(&gateway) as Arc<_>, token).unwrap();

@@ -153,6 +153,21 @@ const VALUES: &[Case] = &[
         "socket = \"control.sock\" #!",
         &["management.socket", "an absolute path"],
     ),
+    (
+        "listen = \"127.0.0.1:9464\" ",
+        "socket_mode = \"0460\" #!\n",
+        &["management.socket_mode, found \"0460\", allowed permissions in octal"],
+    ),
+    (
+        "listen = \"127.0.0.1:9464\" ",
+        "socket_mode = \"1660\" #!\n",
+        &["management.socket_mode, found \"1660\", allowed permissions in octal"],
+    ),
+    (
+        "listen = \"127.0.0.1:9464\" ",
+        "socket_group = \"\" #!\n",
+        &["management.socket_group, found \"\", allowed a group's name"],
+    ),
 ];
 
 const KEYS: &[Case] = &[

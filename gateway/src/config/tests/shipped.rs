@@ -52,7 +52,7 @@ fn options_that_are_off_work_when_they_are_on() {
     let is_off = |line: &str| {
         line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
     };
-    assert_eq!(REFERENCE.lines().filter(|line| is_off(line)).count(), 18);
+    assert_eq!(REFERENCE.lines().filter(|line| is_off(line)).count(), 19);
     for line in REFERENCE.lines().filter(|line| is_off(line)) {
         let config = parse(&REFERENCE.replacen(line, &line[1..], 1));
         assert_ne!(config, parse(REFERENCE), "{line}");
