@@ -28,6 +28,8 @@
 #   latency        at half the lowest rate that the gateway carried with 65536 flows; and of plain forwarding at that rate
 #   expiry         the same load beside sessions that all expire within about a second
 #   reload         the same rate over all sessions, while the configuration with all its rules is read again and again
+#   listing        the same rate over all sessions, while all of them are listed by the API again and again; only where it is
+#                  asked for
 #   rfc9693        connections established and torn down a second, and how many are kept
 #   workers        one and two workers, packets on their owner's queue and on the other's, where there are three CPUs
 #   bench-workers  one and two workers that have a CPU each, without a wire: benches/workers
@@ -122,11 +124,12 @@ parts=()
 for part in memif pcap sessions latency expiry reload rfc9693 workers; do
     ! wants "$part" || parts+=("$part")
 done
+if [[ " ${only[*]} " == *" listing "* ]]; then parts+=(listing); fi
 for ((round = 1; round <= rounds && ${#parts[@]} > 0; round++)); do
     say "round $round of $rounds"
     for part in "${parts[@]}"; do
         # Whether packets are lost needs no median.
-        if ((round <= 3)) || [[ $part != expiry && $part != reload ]]; then "round_of_$part"; fi
+        if ((round <= 3)) || [[ $part != expiry && $part != reload && $part != listing ]]; then "round_of_$part"; fi
     done
 done
 if wants kernel; then

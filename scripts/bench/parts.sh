@@ -238,6 +238,30 @@ reloaded() {
         --argjson drops "$(drops)" '{rules: $rules, reloads: $reloads, sessions_ended: $ended, drops: $drops}'
 }
 
+# A listing of all sessions at a time, from the first page to the last; the gateway's memory before and after.
+round_of_listing() {
+    local ring_bits=14 devices=() generating grown
+    devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
+    start_gateway "$sessions_in_all" "$gateway_cpu" "$translate"
+    generate "$sessions_in_all" 1 load --runs 1 --seconds 10 --rate "$(half_rate)" &
+    generating=$!
+    await 60 "$work/run.log" '^load of' "$generating" || true
+    grown=$(resident)
+    scripts/bench/list.py "http://$listen" 8 >"$work/listed"
+    grown=$(($(resident) - grown))
+    if wait "$generating"; then
+        record listing "$(jq -r '"\(.listings) listings of \(.sessions) sessions"' "$work/listed")" 1 \
+            "$(jq -c --argjson drops "$(drops)" --argjson kib "$grown" '. + {grown_kib: $kib, drops: $drops}' "$work/listed")"
+        tail -n 1 "$samples" | jq -r '"listed \(.sessions) sessions \(.listings) times, the longest page after " +
+            "\(.page_ms_max) ms; memory grew by \(.grown_kib) KiB; drops \(.drops)"' >&2
+    else
+        stop
+    fi
+}
+
+# Memory of the gateway that it does not share with others, KiB.
+resident() { awk '$1 == "RssAnon:" { print $2 }' "/proc/$process/status"; }
+
 round_of_rfc9693() {
     local port_hold=0 ring_bits=14 devices=() method count
     devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")

@@ -19,6 +19,7 @@ mod plan;
 mod reload;
 mod running;
 mod service;
+mod subscribers;
 mod tables;
 
 use std::path::Path;

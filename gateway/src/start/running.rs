@@ -20,7 +20,7 @@ use crate::management::snapshot::{
     WorkerSnapshot,
 };
 use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use crate::nat::{BlockGrid, Filter, ForwardSource};
+use crate::nat::{Filter, ForwardSource};
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
@@ -134,14 +134,15 @@ impl Running {
         self.with(|dataplane| dataplane.steering.outbound_owner(internal.to_bits()).0).unwrap_or(0)
     }
 
-    /// One page of a table, worker after worker: as many rows as asked for, or the end.
+    /// One page of a table, worker after worker: as many rows as asked for, the end, or what [`PAGE_TIME`] was enough for.
     fn page<T>(
         &self,
         query: &Query,
         empty: impl Fn(usize) -> Rows,
         take: impl Fn(WorkerPage, &mut Vec<T>),
     ) -> Result<Page<T>, Unavailable> {
-        let deadline = Instant::now() + LISTING_TIMEOUT;
+        let begun = Instant::now();
+        let deadline = begun + LISTING_TIMEOUT;
         let mut at = query.cursor.unwrap_or_default();
         let mut items = Vec::new();
         loop {
@@ -153,6 +154,7 @@ impl Running {
             let listing = Listing {
                 filter: query.filter,
                 from: at.position,
+                lines: LINES_AT_ONCE,
                 rows: empty(query.limit - items.len()),
                 answer,
             };
@@ -167,7 +169,7 @@ impl Running {
                 None => Cursor { worker: at.worker + 1, position: 0 },
             };
             take(page, &mut items);
-            if items.len() >= query.limit {
+            if items.len() >= query.limit || begun.elapsed() >= PAGE_TIME {
                 return Ok(Page { items, next_cursor: Some(at) });
             }
         }
@@ -176,6 +178,10 @@ impl Running {
 
 /// How often management looks after its timers when nothing happens.
 const CONTROL_EVERY: Duration = Duration::from_millis(50);
+/// How long a page may take to fill. What there is then is given: few rows of a large table may be asked for.
+const PAGE_TIME: Duration = Duration::from_secs(1);
+/// Lines of a worker's table behind one another for a page.
+const LINES_AT_ONCE: u32 = 65_536;
 /// Events taken in one step.
 const EVENTS_AT_ONCE: usize = 256;
 
@@ -355,46 +361,7 @@ impl Gateway for Running {
     }
 
     fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
-        let mut found: std::collections::HashMap<(Ipv4Addr, u16), Subscriber> =
-            std::collections::HashMap::new();
-        let mut query = Query { filter: Default::default(), limit: Query::LIMIT_MAX, cursor: None };
-        let config = self.config();
-        let pools = config.settings.pools.iter();
-        let grids: std::collections::HashMap<&String, BlockGrid> =
-            pools.filter_map(|pool| Some((&pool.name, pool.block_grid()?))).collect();
-        loop {
-            let page = self.mappings(&query)?;
-            for mapping in page.items.iter().filter(|mapping| mapping.sessions > 0) {
-                let address = mapping.inside.address;
-                let row = found.entry((address, mapping.worker)).or_insert_with(|| Subscriber {
-                    address,
-                    outside: None,
-                    pool: None,
-                    sessions: 0,
-                    ports: 0,
-                    blocks: Vec::new(),
-                    worker: mapping.worker,
-                });
-                row.sessions += mapping.sessions;
-                if mapping.pool.is_some() {
-                    row.ports += u32::from(mapping.inside.port.is_some());
-                    row.outside = Some(mapping.outside.address);
-                    row.pool.clone_from(&mapping.pool);
-                    let grid = mapping.pool.as_ref().and_then(|pool| grids.get(pool));
-                    if let Some(ports) = grid.and_then(|grid| grid.ports_around(mapping.outside.port?)) {
-                        row.add_block(&ports);
-                    }
-                }
-            }
-            query.cursor = page.next_cursor;
-            if query.cursor.is_none() {
-                break;
-            }
-        }
-        let mut rows: Vec<Subscriber> = found.into_values().collect();
-        rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.sessions), row.address));
-        rows.truncate(top);
-        Ok(rows)
+        self.list_subscribers(top)
     }
 
     fn whose(&self, whose: Whose) -> Vec<Holder> {

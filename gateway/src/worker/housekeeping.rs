@@ -128,21 +128,23 @@ impl Worker {
         self.released = held;
     }
 
-    /// Goes on with a listing, and answers when its page is full or the table is through.
+    /// Goes on with a listing, and answers when its page is full, its lines have been looked at or the table is through.
     fn list(&mut self) {
         let Some(mut listing) = self.listing.take() else { return };
-        let Listing { filter, from, .. } = &listing;
-        let (filter, from) = (*filter, *from);
+        let Listing { filter, from, lines, .. } = listing;
+        let step = lines.min(LINES_PER_ROUND);
         let next = match &mut listing.rows {
-            Rows::Sessions(rows) => self.shard.list_sessions(from, LINES_PER_ROUND, &filter, self.now, rows),
-            Rows::Mappings(rows) => self.shard.list_mappings(from, LINES_PER_ROUND, &filter, self.now, rows),
+            Rows::Sessions(rows) => self.shard.list_sessions(from, step, &filter, self.now, rows),
+            Rows::Mappings(rows) => self.shard.list_mappings(from, step, &filter, self.now, rows),
         };
         let full = match &listing.rows {
             Rows::Sessions(rows) => rows.len() == rows.capacity(),
             Rows::Mappings(rows) => rows.len() == rows.capacity(),
         };
         match next {
-            Some(next) if !full => self.listing = Some(Listing { from: next, ..listing }),
+            Some(next) if !full && step < lines => {
+                self.listing = Some(Listing { from: next, lines: lines - step, ..listing });
+            }
             // Whoever asked may have given up.
             next => drop(listing.answer.try_send(Page { worker: self.id, rows: listing.rows, next })),
         }

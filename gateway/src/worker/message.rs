@@ -56,6 +56,8 @@ pub struct Listing {
     pub filter: Filter,
     /// Where in the worker's table to begin.
     pub from: u32,
+    /// Lines of the table to look at, at most: the page may be short, or empty.
+    pub lines: u32,
     /// The rows so far; its capacity bounds the page.
     pub rows: Rows,
     /// Where the page goes.

@@ -110,7 +110,7 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                if self.sweep.is_none() && self.deletion.is_none() {
+                if self.sweep.is_none() && self.deletion.is_none() && self.listing.is_none() {
                     self.idle.rest();
                 }
             } else {

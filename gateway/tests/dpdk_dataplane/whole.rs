@@ -175,8 +175,29 @@ fn a_listing_takes_what_is_asked_for() {
     });
 }
 
+#[test]
+fn a_page_without_rows_ends_when_its_lines_have_been_looked_at() {
+    Setup::new(1).run(|lab| {
+        lab.learn_all((0..200).map(host));
+        let packets: Vec<Packet> = (0..200)
+            .flat_map(|nth| (0..100).map(move |port| out(Kind::Udp, host(nth), 10_000 + port)))
+            .collect();
+        lab.exchange(misled(lab, Side::Inside, &packets), packets.len());
+        let (nobody, mut from, mut pages) =
+            (Filter { port: Some(9), ..Filter::default() }, Some(0), Vec::new());
+        while let Some(position) = from {
+            let asked = ask(lab, 0, nobody, position, Rows::Sessions(Vec::with_capacity(PAGE)));
+            from = wait_for(lab, &asked, |_| {}).next;
+            pages.push(from);
+        }
+        assert_eq!(pages, [Some(LINES), Some(2 * LINES), None], "of {} lines", packets.len());
+    });
+}
+
 /// Rows of a page.
 const PAGE: usize = 1000;
+/// Lines of a table looked at for a page: no multiple of those of a round.
+const LINES: u32 = 8000;
 
 /// All sessions of all workers, with `meanwhile` going on until each page is there.
 fn sessions(lab: &mut Lab, meanwhile: impl FnMut(&mut Lab)) -> Vec<SessionView> {
@@ -206,7 +227,7 @@ fn pages(lab: &mut Lab, empty: fn() -> Rows, mut meanwhile: impl FnMut(&mut Lab)
 
 fn ask(lab: &Lab, worker: usize, filter: Filter, from: u32, rows: Rows) -> Receiver<Page> {
     let (answer, answered) = bounded(1);
-    let listing = Listing { filter, from, rows, answer };
+    let listing = Listing { filter, from, lines: LINES, rows, answer };
     lab.dataplane().workers()[worker].commands.send(Command::List(listing)).unwrap();
     answered
 }
