@@ -212,8 +212,11 @@ fn what_names_no_port_goes_to_the_home_of_its_address() {
 #[test]
 fn protocols_without_ports_come_and_go_by_one_worker() {
     let by_address = vec![pool(0xcb00_7140, 16, 1024..=65535)];
+    // Of the numbers of protocols some are ports of one, and none of the other.
+    let by_ports = vec![pool(0xcb00_7140, 3, 40..=167), pool(0xcb00_7150, 3, 1024..=65535)];
     for workers in 1..=8 {
-        for settings in [settings(), Settings { pools: by_address.clone(), ..settings() }] {
+        let others = [&by_address, &by_ports].map(|pools| Settings { pools: pools.clone(), ..settings() });
+        for settings in others.into_iter().chain([settings()]) {
             let steering = steering(&settings, workers);
             for (n, protocol) in (0..=255).flat_map(|n| [47, 50, 132, 136, 99].map(|protocol| (n, protocol)))
             {

@@ -2,6 +2,7 @@
 //! clock. No DPDK, no threads, no privileges.
 
 mod connection;
+mod constant_time;
 mod deletion;
 mod deterministic;
 mod explain;
@@ -9,6 +10,7 @@ mod fill;
 mod fragments;
 mod fragments_model;
 mod fragments_refused;
+mod lacks;
 mod library;
 mod model;
 mod mss;

@@ -1,6 +1,6 @@
 //! RFC 5508: ICMP queries and errors.
 
-use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol, Refuse, RuleAction};
+use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol, Refuse, RuleAction, Static};
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
 
@@ -261,13 +261,24 @@ fn rfc5508_req7_errors_hairpin() {
     for shards in [1, 2] {
         let mut settings = settings();
         settings.pools[0].filtering = Filtering::EndpointIndependent;
+        settings.statics.push(Static {
+            external: "203.0.113.20/32".parse().expect("prefix"),
+            internal: "10.64.0.8/32".parse().expect("prefix"),
+        });
         let mut gateway = Gateway::with_shards(settings, shards, 1024);
-        let (caller, target) = (ep(HOST), ep("10.64.0.8:5000"));
-        let of_target = gateway.open(Protocol::Udp, target, ep(REMOTE));
+        let (caller, target, of_target) = (ep(HOST), ep("10.64.0.8:5000"), ep("203.0.113.20:5000"));
+        for protocol in Protocol::WITH_PORTS {
+            let seen = gateway.outbound(Packet::first(protocol, caller, of_target)).delivered();
+            assert_eq!(seen.destination.address, target.address);
+            // (T -> X1) about (X1:p1 -> t:p) becomes (X2 -> a) about (a:p1 -> X2:p2).
+            let error = gateway.outbound(Packet::error("10.64.0.8", 3, 3, &seen.bytes)).delivered();
+            assert_eq!((error.source, error.destination), (at_port(of_target, 0), at_port(caller, 0)));
+            let about = if protocol == Protocol::Icmp { at_port(of_target, 0) } else { of_target };
+            assert_eq!((error.embedded().source, error.embedded().destination), (caller, about));
+        }
+        let of_target = gateway.open(Protocol::Udp, ep("10.64.0.9:5000"), ep(REMOTE));
         let seen = gateway.outbound(Packet::udp(caller, of_target)).delivered();
-        // (T -> X1) about (X1:p1 -> t:p) becomes (X2 -> a) about (a:p1 -> X2:p2).
-        let error = gateway.outbound(Packet::error("10.64.0.8", 3, 3, &seen.bytes)).delivered();
-        assert_eq!((error.source, error.destination), (at_port(of_target, 0), at_port(caller, 0)));
+        let error = gateway.outbound(Packet::error("10.64.0.9", 3, 3, &seen.bytes)).delivered();
         assert_eq!((error.embedded().source, error.embedded().destination), (caller, of_target));
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use gateway::nat::{
-    DropReason, Endpoint, OtherProtocols, PoolUsage, Protocol, Refuse, RuleAction, SessionFailure, Settings,
-};
+use gateway::nat::{DropReason, Endpoint, OtherProtocols, PoolUsage, Protocol, RuleAction, SessionFailure};
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
@@ -317,28 +315,6 @@ fn rfc6888_req11_out_of_resources_refuses_the_new_and_evicts_nothing() {
     gateway.pass_ms(300_128);
     gateway.pass_ms(120_128);
     gateway.open(Protocol::Udp, ep(OTHER), ep(REMOTE));
-}
-
-#[test]
-fn rfc6888_req11_every_lack_is_signalled_unless_that_is_switched_off() {
-    type Change = fn(&mut Settings);
-    let lacks: [(DropReason, Change); 4] = [
-        (DropReason::SubscriberSessions, |settings| settings.limits.sessions_per_subscriber = 1),
-        (DropReason::PortsExhausted, |settings| {
-            settings.pools[0].addresses.truncate(1);
-            settings.pools[0].ports = 2000..=2000;
-        }),
-        (DropReason::SubscriberPorts, |settings| settings.limits.ports_per_subscriber = 1),
-        (DropReason::SubscriberRate, |settings| settings.limits.new_sessions_per_subscriber_per_s = 1),
-    ];
-    for (reason, change) in lacks {
-        let mut gateway = Gateway::changed(change);
-        gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
-        let second = Packet::udp(at_port(ep(HOST), 4001), ep(REMOTE));
-        assert_eq!(gateway.outbound(second.clone()), Outcome::Reject(reason));
-        gateway.reload(|settings| settings.refuse = Refuse::Drop);
-        assert_eq!(gateway.outbound(second), Outcome::Drop(reason));
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! RFC 7857 section 2: the states of TCP connections and their timers.
 
 use gateway::nat::Direction::{self, Inbound, Outbound};
-use gateway::nat::Protocol;
+use gateway::nat::{Filtering, Protocol};
 use gateway::wire::ipv4;
 use gateway::wire::tcp::{self, Flags};
 
@@ -133,5 +133,34 @@ fn rfc7857_req2_sequence_numbers_and_windows_do_not_matter() {
             assert_eq!(gateway.raw(&bytes, Inbound).delivered().destination, ep(HOST));
         }
         assert_eq!(gateway.sessions()[0].state, state);
+    }
+}
+
+/// Else a stranger could keep a mapping for ever.
+#[test]
+fn rfc7857_a_refusal_of_what_filtering_let_in_refreshes_nothing() {
+    let stranger = ep("192.0.2.99:5000");
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Icmp] {
+        let mut gateway =
+            Gateway::changed(|settings| settings.pools[0].filtering = Filtering::EndpointIndependent);
+        let external = gateway.open(protocol, ep(HOST), ep(REMOTE));
+        let before = (gateway.sessions(), gateway.mappings());
+        let first = match protocol {
+            Protocol::Icmp => Packet::pong(stranger, external),
+            _ => Packet::first(protocol, stranger, external),
+        };
+        gateway.pass_s(20);
+        let seen = gateway.inbound(first).delivered();
+        let error = Packet::error("10.64.0.5", 3, 3, &seen.bytes);
+        assert_eq!(gateway.outbound(error).out().embedded().destination, external);
+        if protocol == Protocol::Tcp {
+            for flags in [RST, RST | ACK] {
+                gateway.outbound(Packet::tcp(ep(HOST), stranger, flags)).out();
+            }
+        }
+        let after = (gateway.sessions(), gateway.mappings());
+        let [left_before, left_after] = [&before, &after].map(|(sessions, _)| sessions[0].expires_in_ms);
+        assert_eq!((left_before - left_after, after.0.len()), (20_000, 1), "{protocol:?}");
+        assert_eq!((before.1.len(), after.1.len()), (1, 1), "{protocol:?}");
     }
 }
