@@ -31,6 +31,7 @@ test_packages=(
     chromium # the status page
     coturn # a STUN server and turnutils_natdiscovery
     dnsmasq-base
+    ethtool
     iperf3
     iproute2
     iputils-ping

@@ -2,20 +2,27 @@
 #![cfg(feature = "dpdk")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 #[test]
 fn shipped_files_are_accepted_and_explained() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> =
-        files.filter(|file| file.extension().is_some_and(|extension| extension == "toml")).collect();
+    let files = toml_files("../config");
     assert!(files.len() >= 2);
     for file in files {
         let output = check(&file);
         assert_eq!(output.status.code(), Some(0), "{}: {}", file.display(), text(&output.stderr));
         assert!(text(&output.stdout).contains("Rules, the first match decides"));
+    }
+}
+
+#[test]
+fn recipes_are_accepted_without_a_warning() {
+    let recipes = toml_files("../config/cookbook");
+    assert!(recipes.len() >= 4);
+    for recipe in recipes {
+        let output = check(&recipe);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{}", recipe.display());
     }
 }
 
@@ -80,6 +87,12 @@ fn usage_is_refused_and_version_is_told() {
     assert_eq!(gateway(&["chekc".as_ref()]).status.code(), Some(2));
     let version = gateway(&["--version".as_ref()]);
     assert_eq!(text(&version.stdout).trim(), format!("nat-gateway {}", env!("CARGO_PKG_VERSION")));
+}
+
+fn toml_files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "toml")).collect()
 }
 
 fn check(file: &Path) -> Output {

@@ -11,6 +11,7 @@ use gateway::nat::DropReason;
 use gateway::natctl::Natctl;
 
 const README: &str = include_str!("../../README.md");
+const COOKBOOK: &str = include_str!("../../config/cookbook/README.md");
 const OPTIONS: &str = include_str!("../../config/gateway.toml");
 
 #[test]
@@ -116,8 +117,11 @@ fn each_kind_of_mistake_in_a_row_is_found() {
 
 #[test]
 fn every_file_that_is_linked_exists() {
-    for target in words_after(README, "](", |c| c != ')').filter(|target| !target.starts_with(['#', 'h'])) {
-        assert!(root().join(target).exists(), "{target}");
+    for (folder, text) in [("", README), ("config/cookbook", COOKBOOK)] {
+        let targets = words_after(text, "](", |c| c != ')' && c != '#').filter(|to| !to.starts_with("http"));
+        for target in targets {
+            assert!(root().join(folder).join(target).exists(), "{folder}: {target}");
+        }
     }
     for script in words_after(README, "scripts/", |c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
         assert!(root().join("scripts").join(script).exists(), "scripts/{script}");

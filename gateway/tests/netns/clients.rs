@@ -100,7 +100,7 @@ fn served() -> Vec<u8> {
     contents()[..2_000_000].to_vec()
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "not so: {what}");

@@ -34,7 +34,7 @@ pub(crate) const FORWARD_UDP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203
 pub(crate) const STATIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
 
 /// The names of all namespaces begin so, and go on with the process that made them.
-const PREFIX: &str = "natgw-test-";
+pub(crate) const PREFIX: &str = "natgw-test-";
 
 /// What differs between labs.
 #[derive(Clone, Copy, Debug)]
@@ -143,21 +143,8 @@ impl Lab {
         fs::write(&path, config(options, work.path())).expect("a configuration file");
         let gateway = Gateway::start(&middle, &path);
         let mut lab = Lab { gateway, a, b, c, server, router, middle, work, _turn: turn };
-        lab.wait_until_ready();
+        wait_until_ready(&mut lab.gateway, &lab.middle);
         lab
-    }
-
-    fn wait_until_ready(&mut self) {
-        let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            self.gateway.assert_alive();
-            // Again once it is ready: starting a port gives the tap the port's own MAC address back.
-            if attach_taps(&self.middle) && self.gateway.is_ready() && attach_taps(&self.middle) {
-                return;
-            }
-            assert!(Instant::now() < until, "the gateway does not get ready");
-            thread::sleep(Duration::from_millis(50));
-        }
     }
 
     /// Forgets the hosts' and the router's neighbours, so that each asks the gateway for its address again.
@@ -207,6 +194,20 @@ pub(crate) fn namespace(role: &str) -> Namespace {
     Namespace::new(format!("{PREFIX}{}-{}-{role}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
+/// Waits until a gateway serves on its two taps.
+pub(crate) fn wait_until_ready(gateway: &mut Gateway, middle: &Namespace) {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        gateway.assert_alive();
+        // Again once it is ready: starting a port gives the tap the port's own MAC address back.
+        if attach_taps(middle) && gateway.is_ready() && attach_taps(middle) {
+            return;
+        }
+        assert!(Instant::now() < until, "the gateway does not get ready");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Puts the kernel's ends of the taps onto the bridges. They carry the ports' own MAC addresses, which a bridge would
 /// take for itself, so they get others first. True once both taps are there.
 fn attach_taps(middle: &Namespace) -> bool {
@@ -224,22 +225,25 @@ fn cpus() -> Vec<usize> {
     (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
 
+/// `[dpdk]` for so many workers on the CPUs that there are.
+pub(crate) fn dpdk_section(workers: usize) -> String {
+    let cpus = cpus();
+    let main = cpus[0];
+    let lcores: Vec<_> = (1..=workers).map(|worker| cpus[worker % cpus.len()]).collect();
+    format!(
+        "[dpdk]\nmain_lcore = {main}\nworker_lcores = {lcores:?}\nmemory = \"no-huge\"\nidle = \"backoff\"\n"
+    )
+}
+
 /// The configuration of SPEC's shape that these options stand for, with its socket in `work`.
 pub(crate) fn config(options: Options, work: &Path) -> String {
     let Options { workers, filtering, pool, rules, ports_per_subscriber, inside, outside, nat, timeouts } =
         options;
-    let cpus = cpus();
-    let main = cpus[0];
-    let lcores: Vec<_> = (1..=workers).map(|worker| cpus[worker % cpus.len()]).collect();
+    let dpdk = dpdk_section(workers);
     let socket = work.join("control.sock");
     format!(
         r#"
-[dpdk]
-main_lcore = {main}
-worker_lcores = {lcores:?}
-memory = "no-huge"
-idle = "backoff"
-
+{dpdk}
 [[interfaces]]
 name = "inside"
 device = "net_tap0,iface=tap-in"

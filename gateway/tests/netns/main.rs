@@ -15,6 +15,7 @@
 
 mod announce;
 mod clients;
+mod cookbook;
 mod deterministic;
 mod environment;
 mod explain;
@@ -30,6 +31,7 @@ mod icmp_checksums;
 mod lab;
 mod management;
 mod metrics;
+mod mirror;
 mod namespace;
 mod other_protocols;
 mod packet_socket;
