@@ -21,8 +21,8 @@ use serde_json::Value;
 use self::client::{Client, Failure, Url};
 use crate::config::Whose;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Explanation, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool, Protocols,
-    Query, Reloaded, Route, Session, Status, Subscriber,
+    Counters, Deleted, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool,
+    Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -59,6 +59,11 @@ enum Command {
     Routes,
     /// Outside address pools and their use.
     Pools,
+    /// Port forwards and 1:1 mappings.
+    Forwards {
+        #[command(subcommand)]
+        action: Option<ForwardsAction>,
+    },
     /// The subscribers with the most sessions.
     Subscribers {
         /// How many.
@@ -106,6 +111,12 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum ForwardsAction {
+    /// Show them all, as without a word.
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,6 +199,9 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
         Command::Neighbors => terminal.show("neighbors", |rows: &Vec<Neighbor>| show::neighbors(rows)),
         Command::Routes => terminal.show("routes", |rows: &Vec<Route>| show::routes(rows)),
         Command::Pools => terminal.show("pools", |rows: &Vec<Pool>| show::pools(rows)),
+        Command::Forwards { action: None | Some(ForwardsAction::List) } => {
+            terminal.show("forwards", |rows: &Vec<Forward>| show::forwards(rows))
+        }
         Command::Subscribers { top } => {
             terminal.show(&format!("subscribers?top={top}"), |rows: &Vec<Subscriber>| show::subscribers(rows))
         }

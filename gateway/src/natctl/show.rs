@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::table::Align::{Left, Right};
 use super::table::Table;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Holder, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures, Reloaded,
-    Route, Session, Status, Subscriber, WorkerStatus,
+    Counters, Deleted, Drops, Forward, Holder, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures,
+    Reloaded, Route, Session, Status, Subscriber, WorkerStatus,
 };
+use crate::nat::Protocol;
 
 pub(super) fn status(status: &Status) -> String {
     let about = &status.about;
@@ -69,6 +70,21 @@ pub(super) fn reloaded(reloaded: &Reloaded) -> String {
 
 pub(super) fn deleted(deleted: &Deleted) -> String {
     format!("{} sessions ended\n", deleted.sessions)
+}
+
+pub(super) fn forwards(rows: &[Forward]) -> String {
+    let columns =
+        [("KIND", Left), ("PROTOCOL", Left), ("OUTSIDE", Left), ("INSIDE", Left), ("WORKER", Right)];
+    let row = |row: &Forward| {
+        [
+            row.kind.to_string(),
+            row.protocol.map_or("all", Protocol::name).to_owned(),
+            row.external.clone(),
+            row.internal.clone(),
+            row.worker.to_string(),
+        ]
+    };
+    Table::new(columns, rows.iter().map(row)).to_string()
 }
 
 pub(super) fn interfaces(rows: &[InterfaceStatus]) -> String {

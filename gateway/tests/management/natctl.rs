@@ -41,6 +41,12 @@ fn tables_are_for_people() {
         "PROTOCOL  INSIDE           OUTSIDE             REMOTE            STATE        AGE  EXPIRES  OUT  IN  POOL  WORKER\n\
          tcp       10.64.0.10:1001  203.0.113.10:40001  198.51.100.1:443  established   5s    2h03m   10  12  main       0\n"
     );
+    assert_eq!(
+        shown(&server, &["forwards"]),
+        "KIND          PROTOCOL  OUTSIDE            INSIDE         WORKER\n\
+         port-forward  tcp       203.0.113.13:8080  10.64.0.12:80       1\n"
+    );
+    assert_eq!(shown(&server, &["forwards", "list"]), shown(&server, &["forwards"]));
     let cases = [
         ("interfaces", "up 10000 Mbit/s"),
         ("routes", "203.0.113.1"),
@@ -90,7 +96,8 @@ fn a_listing_goes_through_pages_up_to_its_limit() {
 #[test]
 fn json_is_the_api_s() {
     let server = start();
-    for command in ["status", "interfaces", "pools", "drops", "sessions", "mappings", "counters"] {
+    for command in ["status", "interfaces", "pools", "forwards", "drops", "sessions", "mappings", "counters"]
+    {
         let printed: serde_json::Value = serde_json::from_str(&shown(&server, &[command, "--json"])).unwrap();
         assert_eq!(
             printed,
