@@ -26,6 +26,8 @@ pub(crate) struct Fake {
     pub(crate) management_hangs: AtomicBool,
     pub(crate) not_ready: AtomicBool,
     pub(crate) file_is_wrong: AtomicBool,
+    /// What each worker and each pool has counted, where a test says so.
+    pub(crate) counted: Mutex<Option<(WorkerCounters, PoolCounters)>>,
     /// Sessions that were to be ended, over all requests.
     pub(crate) deleted: Mutex<u64>,
 }
@@ -114,6 +116,7 @@ impl Gateway for Fake {
         let blocks = PoolPorts { used: 7, held: 1, total: 378 };
         let mut counters = PoolCounters { blocks, ..PoolCounters::default() };
         counters.ports[Protocol::Udp as usize] = PoolPorts { used: 250, held: 3, total: 193_536 };
+        let counters = self.counted.lock().unwrap().map_or(counters, |(_, counted)| counted);
         vec![Pool::of(&pool, &counters)]
     }
 
@@ -136,6 +139,7 @@ impl Gateway for Fake {
         counters.polls = 4000;
         counters.empty_polls = 1000;
         [1, 3, 32].into_iter().for_each(|size| counters.burst_size.record(size));
+        let counters = self.counted.lock().unwrap().map_or(counters, |(counted, _)| counted);
         [0, 1].map(|worker| WorkerSnapshot { worker, cpu: 1 + u32::from(worker), counters }).into()
     }
 

@@ -11,6 +11,7 @@ mod natctl;
 mod openapi;
 mod page;
 mod reload;
+mod rfc6888;
 mod schemathesis;
 
 use std::net::SocketAddr;
