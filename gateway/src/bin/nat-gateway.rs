@@ -12,14 +12,14 @@ use gateway::start::machine;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let config = match Config::load(&cli.config) {
-        Ok(config) => config,
+    let (config, text) = match Config::load_with_text(&cli.config) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
     match cli.command {
         Some(Command::Check) => check(&config),
         Some(Command::Whose { whose }) => tell_whose(&config, whose),
-        None => run(&cli, config),
+        None => run(&cli, config, text),
     }
 }
 
@@ -48,14 +48,14 @@ fn tell_whose(config: &Config, whose: Whose) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(cli: &Cli, config: Config) -> ExitCode {
+fn run(cli: &Cli, config: Config, text: String) -> ExitCode {
     let format = cli.log_format.unwrap_or(config.log.format);
     let level = cli.log_level.unwrap_or(config.log.level);
     log::init(format, level).expect("the process has no log yet");
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match gateway::start::run(config, &cli.config) {
+    match gateway::start::run(config, &cli.config, text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub struct Mistake {
     /// The file, as it was named by whoever asked.
     pub file: String,
-    /// Line in the file, from 1.
+    /// Line in the file, from 1; 0 where it is of no file.
     pub line: usize,
     /// The key or the relation between keys that is wrong.
     pub what: String,
@@ -21,7 +21,10 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.what)?;
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what)?,
+            line => write!(f, "{}:{line}: {}", self.file, self.what)?,
+        }
         if let Some(found) = &self.found {
             write!(f, ", found {found}")?;
         }

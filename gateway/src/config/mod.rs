@@ -50,7 +50,7 @@ pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
 pub use management::{Log, Management, Socket, Token};
 pub use mistake::Mistake;
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
-pub use reload::{Reloaded, UnknownPool};
+pub use reload::{NotNow, Reloaded};
 pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
 pub use twice::TWICE_MAX;
@@ -100,6 +100,24 @@ pub enum LoadError {
 impl Config {
     /// Reads `file`.
     pub fn load(file: &Path) -> Result<Config, LoadError> {
+        Config::load_with_text(file).map(|(config, _)| config)
+    }
+
+    /// Reads `file`, and gives its text too.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_text(file: &Path) -> Result<(Config, String), LoadError> {
+        let text = Config::read(file)?;
+        let config = Config::parse(&text, &file.display().to_string()).map_err(LoadError::Wrong)?;
+        Ok((config, text))
+    }
+
+    /// The text of `file`.
+    ///
+    /// # Errors
+    /// It cannot be read, is too large, or is no UTF-8.
+    pub fn read(file: &Path) -> Result<String, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: file.to_owned(), source };
         let mut bytes = Vec::new();
         let mut limited = File::open(file).map_err(unreadable)?.take(FILE_BYTES_MAX + 1);
@@ -108,23 +126,16 @@ impl Config {
             let reason = format!("larger than {FILE_BYTES_MAX} bytes");
             return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, reason)));
         }
-        let name = file.display().to_string();
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Config::parse(text, &name).map_err(LoadError::Wrong),
-            Err(error) => {
-                let before = &bytes[..error.valid_up_to()];
-                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-                let found = Some(format!("byte 0x{:02x}", bytes[error.valid_up_to()]));
-                let allowed = Some("UTF-8".to_owned());
-                Err(LoadError::Wrong(vec![Mistake {
-                    file: name,
-                    line,
-                    what: "text".to_owned(),
-                    found,
-                    allowed,
-                }]))
-            }
-        }
+        String::from_utf8(bytes).map_err(|error| {
+            let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+            LoadError::Wrong(vec![Mistake {
+                file: file.display().to_string(),
+                line: 1 + bytes[..valid].iter().filter(|byte| **byte == b'\n').count(),
+                what: "text".to_owned(),
+                found: Some(format!("byte 0x{:02x}", bytes[valid])),
+                allowed: Some("UTF-8".to_owned()),
+            }])
+        })
     }
 
     /// Reads the text of `file`, whose name is used in messages only. All mistakes are reported, by line.

@@ -1,65 +1,206 @@
 //! The file read again while the gateway runs: what of it can come into force, and what has to wait.
 
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+
 use super::Config;
-use crate::nat::RuleAction;
+use crate::nat::settings::Static;
+use crate::nat::{Limits, Pool, PortForward, RuleAction, Settings};
 
 /// A configuration for a gateway that runs with another.
 #[derive(Clone, Debug)]
 pub struct Reloaded {
-    /// What is in force then: rules, timeouts, subscriber limits and the keys of `[nat]` itself are new, everything else is as it was.
+    /// What is in force then. Pools stand where they stood; one that is gone has left its place, without an address.
     pub config: Config,
     /// The parts of the file that differ from what runs and need a restart, as the file names them.
-    pub needs_restart: Vec<&'static str>,
+    pub needs_restart: Vec<String>,
 }
 
-/// A new rule names a pool that the running gateway does not have.
+/// Why the new configuration cannot come into force, not even a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a rule uses pool \"{0}\", which is not there before a restart; nothing was changed")]
-pub struct UnknownPool(pub String);
+pub enum NotNow {
+    /// Mappings of both would meet.
+    #[error(
+        "{address} goes from {from} to {to}: take it out with one reload and give it away with the next; nothing was changed"
+    )]
+    ChangesHands {
+        /// The outside address.
+        address: Ipv4Addr,
+        /// Who has it.
+        from: String,
+        /// Who is to have it.
+        to: String,
+    },
+    /// The interfaces differ, so the pools stay, and a new rule names another.
+    #[error(
+        "a rule uses pool \"{0}\", which is not there before a restart, as the interfaces differ; nothing was changed"
+    )]
+    UnknownPool(String),
+    /// Its port may be in use towards any number of remotes.
+    #[error(
+        "port forward {0}: its address is of pool \"{1}\", whose ports are shared; it can come or go with a restart alone; \
+         nothing was changed"
+    )]
+    SharedPort(Ipv4Addr, String),
+    /// There are no tables for such a pool.
+    #[error(
+        "pool \"{pool}\" needs a restart: no pool had {key} when the gateway started; nothing was changed"
+    )]
+    NoTables {
+        /// The new pool.
+        pool: String,
+        /// What needs them.
+        key: &'static str,
+    },
+}
 
 impl Config {
     /// What becomes of this configuration, which is in force, when `new` was read.
     ///
     /// # Errors
-    /// [`UnknownPool`] where the new rules cannot stand without the new pools.
-    pub fn reloaded(&self, new: Config) -> Result<Reloaded, UnknownPool> {
+    /// See [`NotNow`].
+    pub fn reloaded(&self, new: Config) -> Result<Reloaded, NotNow> {
         let (old_nat, new_nat) = (&self.settings, &new.settings);
         let parts = [
             ("dpdk", self.dpdk == new.dpdk),
             ("interfaces", self.interfaces == new.interfaces),
-            ("routes", self.routes == new.routes),
-            ("nat.pools", old_nat.pools == new_nat.pools),
-            ("nat.port_forwards", old_nat.port_forwards == new_nat.port_forwards),
-            ("nat.static", old_nat.statics == new_nat.statics),
-            ("nat.twice", old_nat.twice == new_nat.twice),
             ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
             ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
             ("management", self.management == new.management),
             ("log", self.log == new.log),
         ];
-        let needs_restart = parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect();
+        let differ = parts.into_iter().filter(|(_, same)| !same);
+        let mut needs_restart: Vec<String> = differ.map(|(name, _)| name.to_owned()).collect();
 
-        let mut rules = new.settings.rules.clone();
-        for rule in &mut rules {
-            if let RuleAction::Pool(index) = &mut rule.action {
-                let name = &new_nat.pools[*index].name;
-                let place = old_nat.pools.iter().position(|pool| pool.name == *name);
-                *index = place.ok_or_else(|| UnknownPool(name.clone()))?;
-            }
-        }
-        let mut config = Config { warnings: new.warnings, ..self.clone() };
-        config.settings.rules = rules;
-        config.settings.timeouts = new.settings.timeouts;
-        config.settings.refuse = new.settings.refuse;
-        config.settings.unsolicited_syn = new.settings.unsolicited_syn;
-        config.settings.mss_clamp = new.settings.mss_clamp;
-        config.settings.limits = crate::nat::Limits {
+        let mut settings = new.settings.clone();
+        let kept = keep_places(&old_nat.pools, &mut settings)?;
+        needs_restart.extend(kept);
+        settings.limits = Limits {
             sessions: old_nat.limits.sessions,
             fragments: old_nat.limits.fragments,
-            ..new.settings.limits
+            ..new_nat.limits
         };
+        let mut config = Config { warnings: new.warnings, routes: new.routes, settings, ..self.clone() };
+        if self.interfaces != new.interfaces {
+            needs_restart.extend(config.keep_what_stands_on_interfaces(self)?);
+        }
+        refuse_new_owners(old_nat, &config.settings)?;
+        refuse_shared_ports(old_nat, &config.settings)?;
         Ok(Reloaded { config, needs_restart })
     }
+
+    /// Other interfaces come with a restart, and what was checked against them comes with them.
+    fn keep_what_stands_on_interfaces(&mut self, old: &Config) -> Result<Vec<String>, NotNow> {
+        let (settings, in_force) = (&mut self.settings, &old.settings);
+        let parts = [
+            ("routes", self.routes == old.routes),
+            ("nat.pools", settings.pools == in_force.pools),
+            ("nat.port_forwards", settings.port_forwards == in_force.port_forwards),
+            ("nat.static", settings.statics == in_force.statics),
+            ("nat.twice", settings.twice == in_force.twice),
+        ];
+        for rule in &settings.rules {
+            let RuleAction::Pool(place) = rule.action else { continue };
+            let name = &settings.pools[place].name;
+            if in_force.pools.get(place).is_none_or(|pool| pool.name != *name) {
+                return Err(NotNow::UnknownPool(name.clone()));
+            }
+        }
+        self.routes.clone_from(&old.routes);
+        *settings = Settings {
+            rules: std::mem::take(&mut settings.rules),
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            refuse: settings.refuse,
+            unsolicited_syn: settings.unsolicited_syn,
+            mss_clamp: settings.mss_clamp,
+            ..in_force.clone()
+        };
+        Ok(parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect())
+    }
+}
+
+/// Lets the pools of `settings` stand where `old` ones of the same name stand, and the others at places that nothing is left at or
+/// behind them all. What has to stay as it is, as far as it does.
+fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<String>, NotNow> {
+    let mut needs_restart = Vec::new();
+    let mut places: Vec<Pool> =
+        old.iter().map(|pool| Pool { addresses: Vec::new(), ..pool.clone() }).collect();
+    let mut empty: Vec<usize> =
+        (0..old.len()).rev().filter(|&place| old[place].is_removed() && old[place].is_plain()).collect();
+    let mut moved = Vec::new();
+    for pool in &settings.pools {
+        let place = match old.iter().position(|old| old.name == pool.name) {
+            Some(place) => place,
+            None => {
+                has_tables(old, pool)?;
+                empty.pop().unwrap_or(places.len())
+            }
+        };
+        let stays = old.get(place).filter(|old| old.name == pool.name);
+        let stands = match stays.map_or(Ok(()), |old| old.can_become(pool)) {
+            Ok(()) => pool.clone(),
+            Err(key) => {
+                needs_restart.push(format!("nat.pools.{}.{key}", pool.name));
+                old[place].clone()
+            }
+        };
+        moved.push(place);
+        if place == places.len() { places.push(stands) } else { places[place] = stands }
+    }
+    for rule in &mut settings.rules {
+        if let RuleAction::Pool(index) = &mut rule.action {
+            *index = moved[*index];
+        }
+    }
+    settings.pools = places;
+    Ok(needs_restart)
+}
+
+fn has_tables(old: &[Pool], new: &Pool) -> Result<(), NotNow> {
+    let needs = |key, of: fn(&Pool) -> bool| {
+        let has = !of(new) || old.iter().any(of);
+        if has { Ok(()) } else { Err(NotNow::NoTables { pool: new.name.clone(), key }) }
+    };
+    needs("address-and-port-dependent mapping", |pool| pool.shares_ports())?;
+    needs("port blocks", |pool| pool.port_blocks.is_some())
+}
+
+/// An outside address that went from one pool to another, or to or from a 1:1 mapping, would be both's until the old sessions
+/// have ended.
+fn refuse_new_owners(old: &Settings, new: &Settings) -> Result<(), NotNow> {
+    let before: HashMap<Ipv4Addr, String> = holders(old).collect();
+    for (address, to) in holders(new) {
+        if let Some(from) = before.get(&address).filter(|from| **from != to) {
+            return Err(NotNow::ChangesHands { address, from: from.clone(), to });
+        }
+    }
+    Ok(())
+}
+
+/// Port forwards that come or go where pools share their ports.
+fn refuse_shared_ports(old: &Settings, new: &Settings) -> Result<(), NotNow> {
+    let shared = |settings: &Settings, forward: &PortForward| {
+        let mut pools = settings.pools.iter();
+        pools.find(|pool| pool.shares_ports() && pool.addresses.contains(&forward.external)).cloned()
+    };
+    for (these, those) in [(old, new), (new, old)] {
+        for forward in these.port_forwards.iter().filter(|forward| !those.port_forwards.contains(forward)) {
+            if let Some(pool) = shared(these, forward) {
+                return Err(NotNow::SharedPort(forward.external, pool.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn holders(settings: &Settings) -> impl Iterator<Item = (Ipv4Addr, String)> + '_ {
+    let pools = settings.pools.iter().flat_map(|pool| {
+        pool.addresses.iter().map(move |&address| (address, format!("pool \"{}\"", pool.name)))
+    });
+    let statics = settings.statics.iter().flat_map(Static::pairs);
+    pools.chain(statics.map(|(external, _)| (external, "nat.static".to_owned())))
 }
 
 #[cfg(test)]
@@ -90,26 +231,119 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_waits_for_a_restart() {
+    fn what_the_machine_has_waits_for_a_restart() {
         let old = parse(FILE);
-        let text = FILE
-            .replace("mtu = 1500", "mtu = 1400")
-            .replace("1_000_000", "2_000_000")
-            .replace("203.0.113.13:8080", "203.0.113.13:8081");
+        let text = FILE.replace("mtu = 1500", "mtu = 1400").replace("1_000_000", "2_000_000");
         let reloaded = old.reloaded(parse(&text)).unwrap();
-        assert_eq!(reloaded.needs_restart, ["interfaces", "nat.port_forwards", "nat.limits.sessions"]);
+        assert_eq!(reloaded.needs_restart, ["interfaces", "nat.limits.sessions"]);
+        assert_eq!(reloaded.config, old);
+        // What was checked against other interfaces waits with them.
+        let reloaded = old.reloaded(parse(&text.replace("203.0.113.13:8080", "203.0.113.13:8081"))).unwrap();
+        assert_eq!(reloaded.needs_restart, ["interfaces", "nat.limits.sessions", "nat.port_forwards"]);
         assert_eq!(reloaded.config, old);
     }
 
     #[test]
-    fn rules_find_their_pools_by_name() {
-        let pool = "[[nat.pools]]\nname = \"first\"\naddresses = [\"203.0.113.40\"]\n\n[[nat.pools]]";
-        let text = FILE.replacen("[[nat.pools]]", pool, 1);
+    fn forwards_static_mappings_twice_nat_and_routes_come_into_force() {
         let old = parse(FILE);
-        let reloaded = old.reloaded(parse(&text)).unwrap();
+        let more = "\n[[nat.twice]]\nexternal = \"10.64.0.0/24\"\ninternal = \"10.99.0.0/24\"\n\n\
+                    [[routes]]\nprefix = \"198.51.100.0/24\"\nvia = \"203.0.113.9\"\n";
+        let text =
+            FILE.replace("203.0.113.13:8080", "203.0.113.13:8081").replace("203.0.113.20", "203.0.113.21");
+        let new = parse(&format!("{text}{more}"));
+        let reloaded = old.reloaded(new.clone()).unwrap();
+        assert_eq!((reloaded.config, reloaded.needs_restart), (new, Vec::new()));
+    }
+
+    const FIRST: &str = "[[nat.pools]]\nname = \"first\"\naddresses = [\"203.0.113.40\"]\n\n[[nat.pools]]";
+    const OTHER: &str = "[[nat.pools]]\nname = \"other\"\naddresses = [\"203.0.113.41\"]\n\n[[nat.pools]]";
+
+    fn names(config: &Config) -> Vec<(&str, usize)> {
+        config.settings.pools.iter().map(|pool| (pool.name.as_str(), pool.addresses.len())).collect()
+    }
+
+    /// The pool of the first rule, by name.
+    fn first_rule(config: &Config) -> &str {
+        match config.settings.rules[0].action {
+            RuleAction::Pool(place) => &config.settings.pools[place].name,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pools_keep_their_places_and_rules_find_them() {
+        let old = parse(FILE);
+        let text =
+            FILE.replacen("[[nat.pools]]", FIRST, 1).replacen("pool = \"main\"", "pool = \"first\"", 1);
+        let two = old.reloaded(parse(&text)).unwrap();
+        assert_eq!((names(&two.config), first_rule(&two.config)), (vec![("main", 3), ("first", 1)], "first"));
+        assert_eq!(two.needs_restart, [""; 0]);
+        // One that goes leaves its place, another takes it, and it comes back elsewhere.
+        let one = two.config.reloaded(parse(FILE)).unwrap();
+        assert_eq!(names(&one.config), [("main", 3), ("first", 0)]);
+        let again = one.config.reloaded(parse(&text)).unwrap();
+        assert_eq!(names(&again.config), [("main", 3), ("first", 1)]);
+        let other = one.config.reloaded(parse(&FILE.replacen("[[nat.pools]]", OTHER, 1))).unwrap();
+        assert_eq!(names(&other.config), [("main", 3), ("other", 1)]);
+    }
+
+    #[test]
+    fn what_mappings_stand_on_waits_for_a_restart() {
+        let old = parse(FILE);
+        let block = "[[nat.pools]]\nport_block_size = 64\nport_blocks_per_subscriber = 2";
+        let reloaded = old.reloaded(parse(&FILE.replacen("[[nat.pools]]", block, 1))).unwrap();
+        assert_eq!(reloaded.needs_restart, ["nat.pools.main.port_block_size"]);
+        assert_eq!(reloaded.config, old);
+        let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
+        let reloaded = old.reloaded(parse(&shared)).unwrap();
+        assert_eq!(reloaded.needs_restart, ["nat.pools.main.mapping"]);
         assert_eq!(reloaded.config.settings, old.settings);
-        assert_eq!(reloaded.needs_restart, ["nat.pools"]);
+    }
+
+    #[test]
+    fn an_address_changes_hands_in_two_reloads() {
+        let old = parse(FILE);
+        let given = FILE.replace("203.0.113.10-203.0.113.12", "203.0.113.10-203.0.113.11");
+        let given = given.replacen("[[nat.pools]]", &OTHER.replace("203.0.113.41", "203.0.113.12"), 1);
+        assert_eq!(
+            old.reloaded(parse(&given)).unwrap_err().to_string(),
+            "203.0.113.12 goes from pool \"main\" to pool \"other\": take it out with one reload and give it away with the \
+             next; nothing was changed"
+        );
+        let out = FILE.replace("203.0.113.10-203.0.113.12", "203.0.113.10-203.0.113.11");
+        let out = old.reloaded(parse(&out)).unwrap().config;
+        assert_eq!(names(&out.reloaded(parse(&given)).unwrap().config), [("main", 2), ("other", 1)]);
+    }
+
+    #[test]
+    fn a_kind_of_pool_that_has_no_tables_is_refused() {
+        let old = parse(FILE);
+        let shared = OTHER.replacen("name", "mapping = \"address-and-port-dependent\"\nname", 1);
+        let text = FILE.replacen("[[nat.pools]]", &shared, 1);
+        assert_eq!(
+            old.reloaded(parse(&text)).unwrap_err().to_string(),
+            "pool \"other\" needs a restart: no pool had address-and-port-dependent mapping when the gateway started; \
+             nothing was changed"
+        );
+    }
+
+    #[test]
+    fn forwards_do_not_come_to_shared_ports() {
+        let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
+        let old = parse(&shared);
+        let text = shared.replace("203.0.113.13:8080", "203.0.113.10:8080");
+        let refused = NotNow::SharedPort(Ipv4Addr::new(203, 0, 113, 10), "main".into());
+        assert_eq!(old.reloaded(parse(&text)).unwrap_err(), refused);
+        assert_eq!(parse(&text).reloaded(old.clone()).unwrap_err(), refused);
+        assert!(old.reloaded(parse(&shared.replace("203.0.113.13:8080", "203.0.113.14:8080"))).is_ok());
+    }
+
+    #[test]
+    fn with_other_interfaces_a_rule_cannot_name_a_new_pool() {
+        let old = parse(FILE);
+        let text = FILE.replacen("[[nat.pools]]", FIRST, 1).replace("mtu = 1500", "mtu = 1400");
+        assert_eq!(old.reloaded(parse(&text)).unwrap().config.settings, old.settings);
         let text = text.replacen("pool = \"main\"", "pool = \"first\"", 1);
-        assert_eq!(old.reloaded(parse(&text)).unwrap_err(), UnknownPool("first".into()));
+        assert_eq!(old.reloaded(parse(&text)).unwrap_err(), NotNow::UnknownPool("first".into()));
     }
 }

@@ -24,6 +24,20 @@ pub enum ReloadError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Why a forward is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// There is no such forward.
+    #[error("there is no such forward")]
+    Unknown,
+    /// It would be there again at the next start.
+    #[error("the configuration file has it: take it out there, and reload")]
+    InFile,
+    /// The gateway cannot change its forwards now.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+}
+
 /// A problem document. The type is always `about:blank` (RFC 9457 section 4.2.1): the status says what kind it is,
 /// the detail what happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -71,6 +85,16 @@ impl From<ReloadError> for Problem {
             }
             ReloadError::Refused(detail) => Problem::new(StatusCode::CONFLICT, detail),
             ReloadError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl From<ForwardError> for Problem {
+    fn from(error: ForwardError) -> Problem {
+        match error {
+            ForwardError::Unknown => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
+            ForwardError::InFile => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            ForwardError::Reload(error) => error.into(),
         }
     }
 }

@@ -21,12 +21,12 @@ use std::time::Duration;
 use crate::config::Whose;
 use crate::nat::Filter;
 pub use api::document as openapi;
-pub use error::{Problem, ReloadError, Unavailable};
+pub use error::{ForwardError, Problem, ReloadError, Unavailable};
 pub use limits::Limits;
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Deleted, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, Nic, Page, Pool,
-    Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Deleted, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, NewForward, Nic,
+    Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -90,6 +90,18 @@ pub trait Gateway: Send + Sync {
 
     /// Ends the sessions that the filter names; all of them where it names none. Sessions made meanwhile may stay.
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable>;
+
+    /// Puts another port forward in force, as long as the gateway runs or until it is deleted.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed then.
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError>;
+
+    /// Takes away a forward that [`Gateway::add_forward`] put in force.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed then.
+    fn delete_forward(&self, id: &str) -> Result<(), ForwardError>;
 
     /// Reads the configuration file again and puts what it says in force.
     ///

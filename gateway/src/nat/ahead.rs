@@ -153,7 +153,7 @@ impl Shard {
             return None;
         }
         let known = self.subscribers.lines.as_slice().get(miss.subscriber as usize);
-        let paired = known.and_then(|line| line.paired(pool as u16));
+        let paired = known.and_then(|line| from.pair_of(line, pool as u16));
         let index = paired.or_else(|| from.choose(miss.protocol, &mut self.random));
         let internal = miss.tuple.from();
         let wish = from.wish(miss.protocol, internal.port);

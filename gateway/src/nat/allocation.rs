@@ -80,7 +80,7 @@ impl Shard {
         if remote.is_none() && from.is_in_blocks() {
             return self.room_in_blocks(subscriber, pool, protocol, inside);
         }
-        let paired = line.filter(|line| line.mappings > 0).and_then(|line| line.paired(pool));
+        let paired = line.filter(|line| line.mappings > 0).and_then(|line| from.pair_of(line, pool));
         let has_port = match (remote, paired) {
             (None, Some(index)) => from.ports(index, protocol).free() > 0,
             (None, None) => from.has_free(protocol),
@@ -106,7 +106,7 @@ impl Shard {
             (draw.pool, draw.protocol, draw.internal.address, draw.internal.port)
                 == (pool, protocol, line.address, inside)
                 && line.may_pair(pool, draw.index)
-                && draw.paired == line.paired(pool).is_some()
+                && draw.paired == self.pools[usize::from(pool)].pair_of(line, pool).is_some()
         });
         if !foreseen {
             self.forget_draws();
@@ -114,7 +114,7 @@ impl Shard {
         let ahead = self.ahead.take();
         let line = &mut self.subscribers.lines[subscriber];
         let from = &mut self.pools[usize::from(pool)];
-        let index = match line.paired(pool) {
+        let index = match from.pair_of(line, pool) {
             Some(index) => index,
             None => {
                 let index = ahead.map(|draw| draw.index).or_else(|| from.choose(protocol, &mut self.random));
@@ -140,7 +140,7 @@ impl Shard {
             line.unpair(pool);
         }
         let from = &self.pools[usize::from(pool)];
-        let (start, steps) = match line.paired(pool) {
+        let (start, steps) = match from.pair_of(line, pool) {
             Some(index) => (index, 1),
             None if line.may_pair(pool, 0) => {
                 let any = from.choose(protocol, &mut self.random).ok_or(SessionFailure::PortsExhausted)?;

@@ -83,6 +83,7 @@ impl Shard {
             packets: [0; 2],
             created: now.low(),
             half_open: 0,
+            permits: filtered.into(),
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));
         self.mappings.lines[mapping].add_session();

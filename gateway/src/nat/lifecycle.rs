@@ -27,12 +27,12 @@ impl Shard {
         let closed = is_closed(&session);
         self.mappings.lines[mapping].remove_session(closed);
         let line = self.mappings.lines[mapping];
-        if self.is_filtered_by_address(&line) {
+        if session.permits != 0 {
             let remote = session.flows[1].tuple().source;
             self.permissions.remove(Pair { mapping, internal: line.internal(), remote }, id);
         }
         let subscriber = &mut self.subscribers.lines[line.subscriber];
-        subscriber.half_open -= session.half_open as u16;
+        subscriber.half_open -= session.half_open;
         match line.kind() {
             Kind::Redirect => self.redirects.give(protocol, session.flows[0].tuple().destination_port),
             _ => subscriber.sessions[protocol as usize] -= 1,
@@ -58,7 +58,7 @@ impl Shard {
     pub(super) fn end_half_open(&mut self, id: u32) {
         let session = &mut self.sessions[id];
         let subscriber = self.mappings.lines[session.mapping].subscriber;
-        self.subscribers.lines[subscriber].half_open -= session.half_open as u16;
+        self.subscribers.lines[subscriber].half_open -= session.half_open;
         session.half_open = 0;
     }
 

@@ -45,6 +45,7 @@ mod bits;
 mod block_allocation;
 mod blocks;
 mod burst;
+mod changes;
 mod classifier;
 pub mod counters;
 mod cpu;
@@ -92,6 +93,7 @@ mod unsolicited;
 pub mod verdict;
 
 pub use burst::BURST;
+pub use changes::{Changes, Parts, Sweep};
 pub use counters::{Counters, IcmpGenerated};
 pub use cpu::prefetch;
 pub use deletion::Deleted;

@@ -7,6 +7,8 @@
 //!
 //! No port is freed when such a mapping ends, so it does not rest: it ends with its last session.
 
+use arrayvec::ArrayVec;
+
 use super::allocation::Taken;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::ip_protocol::IpProtocol;
@@ -48,7 +50,9 @@ impl Shard {
         let only = self.only_place(subscriber, pool);
         let from = &self.pools[usize::from(pool)];
         let start = only.unwrap_or_else(|| from.any(&mut self.random));
-        for index in from.places_from(start).take(if only.is_some() { 1 } else { ADDRESS_STEPS }) {
+        let steps = if only.is_some() { 1 } else { ADDRESS_STEPS };
+        let places: ArrayVec<u16, ADDRESS_STEPS> = from.open_places_from(start).take(steps).collect();
+        for index in places {
             let external = Endpoint { address: self.pools[usize::from(pool)].address(index), ..internal };
             if !self.is_taken(external, remote, now) {
                 self.subscribers.lines[subscriber].pair(pool, index);
@@ -72,7 +76,7 @@ impl Shard {
         let only = bound.and_then(|id| self.only_place(id, pool));
         let from = &self.pools[usize::from(pool)];
         let steps = if only.is_some() { 1 } else { ADDRESS_STEPS };
-        let is_free = from.places_from(only.unwrap_or(0)).take(steps).any(|index| {
+        let is_free = from.open_places_from(only.unwrap_or(0)).take(steps).any(|index| {
             self.holder(Endpoint { address: from.address(index), ..internal }, remote, now).is_none()
         });
         if is_free { Ok(()) } else { Err(SessionFailure::AddressTaken) }
@@ -83,7 +87,7 @@ impl Shard {
         let (line, from) = (&self.subscribers.lines[subscriber], &self.pools[usize::from(pool)]);
         let of_blocks = from.blocks.as_ref().and_then(|blocks| blocks.held_by(subscriber));
         let hashed = || (!line.may_pair(pool, 0)).then(|| from.index_of(self.secret.pair(line.address, 1)));
-        of_blocks.map(|(index, _)| index).or_else(|| line.paired(pool)).or_else(hashed)
+        of_blocks.map(|(index, _)| index).or_else(|| from.pair_of(line, pool)).or_else(hashed)
     }
 
     /// Whether a session has this outside address towards the remote. One whose time is over is cleared away.

@@ -1,24 +1,19 @@
-//! New settings for a running shard.
-//!
-//! [`Shard::adopt`] changes the rules between two bursts, in one step and without allocating or freeing: what new sessions
-//! are held to is new from the next packet on. [`Shard::sweep`] then looks through the sessions, a bounded number at a time,
-//! and ends those that could not begin any more; the others never notice. Pools, forwards, 1:1 mappings and addresses
-//! are fixed when a shard is made.
+//! What sessions are held to: rules, timeouts, limits, and which sessions may go on when those are new ([`super::Changes`]).
 
 use super::classifier::Classifier;
 use super::endpoint::Tuple;
-use super::mapping::Kind;
+use super::ip_protocol::IpProtocol;
+use super::mapping::{Kind, Mapping};
 use super::outbound::as_rules_see;
 use super::parse::Parsed;
 use super::rate::Rates;
 use super::redirect;
-use super::session::{LIVE, TimeoutTable};
+use super::session::{HAIRPIN, Session, TimeoutTable};
 use super::settings::{Refuse, RuleAction, Settings};
 use super::shard::Shard;
 use super::subscriber::Bounds;
 use super::tcp;
-use super::time::Time;
-use super::verdict::{DeleteReason, Direction, Protocol};
+use super::verdict::{Direction, Protocol};
 use crate::wire;
 
 /// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
@@ -76,40 +71,54 @@ impl Policy {
 }
 
 impl Shard {
-    /// Puts `policy` in force; what was in force before is in it afterwards.
-    pub fn adopt(&mut self, policy: &mut Policy) {
-        std::mem::swap(&mut self.policy, policy);
-    }
-
-    /// Looks at `lines` lines of the session table from `from` on: ends the sessions that the policy forbids, and brings
-    /// forward the end of those that it lets idle for less than is left to them. Where to go on, `None` at the end.
-    pub fn sweep(&mut self, from: u32, lines: u32, now: Time) -> Option<u32> {
-        let capacity = self.sessions.as_slice().len() as u32;
-        let to = from.saturating_add(lines).min(capacity);
-        for id in from..to {
-            if self.sessions[id].flags & LIVE == 0 {
-                continue;
-            }
-            if self.is_allowed(id) {
-                self.shorten(id, now);
-            } else {
-                self.idle.stop(id);
-                self.end_session(id, Some(DeleteReason::Reload), now);
-            }
-        }
-        (to < capacity).then_some(to)
-    }
-
     /// Whether the session could begin now (`Shard::origin` decides the same for a packet). One of ICMP does not tell by
     /// which type of message: where rules ask for that, each message is asked about.
-    fn is_allowed(&self, id: u32) -> bool {
+    pub(super) fn is_allowed(&self, id: u32) -> bool {
         let session = &self.sessions[id];
+        if !self.is_mapped_so(session) {
+            return false;
+        }
         if self.mappings.lines[session.mapping].kind() == Kind::Redirect {
             let [internal, _, remote] = session.endpoints();
             return self.lets_begin(id, &Tuple::new(internal, remote));
         }
         let by_type = session.protocol() == Protocol::Icmp && self.policy.classifier.names_icmp_types();
         by_type || self.lets_begin(id, &session.flows[Direction::Outbound as usize].tuple())
+    }
+
+    /// Whether the session's outside endpoint is still its own, and its remote known inside by the same address.
+    fn is_mapped_so(&self, session: &Session) -> bool {
+        let protocol = session.protocol();
+        let mapping = &self.mappings.lines[session.mapping];
+        let [internal, external, remote] = session.endpoints();
+        let seen_inside = session.flows[Direction::Outbound as usize].tuple().destination;
+        if mapping.kind() != Kind::Redirect
+            && session.flags & HAIRPIN == 0
+            && self.addresses.remote_inside(remote.address) != seen_inside
+        {
+            return false;
+        }
+        match mapping.kind() {
+            Kind::Pool => self.is_in_pool(mapping),
+            Kind::Permanent => self.permanent.internal(protocol, external) == Some(internal),
+            Kind::Exempt => true,
+            Kind::Redirect => {
+                let gateway = session.flows[Direction::Outbound as usize].tuple().destination;
+                let redirect = self.permanent.redirect(protocol, external);
+                redirect.is_some_and(|to| to.internal == internal && to.gateway == gateway)
+            }
+        }
+    }
+
+    /// Whether the pool may still hand out a pool mapping's outside endpoint.
+    pub(super) fn is_in_pool(&self, mapping: &Mapping) -> bool {
+        let (pool, protocol) = (&self.pools[usize::from(mapping.pool)], mapping.protocol());
+        if protocol.has_ports() {
+            pool.allows(mapping.address_index, protocol, mapping.external().port)
+        } else {
+            let number = IpProtocol(mapping.internal().port as u8);
+            !pool.is_closed(mapping.address_index) && pool.other_protocols.contains(number)
+        }
     }
 
     /// Whether rules that ask for types of ICMP messages forbid this one, whose session another type may have begun.
@@ -138,16 +147,6 @@ impl Shard {
                 !matches!(action, Some(RuleAction::Reject | RuleAction::Drop | RuleAction::Exempt))
             }
             Kind::Redirect => !matches!(action, Some(RuleAction::Reject | RuleAction::Drop)),
-        }
-    }
-
-    fn shorten(&mut self, id: u32, now: Time) {
-        let session = &mut self.sessions[id];
-        let latest = now.plus_ms(u64::from(self.policy.timeouts.of(session.timeout)));
-        if latest < now.near(session.expires) {
-            session.expires = latest.low();
-            self.idle.stop(id);
-            self.idle.start(id, latest);
         }
     }
 }

@@ -15,6 +15,7 @@ use super::memory::Pages;
 use super::port_block::BlockGrid;
 use super::ports::{Ports, Wish};
 use super::settings::{Filtering, MappingMode, Pool, Share};
+use super::subscriber::Subscriber;
 use super::table::Hash;
 use super::time::Time;
 use super::verdict::{Protocol, SessionFailure};
@@ -173,9 +174,66 @@ impl ShardPool {
         random.below(self.addresses.len() as u32) as u16
     }
 
-    /// The index that a hash names: always the same one.
+    /// The index that a hash names: always the same one, as long as its address is in the pool.
     pub(crate) fn index_of(&self, hash: Hash) -> u16 {
-        (hash.0 % self.addresses.len() as u64) as u16
+        let named = (hash.0 % self.addresses.len() as u64) as u16;
+        self.open_places_from(named).next().unwrap_or(named)
+    }
+
+    /// Whether the address at `index` is in the pool no more.
+    pub(crate) fn is_closed(&self, index: u16) -> bool {
+        self.addresses[usize::from(index)].ports[0].range().is_empty()
+    }
+
+    /// Whether the pool may hand out a port of the address at `index`.
+    pub(crate) fn allows(&self, index: u16, protocol: Protocol, port: u16) -> bool {
+        self.addresses[usize::from(index)].ports[protocol as usize].allows(port)
+    }
+
+    /// The address that a subscriber is paired with, where it is in the pool still.
+    pub(crate) fn pair_of(&self, line: &Subscriber, pool: u16) -> Option<u16> {
+        line.paired(pool).filter(|&index| !self.is_closed(index))
+    }
+
+    /// For a pool that is to come into the place of another ([`ShardPool::adopt`]).
+    pub(crate) fn keep_within(&mut self) {
+        for ports in self.addresses.iter_mut().flat_map(|address| &mut address.ports) {
+            ports.keep_within();
+        }
+    }
+
+    /// Becomes what `new` is, but for the ports of the addresses that are here already, which [`ShardPool::replace`] changes
+    /// one by one. Addresses stand where they stood, new ones behind them. What is needed no more is in `new` then.
+    pub(crate) fn adopt(&mut self, new: &mut ShardPool) {
+        let here = self.addresses.len();
+        std::mem::swap(&mut self.addresses, &mut new.addresses);
+        self.addresses[..here].swap_with_slice(&mut new.addresses);
+        std::mem::swap(&mut self.open, &mut new.open);
+        self.filtering = new.filtering;
+        self.port_parity = new.port_parity;
+        self.port_preservation = new.port_preservation;
+        self.other_protocols = new.other_protocols;
+        self.total = new.total;
+        for protocol in Protocol::WITH_PORTS {
+            let added: u32 = self.addresses[here..].iter().map(|at| at.ports[protocol as usize].free()).sum();
+            self.free[protocol as usize] += added;
+            (0..self.addresses.len()).for_each(|index| self.mark(protocol, index));
+        }
+    }
+
+    /// The address at `index` becomes what it is in `new`; ports in use stay so until they are given back. False where `new`
+    /// has no such address.
+    pub(crate) fn replace(&mut self, index: usize, new: &mut ShardPool) -> bool {
+        let Some(address) = new.addresses.get_mut(index) else { return false };
+        for protocol in Protocol::WITH_PORTS {
+            let old = &self.addresses[index].ports[protocol as usize];
+            self.free[protocol as usize] -= old.free();
+            address.ports[protocol as usize].succeed(old);
+            self.free[protocol as usize] += address.ports[protocol as usize].free();
+        }
+        std::mem::swap(&mut self.addresses[index], address);
+        Protocol::WITH_PORTS.into_iter().for_each(|protocol| self.mark(protocol, index));
+        true
     }
 
     /// Takes a port of address `index` as wished.
@@ -252,16 +310,18 @@ impl ShardPool {
 
     /// Gives a port back.
     pub(crate) fn give(&mut self, index: u16, protocol: Protocol, port: u16) {
-        self.addresses[usize::from(index)].ports[protocol as usize].give(port);
-        self.free[protocol as usize] += 1;
+        let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
+        let before = ports.free();
+        ports.give(port);
+        self.free[protocol as usize] += ports.free() - before;
         self.mark(protocol, usize::from(index));
     }
 
-    /// Takes `port` of `address` out of the pool for good, where it is in it.
+    /// Keeps `port` of `address` from being handed out, where it is in the pool.
     pub(crate) fn reserve(&mut self, address: Ipv4Addr, protocol: Protocol, port: u16) {
         let wanted = address.to_bits();
         let Some(index) = self.addresses.iter().position(|address| address.address == wanted) else { return };
-        if self.addresses[index].ports[protocol as usize].take(port) {
+        if self.addresses[index].ports[protocol as usize].withhold(port) {
             self.free[protocol as usize] -= 1;
             self.mark(protocol, index);
             self.withdraw_without_ports(index, protocol, port);
@@ -310,6 +370,11 @@ impl ShardPool {
         (start..count).chain(0..start)
     }
 
+    /// As [`ShardPool::places_from`], of the addresses that are in the pool still.
+    pub(crate) fn open_places_from(&self, start: u16) -> impl Iterator<Item = u16> {
+        self.places_from(start).filter(|&index| !self.is_closed(index))
+    }
+
     /// The outside address at `index`.
     pub(crate) fn address(&self, index: u16) -> u32 {
         self.addresses[usize::from(index)].address
@@ -318,6 +383,6 @@ impl ShardPool {
     /// How full it is.
     pub(crate) fn usage(&self, protocol: Protocol) -> PoolUsage {
         let (free, held) = (self.free[protocol as usize], self.held[protocol as usize]);
-        PoolUsage { used: self.total - free - held, held, total: self.total }
+        PoolUsage { used: self.total.saturating_sub(free + held), held, total: self.total }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Ports {
     /// Bit `w % 64` of word `w / 64` is set where `words[w]` has a free port.
     summary: [u64; WORDS / 64],
     range: RangeInclusive<u16>,
+    /// Which ports of the range may be handed out at all; all of them where it is not there.
+    allowed: Option<Box<[u64; WORDS]>>,
     free: u32,
 }
 
@@ -47,7 +49,8 @@ impl Ports {
 
     /// Of `range` these parts free, none of which overlap.
     pub(crate) fn of(range: RangeInclusive<u16>, parts: impl Iterator<Item = RangeInclusive<u16>>) -> Ports {
-        let mut ports = Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range, free: 0 };
+        let mut ports =
+            Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range, allowed: None, free: 0 };
         parts.flatten().filter(|&port| port != 0).for_each(|port| ports.give(port));
         ports
     }
@@ -71,6 +74,56 @@ impl Ports {
         is_free
     }
 
+    /// Keeps `port` from being handed out from now on; whether it was free.
+    pub(crate) fn withhold(&mut self, port: u16) -> bool {
+        if self.range.contains(&port) {
+            let place = place(port);
+            self.keep_within()[place as usize / 64] &= !(1 << (place % 64));
+        }
+        self.take(port)
+    }
+
+    /// Notes which ports may be handed out, so that no other one that is given back will be.
+    pub(crate) fn keep_within(&mut self) -> &mut [u64; WORDS] {
+        let all = std::array::from_fn(|word| self.in_range(word));
+        self.allowed.get_or_insert_with(|| Box::new(all))
+    }
+
+    /// Whether `port` may be handed out at all.
+    pub(crate) fn allows(&self, port: u16) -> bool {
+        let place = place(port);
+        self.allowed(place as usize / 64) >> (place % 64) & 1 != 0
+    }
+
+    fn allowed(&self, word: usize) -> u64 {
+        self.allowed.as_ref().map_or_else(|| self.in_range(word), |allowed| allowed[word])
+    }
+
+    /// The places of a word that are in the range.
+    fn in_range(&self, word: usize) -> u64 {
+        let ports = u32::from(*self.range.start())..u32::from(*self.range.end()) + 1;
+        let places = half(&ports, (word / (WORDS / 2)) as u16);
+        let bit = |place: u32| place.saturating_sub(word as u32 * 64).min(64);
+        let below = |bit: u32| 1u64.checked_shl(bit).map_or(!0, |bit| bit - 1);
+        let own = below(bit(places.end)) & !below(bit(places.start));
+        // Port 0 is none.
+        if word == 0 { own & !1 } else { own }
+    }
+
+    /// Comes into the place of `old`, with another set of ports that may be handed out: what is in use of the old ones is
+    /// not free here either.
+    pub(crate) fn succeed(&mut self, old: &Ports) {
+        self.free = 0;
+        self.summary = [0; WORDS / 64];
+        for word in 0..WORDS {
+            let in_use = old.allowed(word) & !old.words[word];
+            let free = self.allowed(word) & !in_use;
+            self.words[word] = free;
+            self.free += free.count_ones();
+            self.summary[word / 64] |= u64::from(free != 0) << (word % 64);
+        }
+    }
+
     /// Takes `port`, which is free.
     fn remove(&mut self, port: u16) {
         let place = place(port);
@@ -82,11 +135,14 @@ impl Ports {
         self.free -= 1;
     }
 
-    /// Makes `port`, which is not free, free.
+    /// Makes `port`, which is not free, free again, where it may be handed out still.
     pub(crate) fn give(&mut self, port: u16) {
         debug_assert!(!self.is_free(port));
         let place = place(port);
         let word = place as usize / 64;
+        if self.allowed.as_ref().is_some_and(|allowed| allowed[word] >> (place % 64) & 1 == 0) {
+            return;
+        }
         self.words[word] |= 1 << (place % 64);
         self.summary[word / 64] |= 1 << (word % 64);
         self.free += 1;
@@ -309,6 +365,39 @@ mod tests {
                 let port = ports.take_for(even_or_odd(wanted), &mut random).unwrap();
                 prop_assert_eq!((port < 1024, port & 1), (wanted < 1024, wanted & 1));
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Whatever is in use when other ports come to be allowed: what is free is what is allowed and not in use, and a port
+        /// that is not allowed any more is not free when it is given back.
+        #[test]
+        fn other_ports_may_be_handed_out_and_those_in_use_are_not_free(
+            (start, end) in (0u16.., 0u16..).prop_map(|(a, b)| (a.min(b), a.max(b))),
+            (new_start, new_end) in (0u16.., 0u16..).prop_map(|(a, b)| (a.min(b), a.max(b))),
+            withheld in prop::collection::vec(0u16.., 0..10),
+            taken in 0usize..200,
+        ) {
+            let mut random = Random::new(Secret::new([1, 2, 3, 4]));
+            let mut ports = Ports::new(start..=end);
+            let any = Wish { inside: 5000, preserved: false, parity: false };
+            let taken: Vec<u16> = (0..taken).map_while(|_| ports.take_for(any, &mut random)).collect();
+            let mut new = Ports::new(new_start..=new_end);
+            new.keep_within();
+            for &port in &withheld {
+                new.withhold(port);
+            }
+            new.succeed(&ports);
+            let may = |port: u16| port != 0 && (new_start..=new_end).contains(&port) && !withheld.contains(&port);
+            for port in 0..=u16::MAX {
+                prop_assert_eq!(new.allows(port), may(port), "{}", port);
+                prop_assert_eq!(new.is_free(port), may(port) && !taken.contains(&port), "{}", port);
+            }
+            taken.iter().for_each(|&port| new.give(port));
+            prop_assert_eq!(new.free(), (0..=u16::MAX).filter(|&port| may(port)).count() as u32);
+            let found = (0..new.free()).filter(|_| new.take_for(any, &mut random).is_some()).count();
+            prop_assert!(found > 0 || new.free() == 0);
         }
     }
 

@@ -53,6 +53,13 @@ impl Redirects {
         Redirects { ports: is_needed.then(|| ShardPool::new(&Pool::default(), &[all])), live: 0 }
     }
 
+    /// Has what it needs for `new`; what redirected sessions have already, it keeps.
+    pub(crate) fn adopt(&mut self, new: &mut Redirects) {
+        if self.ports.is_none() {
+            std::mem::swap(&mut self.ports, &mut new.ports);
+        }
+    }
+
     fn take(&mut self, protocol: Protocol, random: &mut Random) -> Option<u16> {
         let any = Wish { inside: u16::MAX, preserved: false, parity: false };
         let port = self.ports.as_mut()?.take(0, protocol, any, random)?;

@@ -10,7 +10,8 @@
 //! 40 next hop of outbound and inbound packets      (8)
 //! 48 packets out and in                            (8)
 //! 56 creation, low 32 bits of the engine's time    (4)
-//! 60 whether its subscriber's half-open budget counts it (4)
+//! 60 whether its subscriber's half-open budget counts it (2)
+//! 62 whether its remote is noted for address-dependent filtering (2)
 //! ```
 //!
 //! A packet that arrives in direction `d` matches `flows[d]` and leaves as `flows[!d]` reversed; so nothing here
@@ -45,7 +46,8 @@ pub(crate) struct Session {
     pub(crate) next_hops: [u32; 2],
     pub(crate) packets: [u32; 2],
     pub(crate) created: u32,
-    pub(crate) half_open: u32,
+    pub(crate) half_open: u16,
+    pub(crate) permits: u16,
 }
 const _: () = assert!(size_of::<Session>() == 64 && align_of::<Session>() == 64);
 

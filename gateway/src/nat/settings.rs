@@ -82,6 +82,45 @@ impl Pool {
         Some(BlockGrid::new(&self.ports, size))
     }
 
+    /// Whether only its place is left: its addresses are in use no more.
+    pub fn is_removed(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Whether each of its ports is for one mapping, of any subscriber.
+    pub fn is_plain(&self) -> bool {
+        self.mapping == MappingMode::EndpointIndependent
+            && self.port_blocks.is_none()
+            && self.deterministic.is_none()
+    }
+
+    /// Whether a running gateway can make it `new`.
+    ///
+    /// # Errors
+    /// The key that it cannot change while mappings stand on what it says.
+    pub fn can_become(&self, new: &Pool) -> Result<(), &'static str> {
+        let addresses_stay = self.addresses.iter().all(|address| new.addresses.contains(address));
+        let same_addresses = self.addresses == new.addresses;
+        let keys = [
+            ("mapping", self.mapping == new.mapping),
+            ("port_block_size", self.port_blocks == new.port_blocks),
+            ("deterministic", self.deterministic == new.deterministic),
+            ("ports", self.is_plain() || self.ports == new.ports),
+            ("addresses", self.is_plain() || same_addresses || self.may_grow() && addresses_stay),
+        ];
+        keys.into_iter().find(|(_, possible)| !possible).map_or(Ok(()), |(key, _)| Err(key))
+    }
+
+    /// Whether addresses can come to it, though none can go.
+    fn may_grow(&self) -> bool {
+        self.shares_ports() && !self.is_removed()
+    }
+
+    /// Whether a port serves several mappings, each towards another remote.
+    pub fn shares_ports(&self) -> bool {
+        self.mapping == MappingMode::AddressAndPortDependent
+    }
+
     /// Who may answer over `protocol`: where mappings share ports, or there are none, nobody but the remote that a session
     /// is with.
     pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
@@ -125,6 +164,32 @@ pub struct Share {
     /// The ports of it that are this shard's.
     pub ports: RangeInclusive<u16>,
 }
+
+impl Share {
+    /// Whether the address is in the pool no more; only its place is left.
+    pub fn is_closed(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// `new` shares at the places of the `old` ones: an address stands where it stood, one that is gone leaves its place, and
+    /// one that comes takes a place that was empty before, or one behind the others.
+    pub fn at_places_of(old: &[Share], new: &[Share]) -> Vec<Share> {
+        let mut places: Vec<Share> = old.to_vec();
+        let mut empty: Vec<usize> = (0..old.len()).rev().filter(|&place| old[place].is_closed()).collect();
+        places.iter_mut().for_each(|place| place.ports = CLOSED);
+        for share in new {
+            let stood = old.iter().position(|place| place.address == share.address && !place.is_closed());
+            match stood.or_else(|| empty.pop()) {
+                Some(place) => places[place] = share.clone(),
+                None => places.push(share.clone()),
+            }
+        }
+        places
+    }
+}
+
+#[allow(clippy::reversed_empty_ranges)]
+const CLOSED: RangeInclusive<u16> = 1..=0;
 
 /// What a rule does with the new sessions that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,6 +427,6 @@ pub struct Settings {
 impl Settings {
     /// Whether mappings of some pool share their ports.
     pub fn shares_ports(&self) -> bool {
-        self.pools.iter().any(|pool| pool.mapping == MappingMode::AddressAndPortDependent)
+        self.pools.iter().any(Pool::shares_ports)
     }
 }

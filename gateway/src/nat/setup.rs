@@ -62,10 +62,18 @@ fn mappings(sessions: u32) -> u32 {
 }
 
 /// Subscribers that a shard has room for.
-fn subscribers(sessions: u32) -> u32 {
+pub(super) fn subscribers(sessions: u32) -> u32 {
     part(sessions, 4).min(SUBSCRIBERS_MAX)
 }
 const SUBSCRIBERS_MAX: u32 = 1 << 20;
+
+/// Whether some pool asks who the remotes of its mappings are.
+pub(super) fn filters_by_address(settings: &Settings) -> bool {
+    settings.pools.iter().any(|pool| {
+        let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
+        filtering.contains(&Filtering::AddressDependent)
+    })
+}
 
 /// One for `each` sessions; in a small table one for every session.
 fn part(sessions: u32, each: u32) -> u32 {
@@ -113,10 +121,7 @@ impl Shard {
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
             random: Random::new(secret),
-            filters_by_address: settings.pools.iter().any(|pool| {
-                let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
-                filtering.contains(&Filtering::AddressDependent)
-            }),
+            filters_by_address: filters_by_address(settings),
             ahead: Ahead::default(),
             fragments: Fragments::new(settings, shares, part, secret)?,
             unsolicited: UnsolicitedSyns::new()?,

@@ -41,14 +41,14 @@ const _: () = assert!(size_of::<Subscriber>() == 64);
 
 impl Subscriber {
     /// Counts a new session. What the session notes of it: whether the half-open budget counts it, too.
-    pub(crate) fn begin(&mut self, protocol: Protocol, half_open: bool) -> u32 {
+    pub(crate) fn begin(&mut self, protocol: Protocol, half_open: bool) -> u16 {
         self.sessions[protocol as usize] += 1;
         if half_open { self.begin_half_open() } else { 0 }
     }
 
     /// Counts a session against the half-open budget until its handshake is over, or the session: a reset does not let it
     /// go, since its state stays all the same. 0 where so many are counted that there is no budget.
-    pub(crate) fn begin_half_open(&mut self) -> u32 {
+    pub(crate) fn begin_half_open(&mut self) -> u16 {
         let counted = self.half_open < u16::MAX;
         self.half_open += u16::from(counted);
         counted.into()

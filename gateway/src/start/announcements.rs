@@ -17,6 +17,13 @@ impl Announcements {
         Announcements(vec![Link::default(); interfaces])
     }
 
+    /// An interface has other addresses.
+    pub(super) fn begin_anew(&mut self, interface: usize, now_ms: u64) {
+        if let Some(link) = self.0.get_mut(interface) {
+            (link.left, link.due_ms) = (ANNOUNCE_NUM, now_ms);
+        }
+    }
+
     /// Takes note of an interface's link. Whether the interface is to announce its addresses now.
     pub(super) fn look(&mut self, interface: usize, up: bool, now_ms: u64) -> bool {
         let Some(link) = self.0.get_mut(interface) else { return false };
@@ -55,6 +62,9 @@ mod tests {
         // A link that flaps begins anew.
         assert_eq!(told(&mut announcements, false, 31..32), [0; 0]);
         assert_eq!(told(&mut announcements, true, 32..40), [32, 34]);
+        // So does one that has other addresses.
+        announcements.begin_anew(0, 40_000);
+        assert_eq!(told(&mut announcements, true, 40..50), [40, 42]);
         assert!(!announcements.look(1, true, 0), "there is one interface");
     }
 }

@@ -6,7 +6,7 @@ use super::Dataplane;
 use super::announcements::Announcements;
 use super::ledger::Ledger;
 use crate::config::{Holding, Whose};
-use crate::nat::{BlockEvent, BlockRecord};
+use crate::nat::{BlockEvent, BlockRecord, Settings};
 use crate::neighbor::arp::{self, Sender};
 use crate::neighbor::{Action, InterfaceId, Listed, Neighbors, Route, TokenBucket};
 use crate::wire::ethernet::Mac;
@@ -34,7 +34,7 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(dataplane: &Dataplane, pool_names: Vec<String>) -> Control {
-        let interfaces: Vec<Interface> = dataplane.ports.iter().map(|open| open.interface.clone()).collect();
+        let interfaces = interfaces(dataplane);
         Control {
             since: Instant::now(),
             neighbors: Neighbors::new(),
@@ -48,12 +48,24 @@ impl Control {
         }
     }
 
-    /// At start: asks for the gateways of the routes.
+    /// Asks for the gateways of the routes.
     pub(super) fn begin(&mut self, dataplane: &Dataplane) {
         let gateways = dataplane.routes.gateways();
         let now_ms = self.now_ms();
         self.neighbors.pin(&gateways, now_ms, |action| self.actions.push(action));
         self.act(dataplane);
+    }
+
+    /// Goes by a new configuration: says who has the addresses that came, and asks for the gateways of its routes.
+    pub(super) fn follow(&mut self, dataplane: &Dataplane, settings: &Settings) {
+        self.pool_names = settings.pools.iter().map(|pool| pool.name.clone()).collect();
+        let before = std::mem::replace(&mut self.interfaces, interfaces(dataplane));
+        for (index, (old, new)) in before.iter().zip(&self.interfaces).enumerate() {
+            if old.own != new.own {
+                self.announcements.begin_anew(index, self.now_ms());
+            }
+        }
+        self.begin(dataplane);
     }
 
     /// Takes what a worker tells.
@@ -161,6 +173,10 @@ impl Control {
             }
         }
     }
+}
+
+fn interfaces(dataplane: &Dataplane) -> Vec<Interface> {
+    dataplane.ports.iter().map(|open| open.interface.clone()).collect()
 }
 
 /// Sends a frame through the first worker: it has a queue on every port.

@@ -188,6 +188,11 @@ impl Dataplane {
         &self.workers
     }
 
+    /// Where each worker shows its use of each pool.
+    pub fn set_pools(&mut self, pools: Vec<Vec<Arc<Published<PoolCounters>>>>) {
+        self.workers.iter_mut().zip(pools).for_each(|(worker, pools)| worker.pools = pools);
+    }
+
     /// Sends a command to every worker; one whose queue is full misses it, and is told so by the log.
     pub fn tell_all(&self, command: impl Fn() -> Command) {
         for (index, worker) in self.workers.iter().enumerate() {

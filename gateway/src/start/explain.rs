@@ -72,7 +72,7 @@ impl Running {
 
     /// A worker's answer, and where the packet would go from there.
     fn explanation(&self, question: &nat::Question, view: &nat::Explanation, worker: u16) -> Explanation {
-        let mut explanation = Explanation::of(question, view, worker, &self.pool_names);
+        let mut explanation = Explanation::of(question, view, worker, &self.pool_names());
         if let Some(destination) = view.destination
             && explanation.is_forwarded()
             && !view.hairpins

@@ -13,6 +13,8 @@ mod control;
 mod dataplane;
 mod deletion;
 mod explain;
+mod forwards;
+mod in_force;
 mod ledger;
 pub mod machine;
 mod plan;
@@ -75,7 +77,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// Why it did not start. What was set up until then is torn down again.
-pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
+pub fn run(config: Config, file: &Path, text: String) -> Result<(), StartError> {
     let signals = signals()?;
     let management = &config.management;
     let server = Server::bind(Some(management.listen), Some(&management.socket))?;
@@ -83,7 +85,7 @@ pub fn run(config: Config, file: &Path) -> Result<(), StartError> {
     let options = plan::dataplane(&config, &eal)?;
     let dataplane = Dataplane::start(&eal, options)?;
     let token = config.management.token.clone();
-    let running = Arc::new(Running::new(config, file, &eal, dataplane));
+    let running = Arc::new(Running::new(config, file, text, &eal, dataplane));
     running.log_start();
     let server = server.spawn(running.clone(), token)?;
     service::ready();

@@ -63,7 +63,6 @@ fn port_options(
     port: Port<dpdk::Stopped>,
 ) -> PortOptions {
     let address = interface.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, |net| net.addr());
-    let proxies = config.proxied_addresses(interface).map(|address| address.to_bits()..=address.to_bits());
     PortOptions {
         name: interface.name.clone(),
         port,
@@ -75,14 +74,24 @@ fn port_options(
         vlan: interface.vlan,
         mtu: interface.mtu,
         address,
-        own: OwnAddresses::new(id, &interface.addresses, proxies),
+        own: own(config, id, interface),
         rx_descriptors: interface.rx_queue_size,
         tx_descriptors: interface.tx_queue_size,
         promiscuous: interface.promiscuous,
     }
 }
 
-fn routes(config: &Config) -> Result<RouteTable, StartError> {
+/// What the gateway answers ARP for on an interface.
+pub(super) fn own(config: &Config, id: InterfaceId, interface: &Interface) -> OwnAddresses {
+    let proxies = config.proxied_addresses(interface).map(|address| address.to_bits()..=address.to_bits());
+    OwnAddresses::new(id, &interface.addresses, proxies)
+}
+
+/// What leads where.
+///
+/// # Errors
+/// When routes contradict one another.
+pub(super) fn routes(config: &Config) -> Result<RouteTable, StartError> {
     let connected = config.interfaces.iter().enumerate().flat_map(|(index, interface)| {
         let interface_id = InterfaceId(index as u8);
         interface.addresses.iter().map(move |&address| Connected { interface: interface_id, address })

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,18 @@ use crossbeam_channel::{Receiver, bounded};
 use super::Dataplane;
 use super::Signal;
 use super::control::Control;
+use super::in_force::InForce;
 use super::service::Watchdog;
-use crate::config::{Config, Hosts, Whose};
+use crate::config::{Config, Whose};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
-    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor, Nic,
-    NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session, Subscriber,
-    WorkerSnapshot,
+    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor,
+    NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
+    Subscriber, WorkerSnapshot,
 };
-use crate::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
-use crate::nat::{Filter, ForwardSource};
+use crate::management::{ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
+use crate::nat::Filter;
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
 
@@ -30,26 +32,27 @@ pub(super) struct Running {
     pub(super) config: Mutex<Arc<Config>>,
     pub(super) file: PathBuf,
     pub(super) reloads: Mutex<Reloads>,
-    /// Held while the file is read again and put in force.
-    pub(super) reloading: Mutex<()>,
+    /// Held while something else is put in force.
+    pub(super) in_force: Mutex<InForce>,
+    /// How many of the port forwards, the last ones, are not the file's.
+    pub(super) added_forwards: AtomicUsize,
     /// Held while workers look for sessions to end.
     pub(super) deleting: Mutex<()>,
     since: Instant,
     memory: &'static str,
-    pub(super) pool_names: Vec<String>,
     dataplane: Mutex<Option<Dataplane>>,
     pub(super) control: Mutex<Control>,
 }
 
 impl Running {
-    pub(super) fn new(config: Config, file: &Path, eal: &Eal, dataplane: Dataplane) -> Running {
-        let pool_names: Vec<String> = config.settings.pools.iter().map(|pool| pool.name.clone()).collect();
-        let control = Control::new(&dataplane, pool_names.clone());
+    /// With the `text` of the file that the configuration was made of.
+    pub(super) fn new(config: Config, file: &Path, text: String, eal: &Eal, dataplane: Dataplane) -> Running {
+        let control = Control::new(&dataplane, pool_names(&config));
         Running {
-            pool_names,
             config: Mutex::new(Arc::new(config)),
             reloads: Mutex::default(),
-            reloading: Mutex::default(),
+            in_force: Mutex::new(InForce::new(text)),
+            added_forwards: AtomicUsize::new(0),
             deleting: Mutex::default(),
             file: file.to_owned(),
             since: Instant::now(),
@@ -123,6 +126,17 @@ impl Running {
         lock(&self.dataplane).as_ref().map(look)
     }
 
+    pub(super) fn with_mut(&self, change: impl FnOnce(&mut Dataplane)) {
+        if let Some(dataplane) = lock(&self.dataplane).as_mut() {
+            change(dataplane);
+        }
+    }
+
+    /// The names of all pools, by place.
+    pub(super) fn pool_names(&self) -> Vec<String> {
+        pool_names(&self.config())
+    }
+
     pub(super) fn name_of(&self, interface: InterfaceId) -> String {
         self.config()
             .interfaces
@@ -130,7 +144,7 @@ impl Running {
             .map_or_else(String::new, |found| found.name.clone())
     }
 
-    fn owner(&self, internal: Ipv4Addr) -> u16 {
+    pub(super) fn owner(&self, internal: Ipv4Addr) -> u16 {
         self.with(|dataplane| dataplane.steering.outbound_owner(internal.to_bits()).0).unwrap_or(0)
     }
 
@@ -184,6 +198,10 @@ const PAGE_TIME: Duration = Duration::from_secs(1);
 const LINES_AT_ONCE: u32 = 65_536;
 /// Events taken in one step.
 const EVENTS_AT_ONCE: usize = 256;
+
+fn pool_names(config: &Config) -> Vec<String> {
+    config.settings.pools.iter().map(|pool| pool.name.clone()).collect()
+}
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -305,44 +323,21 @@ impl Gateway for Running {
     fn pools(&self) -> Vec<Pool> {
         let counters = |index: usize| {
             self.with(|dataplane| {
-                let read: Vec<PoolCounters> =
-                    dataplane.workers().iter().map(|worker| worker.pools[index].read()).collect();
+                let read: Vec<PoolCounters> = dataplane
+                    .workers()
+                    .iter()
+                    .map(|worker| worker.pools.get(index).map(|pool| pool.read()).unwrap_or_default())
+                    .collect();
                 PoolCounters::sum(&read)
             })
         };
         let config = self.config();
-        let pools = config.settings.pools.iter().enumerate();
+        let pools = config.settings.pools.iter().enumerate().filter(|(_, pool)| !pool.is_removed());
         pools.map(|(index, pool)| Pool::of(pool, &counters(index).unwrap_or_default())).collect()
     }
 
     fn forwards(&self) -> Vec<Forward> {
-        let config = self.config();
-        let settings = &config.settings;
-        let forwards = settings.port_forwards.iter().map(|forward| {
-            let (first, last) = (*forward.external_ports.start(), *forward.external_ports.end());
-            let ports = |first: u16| {
-                let last = first.saturating_add(last - forward.external_ports.start());
-                if first == last { first.to_string() } else { format!("{first}-{last}") }
-            };
-            Forward {
-                kind: match forward.source {
-                    ForwardSource::Remote => "port-forward".into(),
-                    ForwardSource::Gateway => "redirect".into(),
-                },
-                protocol: Some(forward.protocol),
-                external: format!("{}:{}", forward.external, ports(first)),
-                internal: format!("{}:{}", forward.internal, ports(forward.internal_port)),
-                worker: self.owner(forward.internal),
-            }
-        });
-        let statics = settings.statics.iter().map(|one| Forward {
-            kind: "static".into(),
-            protocol: None,
-            external: Hosts(one.external).to_string(),
-            internal: Hosts(one.internal).to_string(),
-            worker: self.owner(one.internal.network()),
-        });
-        forwards.chain(statics).collect()
+        self.list_forwards()
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {
@@ -369,24 +364,26 @@ impl Gateway for Running {
     }
 
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {
+        let pools = self.pool_names();
         self.page(
             query,
             |rows| Rows::Mappings(Vec::with_capacity(rows)),
             |page, items| {
                 if let Rows::Mappings(rows) = page.rows {
-                    items.extend(rows.iter().map(|row| Mapping::of(row, page.worker.0, &self.pool_names)));
+                    items.extend(rows.iter().map(|row| Mapping::of(row, page.worker.0, &pools)));
                 }
             },
         )
     }
 
     fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable> {
+        let pools = self.pool_names();
         self.page(
             query,
             |rows| Rows::Sessions(Vec::with_capacity(rows)),
             |page, items| {
                 if let Rows::Sessions(rows) = page.rows {
-                    items.extend(rows.iter().map(|row| Session::of(row, page.worker.0, &self.pool_names)));
+                    items.extend(rows.iter().map(|row| Session::of(row, page.worker.0, &pools)));
                 }
             },
         )
@@ -398,6 +395,14 @@ impl Gateway for Running {
 
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
         self.delete(filter)
+    }
+
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError> {
+        self.put_forward(forward)
+    }
+
+    fn delete_forward(&self, id: &str) -> Result<(), ForwardError> {
+        self.remove_forward(id)
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {

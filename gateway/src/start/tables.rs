@@ -90,6 +90,11 @@ impl Plot {
     }
 }
 
+/// Sessions that each of so many workers has room for.
+pub(super) fn sessions_each(settings: &Settings, workers: u16) -> u32 {
+    settings.limits.sessions.div_ceil(u32::from(workers))
+}
+
 /// A shard for every worker, by number.
 pub(super) fn make(
     eal: &Eal,
@@ -98,7 +103,7 @@ pub(super) fn make(
     steering: &Steering,
 ) -> Result<Tables, StartError> {
     let start = Instant::now();
-    let sessions = settings.limits.sessions.div_ceil(u32::from(steering.workers()));
+    let sessions = sessions_each(settings, steering.workers());
     let failed = |source| StartError::Tables { sessions, source };
     let pages = if eal.uses_hugepages() { Pages::Reserved } else { Pages::Ordinary };
     let settings = Arc::new(settings.clone());

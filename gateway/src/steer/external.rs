@@ -51,6 +51,10 @@ impl External {
             .unwrap_or(self.home)
     }
 
+    pub(super) fn is_split(&self) -> bool {
+        self.split.is_some()
+    }
+
     /// The owner of all its ports, where there is one.
     pub(super) fn only_owner(&self) -> Option<WorkerId> {
         (self.split.is_none() && self.ranges.is_none() && self.forwards.is_empty()).then_some(self.home)
@@ -93,7 +97,7 @@ impl External {
 /// A range of ports in as many equal parts as there are workers: of whole blocks, where ports are handed out in blocks, else
 /// of single ports.
 #[derive(Clone, Debug)]
-struct Split {
+pub(super) struct Split {
     first: u16,
     /// Ports that stay together.
     unit: u32,
@@ -103,7 +107,7 @@ struct Split {
 }
 
 impl Split {
-    fn new(pool: &Pool, workers: u16) -> Split {
+    pub(super) fn new(pool: &Pool, workers: u16) -> Split {
         let (unit, count) = match (&pool.port_blocks, pool.block_grid()) {
             (Some(blocks), Some(grid)) => (blocks.size.into(), grid.count().into()),
             _ => (1, pool.ports.len() as u32),
@@ -149,10 +153,10 @@ impl OwnedRanges {
 
 /// The outside addresses that the workers divide, while they are being divided.
 pub(super) struct Division<'a> {
-    rss: &'a mut Rss,
-    workers: u16,
+    pub(super) rss: &'a mut Rss,
+    pub(super) workers: u16,
     /// Which entries of the redirection table an address has claimed.
-    claimed: Vec<bool>,
+    pub(super) claimed: Vec<bool>,
     pub(super) externals: HashMap<u32, External>,
     /// By worker, by pool.
     pub(super) shares: Vec<Vec<Vec<Share>>>,
@@ -201,14 +205,14 @@ impl<'a> Division<'a> {
         self.add(address, External::whole(owner))
     }
 
-    fn add(&mut self, address: Ipv4Addr, external: External) -> Result<(), SteeringError> {
+    pub(super) fn add(&mut self, address: Ipv4Addr, external: External) -> Result<(), SteeringError> {
         match self.externals.insert(address.into(), external) {
             None => Ok(()),
             Some(_) => Err(SteeringError::AddressTwice(address)),
         }
     }
 
-    fn divide_by_address(&mut self, pool: &Pool) -> Result<(), SteeringError> {
+    pub(super) fn divide_by_address(&mut self, pool: &Pool) -> Result<(), SteeringError> {
         let mut quota = Quota::new(pool.addresses.len(), self.workers);
         // Addresses whose table entry is claimed choose first: the others can go anywhere.
         let (claimed, free): (Vec<Ipv4Addr>, _) =
@@ -223,7 +227,7 @@ impl<'a> Division<'a> {
         Ok(())
     }
 
-    fn divide_by_ports(&mut self, pool: &Pool, split: &Split) -> Result<(), SteeringError> {
+    pub(super) fn divide_by_ports(&mut self, pool: &Pool, split: &Split) -> Result<(), SteeringError> {
         for (address, wanted) in pool.addresses.iter().copied().zip(0..) {
             let home = self.claim(address, WorkerId(wanted));
             self.unsteered += usize::from(self.workers > 1);
@@ -258,7 +262,7 @@ impl<'a> Division<'a> {
         Ok(())
     }
 
-    fn share(&mut self, worker: WorkerId, share: Share) {
+    pub(super) fn share(&mut self, worker: WorkerId, share: Share) {
         self.shares[worker.index()].last_mut().expect("add_pool pushed one").push(share);
     }
 

@@ -16,6 +16,7 @@
 
 mod external;
 mod owner;
+mod reload;
 mod rss;
 #[cfg(test)]
 mod tests;

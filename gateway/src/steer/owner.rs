@@ -46,28 +46,50 @@ pub enum SteeringError {
     /// An outside address that stands in two pools, or in a pool and a 1:1 mapping.
     #[error("outside address {0} is in use twice")]
     AddressTwice(Ipv4Addr),
+    /// A pool of a running gateway that would have no address for a worker.
+    #[error(
+        "pool \"{pool}\": worker {} would have no address left; a restart divides it anew",
+        worker.0
+    )]
+    WorkerWithout {
+        /// The pool.
+        pool: String,
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A pool of a running gateway whose ports would be divided otherwise.
+    #[error(
+        "pool \"{0}\": its workers share each address, and other ports would change hands; a restart divides it anew"
+    )]
+    PortsChangeHands(String),
+    /// A pool of a running gateway that is the first to be divided by ports.
+    #[error(
+        "pool \"{0}\" has fewer addresses than there are workers, and other protocols are translated: they would \
+         change hands; a restart is needed"
+    )]
+    ProtocolsChangeHands(String),
     /// Port forwards that overlap.
     #[error("outside port {0}:{1} is forwarded twice")]
     ForwardTwice(Ipv4Addr, u16),
 }
 
 /// Who owns what. The same in every worker; it changes only by [`Steering::set_forwards`] and
-/// [`Steering::with_rules`].
+/// [`Steering::under`].
 #[derive(Clone, Debug)]
 pub struct Steering {
-    workers: u16,
-    inside: Rss,
-    outside: Rss,
+    pub(super) workers: u16,
+    pub(super) inside: Rss,
+    pub(super) outside: Rss,
     /// Every address of pools, forwards and 1:1 mappings.
-    externals: HashMap<u32, External>,
+    pub(super) externals: HashMap<u32, External>,
     /// Those of them that have one owner.
-    whole: WholeAddresses,
+    pub(super) whole: WholeAddresses,
     /// Where addresses are inside addresses also when they come as destinations from outside (RFC 6888 REQ-6).
-    inside_prefixes: Vec<Ipv4Net>,
-    shares: Vec<Vec<Vec<Share>>>,
-    unsteered: usize,
+    pub(super) inside_prefixes: Vec<Ipv4Net>,
+    pub(super) shares: Vec<Vec<Vec<Share>>>,
+    pub(super) unsteered: usize,
     /// Where pools are divided by ports: the hosts with 1:1 mappings, whose protocols without ports stay with their owners.
-    without_ports: Option<HashSet<u32>>,
+    pub(super) without_ports: Option<HashSet<u32>>,
 }
 
 impl Steering {
@@ -160,11 +182,6 @@ impl Steering {
         });
         self.whole = whole(&self.externals);
         added
-    }
-
-    /// The same owners under other rules, which say what comes back untranslated.
-    pub fn with_rules(&self, settings: &Settings) -> Steering {
-        Steering { inside_prefixes: inside_prefixes(settings), ..self.clone() }
     }
 
     /// How many workers there are.
@@ -295,7 +312,7 @@ impl Steering {
 }
 
 /// Those of the outside addresses that belong to one worker.
-fn whole(externals: &HashMap<u32, External>) -> WholeAddresses {
+pub(super) fn whole(externals: &HashMap<u32, External>) -> WholeAddresses {
     WholeAddresses::new(
         externals.iter().filter_map(|(&address, external)| Some((address, external.only_owner()?))),
     )
@@ -326,15 +343,16 @@ const WITH_PORTS: u32 = 1 << ipv4::UDP | 1 << ipv4::TCP;
 const WITHOUT_OPTIONS: u8 = 0x45;
 
 /// Where inside addresses are: behind inside interfaces, and wherever exempt traffic comes from.
-fn inside_prefixes(settings: &Settings) -> Vec<Ipv4Net> {
+pub(super) fn inside_prefixes(settings: &Settings) -> Vec<Ipv4Net> {
     let exempt =
         settings.rules.iter().filter(|rule| rule.action == RuleAction::Exempt).map(|rule| rule.source);
     Ipv4Net::aggregate(&settings.inside.iter().copied().chain(exempt).collect())
 }
 
 /// See [`Steering::without_ports`].
-fn without_ports(settings: &Settings, workers: u16) -> Option<HashSet<u32>> {
-    let by_ports = settings.pools.iter().any(|pool| pool.addresses.len() < usize::from(workers));
+pub(super) fn without_ports(settings: &Settings, workers: u16) -> Option<HashSet<u32>> {
+    let mut pools = settings.pools.iter().filter(|pool| !pool.is_removed());
+    let by_ports = pools.any(|pool| pool.addresses.len() < usize::from(workers));
     let hosts = settings.statics.iter().flat_map(Static::pairs).map(|(_, internal)| internal.to_bits());
     by_ports.then(|| hosts.collect())
 }

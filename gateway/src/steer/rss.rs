@@ -65,6 +65,11 @@ impl Rss {
         self.reta[index] = owner;
     }
 
+    /// How many entries the table has.
+    pub(super) fn entries(&self) -> usize {
+        self.reta.len()
+    }
+
     /// The entry that `address` hashes to.
     #[inline]
     pub fn index(&self, address: u32) -> usize {

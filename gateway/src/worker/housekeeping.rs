@@ -4,7 +4,7 @@ use super::message::{Command, Deletion, Event, Listing, Page, Rows};
 use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
-use crate::nat::DropReason;
+use crate::nat::{DropReason, Sweep};
 
 /// How often counters are published while there is traffic, milliseconds.
 const PUBLISH_EVERY_MS: u64 = 1;
@@ -37,6 +37,8 @@ impl Worker {
         }
         if let Some(from) = self.sweep {
             self.sweep = self.shard.sweep(from, SWEPT_PER_ROUND, self.now);
+        } else if self.adoption.is_some() {
+            self.adopt();
         }
         if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
             self.published_at = self.now;
@@ -83,12 +85,11 @@ impl Worker {
                 let _ = answer.try_send(self.shard.explain(&question, self.now));
             }
             Command::Delete(deletion) => self.deletion = Some(deletion),
-            Command::Adopt(mut adoption, answer) => {
-                self.shard.adopt(&mut adoption.policy);
-                std::mem::swap(&mut self.steering, &mut adoption.steering);
-                self.sweep = Some(0);
-                drop(answer.try_send(adoption));
+            Command::Steer(mut steering, answer) => {
+                std::mem::swap(&mut self.steering, &mut steering);
+                drop(answer.try_send(steering));
             }
+            Command::Adopt(adoption, answer) => self.adoption = Some((adoption, answer)),
             Command::Stop => self.stopping = true,
         }
     }
@@ -104,6 +105,25 @@ impl Worker {
         self.counters.generated += 1;
         self.transmit(interface, packet);
         self.send();
+    }
+
+    /// Takes a step with a new configuration.
+    fn adopt(&mut self) {
+        let Some((adoption, _)) = &mut self.adoption else { return };
+        if !self.shard.adopt(&mut adoption.changes) {
+            return;
+        }
+        std::mem::swap(&mut self.routes, &mut adoption.routes);
+        // Sessions ask for their ways anew.
+        self.hops.invalidate();
+        for (interface, own) in self.interfaces.iter_mut().zip(&mut adoption.own) {
+            std::mem::swap(&mut interface.own, own);
+        }
+        std::mem::swap(&mut self.pools, &mut adoption.pools);
+        self.sweep = Some(Sweep::START);
+        if let Some((adoption, answer)) = self.adoption.take() {
+            drop(answer.try_send(adoption));
+        }
     }
 
     fn expire_held(&mut self) {

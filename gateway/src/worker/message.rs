@@ -1,11 +1,14 @@
 //! What management and workers tell one another. Everything is of fixed size or made by management, so that a worker
 //! allocates nothing.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Sender;
 
-use crate::nat::{BlockRecord, Explanation, Filter, MappingView, Policy, Question, SessionView};
+use crate::counters::{PoolCounters, Published};
+use crate::nat::{BlockRecord, Changes, Explanation, Filter, MappingView, Question, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
-use crate::neighbor::{Binding, InterfaceId, Learn};
+use crate::neighbor::{Binding, InterfaceId, Learn, OwnAddresses, RouteTable};
 use crate::steer::{Steering, WorkerId};
 
 /// From management to a worker.
@@ -22,19 +25,25 @@ pub enum Command {
     Explain(Question, Sender<Explanation>),
     /// End sessions. The answer comes when the worker has been through its table.
     Delete(Deletion),
-    /// Put this in force. What was in force goes back, for a worker frees nothing.
+    /// Owners are these from now on. Those before go back.
+    Steer(Box<Steering>, Sender<Box<Steering>>),
+    /// Put this in force, step by step between bursts. What was in force goes back, for a worker frees nothing; then the
+    /// worker looks through its sessions. One at a time: the next begins when that is done.
     Adopt(Box<Adoption>, Sender<Box<Adoption>>),
     /// End.
     Stop,
 }
 
 /// What a configuration changes in a running worker.
-#[derive(Debug)]
 pub struct Adoption {
     /// For its shard.
-    pub policy: Policy,
-    /// Who owns what.
-    pub steering: Steering,
+    pub changes: Changes,
+    /// Routes.
+    pub routes: RouteTable,
+    /// By interface: what it answers ARP for.
+    pub own: Vec<OwnAddresses>,
+    /// By pool: where its use is shown.
+    pub pools: Vec<Arc<Published<PoolCounters>>>,
 }
 
 /// From a worker to management.

@@ -38,7 +38,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
-use crate::nat::{Direction, DropReason, Shard, Time};
+use crate::nat::{Direction, DropReason, Shard, Sweep, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
@@ -83,8 +83,10 @@ pub struct Worker {
     published_at: Time,
     listing: Option<Listing>,
     deletion: Option<Deletion>,
-    /// Where in the session table the sessions begin that a new configuration has not been held against yet.
-    sweep: Option<u32>,
+    /// What is being put in force, and where what was in force goes.
+    adoption: Option<(Box<Adoption>, Sender<Box<Adoption>>)>,
+    /// Where the sessions begin that a new configuration has not been held against yet.
+    sweep: Option<Sweep>,
     /// For frames of management's.
     buffers: Mempool,
     /// Packets that come out of hold queues, on their way; as large as all of those together.
@@ -110,7 +112,11 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                if self.sweep.is_none() && self.deletion.is_none() && self.listing.is_none() {
+                let has_chores = self.adoption.is_some()
+                    || self.sweep.is_some()
+                    || self.deletion.is_some()
+                    || self.listing.is_some();
+                if !has_chores {
                     self.idle.rest();
                 }
             } else {

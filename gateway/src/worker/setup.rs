@@ -167,6 +167,7 @@ impl Worker {
             published_at: now,
             listing: None,
             deletion: None,
+            adoption: None,
             sweep: None,
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),

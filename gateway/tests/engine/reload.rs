@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use gateway::nat::{DeleteReason, DropReason, Pool, Protocol, RuleAction, Settings};
+use gateway::nat::{
+    DeleteReason, DropReason, Filtering, ForwardSource, Pool, PortForward, Protocol, RuleAction, Settings,
+    Static, Twice,
+};
 use gateway::wire::tcp::Flags;
 use proptest::prelude::*;
 
@@ -95,6 +98,224 @@ fn reload_lets_new_limits_hold_for_what_comes() {
     gateway.reload(|settings| settings.limits.ports_per_subscriber = 3);
     assert_eq!(gateway.sessions().len(), 5, "what is there stays");
     assert_eq!(gateway.outbound(port(6000)).reason(), DropReason::SubscriberPorts);
+}
+
+fn forward(protocol: Protocol, external: &str, internal: &str) -> PortForward {
+    let (external, internal) = (ep(external), ep(internal));
+    PortForward {
+        protocol,
+        external: external.address.into(),
+        external_ports: external.port..=external.port,
+        internal: internal.address.into(),
+        internal_port: internal.port,
+        source: ForwardSource::Remote,
+    }
+}
+
+#[test]
+fn reload_adds_a_forward_over_a_port_in_use_and_gives_it_back_when_the_forward_goes() {
+    let mut gateway = Gateway::changed(|settings| settings.pools[0].ports = 5000..=5003);
+    gateway.settings.pools[0].addresses.truncate(1);
+    let mut gateway = Gateway::new(gateway.settings);
+    let taken = gateway.open(Protocol::Tcp, ep("10.64.0.5:5001"), ep(REMOTE));
+    assert_eq!(taken.port, 5001);
+    let stays = gateway.open(Protocol::Tcp, ep("10.64.0.5:5002"), ep(REMOTE));
+    gateway.reload(|settings| {
+        settings.port_forwards.push(forward(Protocol::Tcp, "203.0.113.10:5001", "10.64.0.9:80"))
+    });
+    assert_eq!(ended(&mut gateway), 1, "the session on the forwarded port alone");
+    let syn = Packet::tcp(ep(REMOTE), taken, Flags::SYN);
+    assert_eq!(gateway.inbound(syn).delivered().destination, ep("10.64.0.9:80"));
+    assert_eq!(
+        gateway.inbound(Packet::tcp(ep(REMOTE), stays, Flags::ACK)).delivered().destination,
+        ep("10.64.0.5:5002")
+    );
+    // Nobody gets the port, not even after all rests.
+    gateway.pass_s(500);
+    let ports = |gateway: &mut Gateway| {
+        let mut open = |port: u16| {
+            gateway.outbound(Packet::tcp(ep(&format!("10.64.0.7:{port}")), ep(REMOTE), Flags::SYN))
+        };
+        (6000..6004).filter_map(|port| open(port).sent()).map(|seen| seen.source.port).collect::<Vec<_>>()
+    };
+    let mut got = ports(&mut gateway);
+    got.sort_unstable();
+    assert_eq!(got, [5000, 5003]);
+    gateway.reload(|settings| settings.port_forwards.clear());
+    let mut got = ports(&mut gateway);
+    got.sort_unstable();
+    assert_eq!(got, [5000, 5001, 5003]);
+    assert_eq!(gateway.inbound(Packet::tcp(ep(ELSEWHERE), taken, Flags::SYN)).reason(), DropReason::Filtered);
+}
+
+#[test]
+fn reload_ends_the_sessions_of_a_forward_that_leads_elsewhere_and_no_others() {
+    let udp = |external: &str, internal: &str| forward(Protocol::Udp, external, internal);
+    let mut gateway = Gateway::changed(|settings| {
+        settings.port_forwards.push(udp("203.0.113.13:80", "10.64.0.9:80"));
+        settings.port_forwards.push(udp("203.0.113.13:81", "10.64.0.9:81"));
+    });
+    for port in [80, 81] {
+        let external = gateway.open(Protocol::Udp, ep(&format!("10.64.0.9:{port}")), ep(REMOTE));
+        assert_eq!(external, ep(&format!("203.0.113.13:{port}")));
+    }
+    gateway.reload(|settings| settings.port_forwards[0] = udp("203.0.113.13:80", "10.64.0.8:80"));
+    assert_eq!((ended(&mut gateway), gateway.sessions().len()), (1, 1));
+    let datagram = Packet::udp(ep(REMOTE), ep("203.0.113.13:80"));
+    assert_eq!(gateway.inbound(datagram).delivered().destination, ep("10.64.0.8:80"));
+}
+
+#[test]
+fn reload_adds_and_removes_static_mappings() {
+    let mut gateway = two_pools();
+    let one =
+        Static { external: "203.0.113.20/32".parse().unwrap(), internal: "10.64.0.5/32".parse().unwrap() };
+    let before = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    gateway.reload(|settings| settings.statics.push(one));
+    // What was begun goes on, what begins is under the new address.
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out().source, before);
+    assert_eq!(gateway.open(Protocol::Udp, ep(HOST), ep(ELSEWHERE)), ep("203.0.113.20:4000"));
+    assert_eq!(ended(&mut gateway), 0);
+    gateway.reload(|settings| settings.statics.clear());
+    assert_eq!((ended(&mut gateway), gateway.sessions().len()), (1, 1));
+    assert_eq!(
+        gateway.inbound(Packet::udp(ep(REMOTE), ep("203.0.113.20:4000"))).reason(),
+        DropReason::NoMapping
+    );
+}
+
+#[test]
+fn reload_ends_sessions_whose_remote_has_another_address_inside_now() {
+    let mut gateway = two_pools();
+    gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    gateway.open(Protocol::Udp, ep(HOST), ep(ELSEWHERE));
+    let twice =
+        Twice { external: "198.51.100.0/24".parse().unwrap(), internal: "10.99.0.0/24".parse().unwrap() };
+    gateway.reload(|settings| settings.twice.push(twice));
+    assert_eq!((ended(&mut gateway), gateway.sessions().len()), (1, 1));
+}
+
+#[test]
+fn reload_takes_addresses_out_of_a_pool_and_puts_others_in() {
+    let mut gateway = Gateway::changed(|settings| settings.timeouts.port_hold_s = 100_000);
+    let hosts =
+        (1..=30).map(|host| ep(&format!("10.64.0.{host}:4000"))).filter(|host| *host != ep("10.64.0.1:4000"));
+    let opened: Vec<_> = hosts.map(|host| (host, gateway.open(Protocol::Udp, host, ep(REMOTE)))).collect();
+    let gone = Ipv4Addr::new(203, 0, 113, 11);
+    gateway.reload(|settings| {
+        settings.pools[0].addresses =
+            vec![[203, 0, 113, 10].into(), [203, 0, 113, 12].into(), [203, 0, 113, 14].into()];
+    });
+    let (out, stay): (Vec<_>, Vec<_>) =
+        opened.into_iter().partition(|(_, external)| Ipv4Addr::from(external.address) == gone);
+    assert!(!out.is_empty() && !stay.is_empty());
+    assert_eq!(ended(&mut gateway), out.len() as u64);
+    for (host, external) in &stay {
+        assert_eq!(gateway.outbound(Packet::udp(*host, ep(REMOTE))).out().source, *external);
+    }
+    // Their subscribers get another address, at once and the same for all that they begin.
+    for (host, _) in &out {
+        let new = gateway.open(Protocol::Udp, *host, ep(REMOTE));
+        assert_ne!(Ipv4Addr::from(new.address), gone);
+        let second =
+            gateway.open(Protocol::Udp, ep(&format!("{}:77", Ipv4Addr::from(host.address))), ep(REMOTE));
+        assert_eq!(second.address, new.address);
+    }
+    let used = |gateway: &mut Gateway| {
+        let sessions = gateway.sessions();
+        sessions
+            .iter()
+            .map(|session| Ipv4Addr::from(session.external.address))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    for host in 100..200 {
+        gateway.open(Protocol::Udp, ep(&format!("10.64.0.{host}:4000")), ep(REMOTE));
+    }
+    assert_eq!(
+        used(&mut gateway).into_iter().map(|address| address.octets()[3]).collect::<Vec<_>>(),
+        [10, 12, 14]
+    );
+    assert_eq!(
+        gateway.inbound(Packet::udp(ep(REMOTE), ep("203.0.113.11:4000"))).reason(),
+        DropReason::NoMapping
+    );
+    // The place of the one that went is taken by another.
+    gateway.reload(|settings| settings.pools[0].addresses.push([203, 0, 113, 15].into()));
+    assert_eq!(gateway.shares()[0][0].len(), 4);
+    gateway.reload(|settings| settings.pools[0].addresses.retain(|address| address.octets()[3] == 15));
+    let left = gateway.open(Protocol::Udp, ep("10.64.0.250:4000"), ep(REMOTE));
+    assert_eq!(Ipv4Addr::from(left.address).octets()[3], 15);
+    assert_eq!(used(&mut gateway).len(), 1);
+}
+
+#[test]
+fn reload_changes_the_ports_of_a_pool() {
+    let mut gateway = two_pools();
+    let low = gateway.open(Protocol::Udp, ep("10.64.0.5:2000"), ep(REMOTE));
+    let high = gateway.open(Protocol::Udp, ep("10.64.0.5:50000"), ep(REMOTE));
+    assert_eq!((low.port, high.port), (2000, 50000));
+    gateway.reload(|settings| settings.pools[0].ports = 1024..=9999);
+    assert_eq!((ended(&mut gateway), gateway.sessions().len()), (1, 1));
+    assert!(gateway.open(Protocol::Udp, ep("10.64.0.5:50000"), ep(REMOTE)).port < 10_000);
+    gateway.reload(|settings| settings.pools[0].ports = 1024..=65535);
+    let preserved = gateway.open(Protocol::Udp, ep("10.64.0.5:50001"), ep(REMOTE));
+    assert_eq!(preserved.port, 50001);
+    assert_eq!(gateway.outbound(Packet::udp(ep("10.64.0.5:2000"), ep(REMOTE))).out().source, low);
+}
+
+#[test]
+fn reload_adds_and_removes_pools() {
+    let mut gateway = Gateway::changed(|_| ());
+    let stays = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let second = Pool { name: "second".into(), addresses: vec![[203, 0, 113, 40].into()], ..Pool::default() };
+    gateway.reload(|settings| {
+        settings.pools.push(second.clone());
+        settings.rules.insert(0, rule("10.64.0.6/32", "0.0.0.0/0", RuleAction::Pool(1)));
+    });
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out().source, stays);
+    let other = gateway.open(Protocol::Udp, ep(OTHER), ep(REMOTE));
+    assert_eq!(Ipv4Addr::from(other.address), Ipv4Addr::new(203, 0, 113, 40));
+    gateway.reload(|settings| {
+        settings.pools[1].addresses.clear();
+        settings.rules.remove(0);
+    });
+    assert_eq!((ended(&mut gateway), gateway.sessions().len()), (1, 1));
+    assert_ne!(gateway.open(Protocol::Udp, ep(OTHER), ep(REMOTE)).address, other.address);
+    // Another pool may come to its place.
+    gateway.reload(|settings| {
+        settings.pools[1] =
+            Pool { name: "third".into(), addresses: vec![[203, 0, 113, 41].into()], ..Pool::default() };
+        settings.rules.insert(0, rule("10.64.0.7/32", "0.0.0.0/0", RuleAction::Pool(1)));
+    });
+    let third = gateway.open(Protocol::Udp, ep("10.64.0.7:4000"), ep(REMOTE));
+    assert_eq!(Ipv4Addr::from(third.address), Ipv4Addr::new(203, 0, 113, 41));
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out().source, stays);
+}
+
+#[test]
+fn reload_changes_the_filtering_of_sessions_that_are_there() {
+    let mut gateway =
+        Gateway::changed(|settings| settings.pools[0].filtering = Filtering::EndpointIndependent);
+    let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    let strange =
+        |gateway: &mut Gateway| gateway.inbound(Packet::udp(ep(ELSEWHERE), external)).is_delivered();
+    let other_port =
+        |gateway: &mut Gateway| gateway.inbound(Packet::udp(ep("198.51.100.7:1"), external)).is_delivered();
+    assert!(strange(&mut gateway) && other_port(&mut gateway));
+    for (filtering, lets_in) in [
+        (Filtering::AddressDependent, [false, true]),
+        (Filtering::AddressAndPortDependent, [false, false]),
+        (Filtering::AddressDependent, [false, true]),
+        (Filtering::EndpointIndependent, [true, true]),
+    ] {
+        gateway.reload(|settings| settings.pools[0].filtering = filtering);
+        assert_eq!([strange(&mut gateway), other_port(&mut gateway)], lets_in, "{filtering:?}");
+        assert!(gateway.inbound(Packet::udp(ep(REMOTE), external)).is_delivered());
+    }
+    assert_eq!(ended(&mut gateway), 0);
+    gateway.reload(|settings| settings.pools[0].filtering = Filtering::AddressDependent);
+    gateway.pass_s(1000);
+    assert_eq!(gateway.sessions().len(), 0);
 }
 
 /// Rules that strike some hosts and some remotes of a trial.

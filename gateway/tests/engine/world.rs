@@ -6,9 +6,9 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Direction, DropReason, Endpoint, Filter, IpProtocol, MappingView, Part, Policy, Pool, Protocol, Ranges,
-    Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static, Time,
-    Verdict,
+    Changes, Direction, DropReason, Endpoint, Filter, IpProtocol, MappingView, Part, Parts, Pool, Protocol,
+    Ranges, Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static,
+    Sweep, Time, Verdict,
 };
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -65,6 +65,14 @@ impl Outcome {
         match self {
             Outcome::In(seen) => seen,
             other => panic!("not delivered inside: {other:?}"),
+        }
+    }
+
+    /// The packet, where it left on the outside.
+    pub(crate) fn sent(self) -> Option<Seen> {
+        match self {
+            Outcome::Out(seen) => Some(seen),
+            _ => None,
         }
     }
 
@@ -194,12 +202,31 @@ impl Gateway {
         }
     }
 
+    /// By shard, by pool.
+    pub(crate) fn shares(&self) -> &[Vec<Vec<Share>>] {
+        &self.shares
+    }
+
     /// Changes what a running gateway lets change, and lets every shard look through its sessions.
     pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        let before = (self.settings.clone(), self.shares.clone());
         change(&mut self.settings);
-        for shard in &mut self.shards {
-            shard.adopt(&mut Policy::new(&self.settings));
-            let mut at = Some(0);
+        let count = self.shards.len();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let settings = &self.settings;
+            for (at, pool) in settings.pools.iter().enumerate() {
+                let new = share(pool, index, count);
+                match self.shares[index].get_mut(at) {
+                    Some(old) if pool.deterministic.is_none() => *old = Share::at_places_of(old, &new),
+                    Some(_) => {}
+                    None => self.shares[index].push(new),
+                }
+            }
+            let before = Parts { settings: &before.0, shares: &before.1[index] };
+            let after = Parts { settings, shares: &self.shares[index] };
+            let mut changes = Changes::new(before, after, 1024).expect("memory");
+            while !shard.adopt(&mut changes) {}
+            let mut at = Some(Sweep::START);
             while let Some(from) = at {
                 at = shard.sweep(from, 100, self.now);
             }

@@ -9,10 +9,10 @@ use gateway::config::Whose;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
     About, Cursor, Deleted, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
-    Neighbor, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber,
-    WorkerSnapshot,
+    Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
+    Subscriber, WorkerSnapshot,
 };
-use gateway::management::{Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
+use gateway::management::{ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
 use gateway::nat::{self, Direction, DropReason, IpProtocol, PortBlocks, Protocol};
 
 pub(crate) const SESSIONS: u16 = 250;
@@ -122,6 +122,8 @@ impl Gateway for Fake {
 
     fn forwards(&self) -> Vec<Forward> {
         vec![Forward {
+            id: "tcp-203.0.113.13-8080".into(),
+            origin: "file".into(),
             kind: "port-forward".into(),
             protocol: Some(Protocol::Tcp),
             external: "203.0.113.13:8080".into(),
@@ -221,6 +223,29 @@ impl Gateway for Fake {
         let sessions = (0..SESSIONS).filter(|&n| is_asked_for(&session(n), filter)).count() as u64;
         *self.deleted.lock().unwrap() += sessions;
         Ok(Deleted { sessions })
+    }
+
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError> {
+        if forward.external == "203.0.113.13:8080" {
+            return Err(ReloadError::Wrong(vec!["forward tcp-203.0.113.13-8080: external, overlaps".into()]));
+        }
+        Ok(Forward {
+            id: format!("{}-{}", forward.protocol, forward.external.replace(':', "-")),
+            origin: "api".into(),
+            kind: "port-forward".into(),
+            protocol: Some(Protocol::Tcp),
+            external: forward.external.clone(),
+            internal: forward.internal.clone(),
+            worker: 0,
+        })
+    }
+
+    fn delete_forward(&self, id: &str) -> Result<(), ForwardError> {
+        match id {
+            "tcp-203.0.113.13-8080" => Err(ForwardError::InFile),
+            "tcp-203.0.113.13-9090" => Ok(()),
+            _ => Err(ForwardError::Unknown),
+        }
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {

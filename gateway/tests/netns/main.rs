@@ -42,6 +42,7 @@ mod prometheus;
 mod reflector;
 mod refused;
 mod reload;
+mod reload_each;
 mod rfc4787;
 mod rfc5382;
 mod rfc5508;

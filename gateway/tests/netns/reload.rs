@@ -16,7 +16,7 @@ use crate::reflector::{TcpReflector, UdpReflector, ask, try_ask};
 const FORBIDDING: &str =
     "[[nat.rules]]\nsource = \"10.64.0.12\"\ndestination = \"198.51.100.11\"\naction = \"drop\"\n";
 
-fn rewrite(lab: &Lab, change: impl FnOnce(String) -> String) {
+pub(crate) fn rewrite(lab: &Lab, change: impl FnOnce(String) -> String) {
     let path = lab.work.path().join("gateway.toml");
     let text = fs::read_to_string(&path).expect("the configuration");
     fs::write(&path, change(text)).expect("a file");
@@ -26,7 +26,7 @@ fn forbid(lab: &Lab) {
     rewrite(lab, |text| text.replacen("[[nat.rules]]", &format!("{FORBIDDING}\n[[nat.rules]]"), 1));
 }
 
-fn natctl_reload(lab: &Lab) -> Output {
+pub(crate) fn natctl_reload(lab: &Lab) -> Output {
     let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
     natctl.arg("--socket").arg(lab.gateway.socket()).arg("reload").stdin(Stdio::null());
     natctl.output().expect("natctl is built")

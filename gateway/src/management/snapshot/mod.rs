@@ -23,5 +23,5 @@ pub use holder::Holder;
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
 pub use status::{About, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
-pub use table::{Deleted, Forward, Mapping, Neighbor, Page, Query, Route, Session, Subscriber};
+pub use table::{Deleted, Forward, Mapping, Neighbor, NewForward, Page, Query, Route, Session, Subscriber};
 pub use text::Address;

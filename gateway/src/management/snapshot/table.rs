@@ -72,6 +72,10 @@ impl Route {
 /// A permanent mapping.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Forward {
+    /// Names it as long as it is there: kind or protocol, and outside endpoint, as in `tcp-203.0.113.13-8080`.
+    pub id: String,
+    /// `file`, or `api` where it was added while the gateway runs.
+    pub origin: Cow<'static, str>,
     /// `port-forward`, `redirect` or `static`.
     pub kind: Cow<'static, str>,
     /// Protocol; none for a 1:1 mapping, which takes all.
@@ -82,6 +86,21 @@ pub struct Forward {
     pub internal: String,
     /// The worker that owns it.
     pub worker: u16,
+}
+
+/// A port forward that somebody wants while the gateway runs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewForward {
+    /// `udp` or `tcp`.
+    pub protocol: String,
+    /// Outside address, with `:port` or `:first-last`.
+    pub external: String,
+    /// Inside address, with `:port` or `:first-last`.
+    pub internal: String,
+    /// What the inside host sees as source: `remote`, or `gateway` for a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// An inside host.

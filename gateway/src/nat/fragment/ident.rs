@@ -33,16 +33,18 @@ impl Identifications {
         part: Part,
         secret: Secret,
     ) -> Identifications {
-        let shares = settings.pools.iter().zip(shares);
-        let split = shares.flat_map(|(pool, shares)| shares.iter().filter(|share| share.ports != pool.ports));
-        let forwards = settings.port_forwards.iter().map(|forward| forward.external);
         Identifications {
             // From anywhere: a restart must not begin where the last one did.
             next: (0..COUNTERS as u32).map(|at| secret.pair(at, DOMAIN).0 as u32).collect(),
-            shared: split.map(|share| share.address).chain(forwards).map(Into::into).collect(),
+            shared: shared_addresses(settings, shares),
             part,
             secret,
         }
+    }
+
+    /// Other addresses are shared from now on. Which were is in `shared` then.
+    pub(crate) fn adopt(&mut self, shared: &mut HashSet<u32>) {
+        std::mem::swap(&mut self.shared, shared);
     }
 
     /// One for a datagram with these addresses.
@@ -56,6 +58,14 @@ impl Identifications {
         let Part { index, of } = self.part;
         (nth % (0x1_0000 / u32::from(of)) * u32::from(of)) as u16 + index
     }
+}
+
+/// Outside addresses that shards beside the one with these shares send from as well.
+pub(crate) fn shared_addresses(settings: &Settings, shares: &[Vec<Share>]) -> HashSet<u32> {
+    let shares = settings.pools.iter().zip(shares);
+    let split = shares.flat_map(|(pool, shares)| shares.iter().filter(|share| share.ports != pool.ports));
+    let forwards = settings.port_forwards.iter().map(|forward| forward.external);
+    split.map(|share| share.address).chain(forwards).map(Into::into).collect()
 }
 
 #[cfg(test)]

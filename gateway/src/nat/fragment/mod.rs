@@ -26,6 +26,8 @@ mod translate;
 
 use std::io;
 
+use hashbrown::HashSet;
+
 use super::hash::Secret;
 use super::settings::{Settings, Share};
 use super::setup::Part;
@@ -34,6 +36,7 @@ use super::time::Time;
 use super::verdict::{Direction, Verdict};
 use coverage::Coverage;
 use ident::Identifications;
+pub(super) use ident::shared_addresses;
 pub(crate) use piece::Key;
 use piece::Piece;
 use table::{Class, Datagram, Datagrams, State};
@@ -129,6 +132,11 @@ impl Fragments {
             held: 0,
             secret,
         })
+    }
+
+    /// Other addresses are shared with other shards from now on. Which were is in `shared` then.
+    pub(super) fn adopt(&mut self, shared: &mut HashSet<u32>) {
+        self.idents.adopt(shared);
     }
 
     /// Datagrams remembered, by [`Class`].
