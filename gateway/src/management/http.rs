@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{StatusCode, Uri};
 use axum::{Json, Router};
@@ -29,6 +30,11 @@ const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(GRACE);
 /// As [`ANSWER_TIMEOUT`], for a deletion.
 pub(super) const DELETED_TIMEOUT: Duration = DELETION_TIMEOUT.saturating_add(GRACE);
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Largest body of a request, bytes.
+const BODY_SIZE_MAX: usize = 16 * 1024;
+/// How long a client may take to send a body.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -58,7 +64,8 @@ pub(super) fn routers(
 
 fn router(app: App) -> Router {
     let (router, _) = api::routes().split_for_parts();
-    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(app)
+    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    router.layer(DefaultBodyLimit::max(BODY_SIZE_MAX)).with_state(app)
 }
 
 impl App {

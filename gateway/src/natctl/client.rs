@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::http::request::Builder;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -70,23 +71,37 @@ impl Failure {
 impl Client {
     /// The body at `path` below `/api/v1/`.
     pub(super) fn get(&self, path: &str) -> Result<Bytes, Failure> {
-        self.ask(Method::GET, path, None)
+        self.ask(Method::GET, path, None, Bytes::new())
     }
 
     /// The answer to a change.
     pub(super) fn post(&self, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
-        self.ask(Method::POST, path, token)
+        self.ask(Method::POST, path, token, Bytes::new())
+    }
+
+    /// The answer to an addition.
+    pub(super) fn add(
+        &self,
+        path: &str,
+        new: &impl Serialize,
+        token: Option<&str>,
+    ) -> Result<Bytes, Failure> {
+        let body = serde_json::to_vec(new).map_err(|error| Failure::Output(error.into()))?;
+        self.ask(Method::POST, path, token, body.into())
     }
 
     /// The answer to a removal.
     pub(super) fn delete(&self, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
-        self.ask(Method::DELETE, path, token)
+        self.ask(Method::DELETE, path, token, Bytes::new())
     }
 
-    fn ask(&self, method: Method, path: &str, token: Option<&str>) -> Result<Bytes, Failure> {
+    fn ask(&self, method: Method, path: &str, token: Option<&str>, body: Bytes) -> Result<Bytes, Failure> {
         let mut request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::NoGateway(error.to_string()))?;
@@ -94,12 +109,12 @@ impl Client {
             match self {
                 Client::Unix(socket) => {
                     let stream = UnixStream::connect(socket).await.map_err(|error| self.no_gateway(error))?;
-                    self.request(stream, "localhost", request).await
+                    self.request(stream, "localhost", request, body).await
                 }
                 Client::Tcp(url) => {
                     let stream = TcpStream::connect(&url.authority).await;
-                    self.request(stream.map_err(|error| self.no_gateway(error))?, &url.authority, request)
-                        .await
+                    let stream = stream.map_err(|error| self.no_gateway(error))?;
+                    self.request(stream, &url.authority, request, body).await
                 }
             }
         };
@@ -109,13 +124,13 @@ impl Client {
         })
     }
 
-    async fn request<S>(&self, stream: S, host: &str, request: Builder) -> Result<Bytes, Failure>
+    async fn request<S>(&self, stream: S, host: &str, request: Builder, body: Bytes) -> Result<Bytes, Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let request = request
             .header(header::HOST, host)
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| self.no_gateway(error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.no_gateway(error))?;

@@ -21,8 +21,8 @@ use serde_json::Value;
 use self::client::{Client, Failure, Url};
 use crate::config::Whose;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor, Page, Pool,
-    Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
+    Counters, Deleted, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor, NewForward,
+    Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -117,6 +117,31 @@ enum Command {
 enum ForwardsAction {
     /// Show them all, as without a word.
     List,
+    /// Put another port forward in force, until it is deleted or the gateway ends.
+    Add {
+        /// Protocol.
+        #[arg(value_name = "PROTO", value_parser = ["udp", "tcp"])]
+        protocol: String,
+        /// Outside endpoint, or ADDRESS:FIRST-LAST.
+        #[arg(value_name = "OUTSIDE:PORT")]
+        external: String,
+        /// Inside endpoint, or ADDRESS:FIRST-LAST.
+        #[arg(value_name = "INSIDE:PORT")]
+        internal: String,
+        /// What the inside host sees as source: remote, or gateway (a redirect).
+        #[arg(long, value_name = "WHO", value_parser = ["remote", "gateway"])]
+        source: Option<String>,
+        #[command(flatten)]
+        authorization: Authorization,
+    },
+    /// Take a forward away that was added.
+    Delete {
+        /// As the list names it.
+        #[arg(value_name = "ID", value_parser = forward_id)]
+        id: String,
+        #[command(flatten)]
+        authorization: Authorization,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,6 +227,17 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
         Command::Forwards { action: None | Some(ForwardsAction::List) } => {
             terminal.show("forwards", |rows: &Vec<Forward>| show::forwards(rows))
         }
+        Command::Forwards {
+            action: Some(ForwardsAction::Add { protocol, external, internal, source, authorization }),
+        } => {
+            let new = NewForward { protocol, external, internal, source };
+            let body = terminal.client.add("forwards", &new, authorization.token()?.as_deref())?;
+            terminal.show_body(&body, |added: &Forward| format!("{} is in force\n", added.id))
+        }
+        Command::Forwards { action: Some(ForwardsAction::Delete { id, authorization }) } => {
+            terminal.client.delete(&format!("forwards/{id}"), authorization.token()?.as_deref())?;
+            if terminal.json { Ok(()) } else { print(format!("{id} is gone\n").as_bytes()) }
+        }
         Command::Subscribers { top } => {
             terminal.show(&format!("subscribers?top={top}"), |rows: &Vec<Subscriber>| show::subscribers(rows))
         }
@@ -249,6 +285,12 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
 /// As it was written, where the gateway knows it.
 fn protocol(text: &str) -> Result<String, String> {
     text.parse::<Protocols>().map(|_| text.to_owned()).map_err(|error| format!("{error}, or other"))
+}
+
+/// Nothing that would lead elsewhere in a URL.
+fn forward_id(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    if text.chars().all(is_plain) { Ok(text.to_owned()) } else { Err("an ID of `natctl forwards`".into()) }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -73,14 +73,23 @@ pub(super) fn deleted(deleted: &Deleted) -> String {
 }
 
 pub(super) fn forwards(rows: &[Forward]) -> String {
-    let columns =
-        [("KIND", Left), ("PROTOCOL", Left), ("OUTSIDE", Left), ("INSIDE", Left), ("WORKER", Right)];
+    let columns = [
+        ("ID", Left),
+        ("KIND", Left),
+        ("PROTOCOL", Left),
+        ("OUTSIDE", Left),
+        ("INSIDE", Left),
+        ("FROM", Left),
+        ("WORKER", Right),
+    ];
     let row = |row: &Forward| {
         [
+            row.id.clone(),
             row.kind.to_string(),
             row.protocol.map_or("all", Protocol::name).to_owned(),
             row.external.clone(),
             row.internal.clone(),
+            row.origin.to_string(),
             row.worker.to_string(),
         ]
     };

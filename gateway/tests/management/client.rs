@@ -42,17 +42,33 @@ pub(crate) fn delete(server: SocketAddr, path: &str, authorization: Option<&str>
     change(server, "DELETE", path, authorization)
 }
 
+/// As [`post`], with a body in JSON.
+pub(crate) fn post_json(server: SocketAddr, path: &str, authorization: &str, body: &str) -> Response {
+    let length = body.len();
+    let headers = format!(
+        "Authorization: {authorization}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    );
+    exchange_with(TcpStream::connect(server).unwrap(), "POST", path, &headers, body)
+}
+
 pub(crate) fn change(server: SocketAddr, method: &str, path: &str, authorization: Option<&str>) -> Response {
     let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
-    exchange_with(TcpStream::connect(server).unwrap(), method, path, &header)
+    exchange_with(TcpStream::connect(server).unwrap(), method, path, &header, "")
 }
 
 fn exchange(stream: impl Read + Write, method: &str, path: &str) -> Response {
-    exchange_with(stream, method, path, "")
+    exchange_with(stream, method, path, "", "")
 }
 
-fn exchange_with(mut stream: impl Read + Write, method: &str, path: &str, headers: &str) -> Response {
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n").unwrap();
+fn exchange_with(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Response {
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n{body}")
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -61,6 +77,8 @@ fn exchange_with(mut stream: impl Read + Write, method: &str, path: &str, header
     let headers = lines.filter_map(|line| line.split_once(": "));
     let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let response = Response { status, headers, body: body.to_owned() };
-    assert_eq!(response.headers["content-length"], body.len().to_string(), "{path}");
+    // What has no content (204) has no length.
+    let length = response.headers.get("content-length").map_or("0", String::as_str);
+    assert_eq!(length, body.len().to_string(), "{path}");
     response
 }

@@ -30,6 +30,8 @@ pub(crate) struct Fake {
     pub(crate) counted: Mutex<Option<(WorkerCounters, PoolCounters)>>,
     /// Sessions that were to be ended, over all requests.
     pub(crate) deleted: Mutex<u64>,
+    /// Forwards that were added.
+    pub(crate) added: Mutex<Vec<Forward>>,
 }
 
 impl Gateway for Fake {
@@ -121,7 +123,7 @@ impl Gateway for Fake {
     }
 
     fn forwards(&self) -> Vec<Forward> {
-        vec![Forward {
+        let of_file = Forward {
             id: "tcp-203.0.113.13-8080".into(),
             origin: "file".into(),
             kind: "port-forward".into(),
@@ -129,7 +131,8 @@ impl Gateway for Fake {
             external: "203.0.113.13:8080".into(),
             internal: "10.64.0.12:80".into(),
             worker: 1,
-        }]
+        };
+        std::iter::once(of_file).chain(self.added.lock().unwrap().iter().cloned()).collect()
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {
@@ -226,26 +229,31 @@ impl Gateway for Fake {
     }
 
     fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError> {
-        if forward.external == "203.0.113.13:8080" {
-            return Err(ReloadError::Wrong(vec!["forward tcp-203.0.113.13-8080: external, overlaps".into()]));
+        let id = format!("{}-{}", forward.protocol, forward.external.replace(':', "-"));
+        if forward.internal.parse::<SocketAddrV4>().is_err() {
+            return Err(ReloadError::Wrong(vec![format!("forward {id}: internal, found none")]));
         }
-        Ok(Forward {
-            id: format!("{}-{}", forward.protocol, forward.external.replace(':', "-")),
+        let added = Forward {
+            id,
             origin: "api".into(),
             kind: "port-forward".into(),
             protocol: Some(Protocol::Tcp),
             external: forward.external.clone(),
             internal: forward.internal.clone(),
             worker: 0,
-        })
+        };
+        self.added.lock().unwrap().push(added.clone());
+        Ok(added)
     }
 
     fn delete_forward(&self, id: &str) -> Result<(), ForwardError> {
-        match id {
-            "tcp-203.0.113.13-8080" => Err(ForwardError::InFile),
-            "tcp-203.0.113.13-9090" => Ok(()),
-            _ => Err(ForwardError::Unknown),
+        let mut added = self.added.lock().unwrap();
+        match added.iter().position(|forward| forward.id == id) {
+            Some(place) => drop(added.remove(place)),
+            None if id == "tcp-203.0.113.13-8080" => return Err(ForwardError::InFile),
+            None => return Err(ForwardError::Unknown),
         }
+        Ok(())
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {

@@ -4,6 +4,7 @@ mod client;
 mod deletion;
 mod explain;
 mod fake;
+mod forwards;
 mod http;
 mod limits;
 mod metrics;

@@ -43,8 +43,8 @@ fn tables_are_for_people() {
     );
     assert_eq!(
         shown(&server, &["forwards"]),
-        "KIND          PROTOCOL  OUTSIDE            INSIDE         WORKER\n\
-         port-forward  tcp       203.0.113.13:8080  10.64.0.12:80       1\n"
+        "ID                     KIND          PROTOCOL  OUTSIDE            INSIDE         FROM  WORKER\n\
+         tcp-203.0.113.13-8080  port-forward  tcp       203.0.113.13:8080  10.64.0.12:80  file       1\n"
     );
     assert_eq!(shown(&server, &["forwards", "list"]), shown(&server, &["forwards"]));
     let cases = [

@@ -28,10 +28,10 @@ fn try_all(server: &Running, authorization: Option<&str>) {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// What is right by itself may be refused together (422).
+/// What is right by itself may be refused together (422), or name nothing (404).
 const SETTINGS: &str = "
 [checks.positive_data_acceptance]
-expected-statuses = [\"2xx\", 401, 403, 409, 422]
+expected-statuses = [\"2xx\", 401, 403, 404, 409, 422]
 ";
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, HOST_B, Lab, Options, POOL, SERVER, STATIC, in_a_lab};
+use crate::management::natctl;
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
 
 const HOST_C: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 20);
@@ -158,4 +159,27 @@ fn static_host_is_reached_on_every_port(lab: &mut Lab) {
     let stream = lab.server.tcp(SocketAddrV4::new(STATIC, 80)).expect("a connection");
     assert_eq!(*seen(&stream).ip(), SERVER);
     lab.server.exec("ping -q -c 2 -i 0.2 -W 2 203.0.113.20");
+}
+
+const ADDED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 13), 9090);
+
+in_a_lab!(a_forward_added_by_natctl_serves_until_it_is_deleted);
+fn a_forward_added_by_natctl_serves_until_it_is_deleted(lab: &mut Lab) {
+    let _server = TcpReflector::new(&lab.b, 90);
+    let _other = TcpReflector::new(&lab.server, 7);
+    let mut going_on = lab.a.tcp(SocketAddrV4::new(SERVER, 7)).expect("a connection");
+    seen(&going_on);
+    assert!(lab.server.tcp(ADDED).is_err(), "nothing is forwarded yet");
+
+    natctl(lab, &["forwards", "add", "tcp", "203.0.113.13:9090", "10.64.0.12:90"]);
+    let mut stream = lab.server.tcp(ADDED).expect("a connection");
+    assert_eq!(*seen(&stream).ip(), SERVER);
+    stream.write_all(b"by the new forward").expect("sent");
+    stream.read_exact(&mut [0; 18]).expect("the echo");
+    assert!(natctl(lab, &["forwards"]).contains("tcp-203.0.113.13-9090"));
+
+    natctl(lab, &["forwards", "delete", "tcp-203.0.113.13-9090"]);
+    assert!(lab.server.tcp(ADDED).is_err(), "nothing is forwarded any more");
+    going_on.write_all(b"all the while").expect("sent");
+    going_on.read_exact(&mut [0; 13]).expect("the echo");
 }

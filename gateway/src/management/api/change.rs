@@ -3,16 +3,19 @@
 use std::net::Ipv4Addr;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::problem::{BadParameters, Contradiction, Unanswered, Unauthorized, WrongFile};
+use super::problem::{
+    BadBody, BadParameters, Contradiction, NotDeleted, Unanswered, Unauthorized, WrongFile, WrongForward,
+};
 use super::table::{Parameters, filter};
-use crate::management::Problem;
-use crate::management::http::{Answer, App, DELETED_TIMEOUT};
-use crate::management::snapshot::{Address, Deleted, Protocols, Reloaded};
+use crate::management::http::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
+use crate::management::snapshot::{Address, Deleted, Forward, NewForward, Protocols, Reloaded};
+use crate::management::{ForwardError, Problem};
 use crate::nat::Filter;
 
 #[derive(Deserialize, IntoParams)]
@@ -71,4 +74,44 @@ async fn delete(app: &App, filter: Filter) -> Answer<Deleted> {
 pub(super) async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer<Reloaded> {
     app.access.may_change(&headers)?;
     app.ask(|app| Ok(app.gateway().reload()?)).await.map(Json)
+}
+
+/// Puts another port forward in force, until it is deleted or the gateway ends.
+#[utoipa::path(post, path = "/forwards", tag = "changes", request_body = NewForward, security(("token" = [])),
+    responses((status = 201, body = Forward), BadBody, Unauthorized, WrongForward, Unanswered))]
+pub(super) async fn add_forward(
+    State(app): State<App>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<(StatusCode, Json<Forward>), Problem> {
+    app.access.may_change(&headers)?;
+    let body = tokio::time::timeout(BODY_TIMEOUT, Json::<NewForward>::from_request(request, &()));
+    let body = body.await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
+    let Json(new) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    let added = app.ask(move |app| {
+        let is_same = |old: &Forward| {
+            old.external == new.external && old.protocol.is_some_and(|of| of.name() == new.protocol)
+        };
+        if let Some(old) = app.gateway().forwards().into_iter().find(is_same) {
+            return Err(Problem::new(StatusCode::CONFLICT, format!("there is such a forward: {}", old.id)));
+        }
+        Ok(app.gateway().add_forward(&new)?)
+    });
+    Ok((StatusCode::CREATED, Json(added.await?)))
+}
+
+/// Takes a forward away that was added while the gateway runs. Its sessions end.
+#[utoipa::path(delete, path = "/forwards/{id}", tag = "changes", security(("token" = [])),
+    params(("id" = String, Path, description = "As listings and the answer to its addition name it.")),
+    responses((status = 204), NotDeleted, Unauthorized, Unanswered))]
+pub(super) async fn delete_forward(
+    State(app): State<App>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    app.access.may_change(&headers)?;
+    // What is no text is no ID.
+    let Path(id) = id.map_err(|_| Problem::from(ForwardError::Unknown))?;
+    app.ask(move |app| Ok(app.gateway().delete_forward(&id)?)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

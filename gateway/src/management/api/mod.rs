@@ -43,7 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show::neighbors))
         .routes(routes!(show::routes))
         .routes(routes!(show::pools))
-        .routes(routes!(show::forwards))
+        .routes(routes!(show::forwards, change::add_forward))
         .routes(routes!(show::counters))
         .routes(routes!(show::drops))
         .routes(routes!(show::config))
@@ -52,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(table::mappings))
         .routes(routes!(table::sessions, change::delete_sessions))
         .routes(routes!(table::explain))
+        .routes(routes!(change::delete_forward))
         .routes(routes!(change::flush))
         .routes(routes!(change::reload));
     OpenApiRouter::with_openapi(frame())

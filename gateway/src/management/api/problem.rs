@@ -55,6 +55,48 @@ impl IntoResponses for Unauthorized {
     }
 }
 
+/// A body is read.
+pub(super) struct BadBody;
+
+impl IntoResponses for BadBody {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [
+            problem(400, "The body is no JSON."),
+            problem(408, "The body did not come in time."),
+            problem(413, "The body is too large."),
+            problem(415, "The body is not said to be JSON."),
+        ]
+        .into()
+    }
+}
+
+/// A forward is added.
+pub(super) struct WrongForward;
+
+impl IntoResponses for WrongForward {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [
+            problem(409, "There is such a forward already, or it cannot come into force in this gateway."),
+            problem(422, "It is no forward, or collides with something; `mistakes` says with what."),
+        ]
+        .into()
+    }
+}
+
+/// A forward is taken away.
+pub(super) struct NotDeleted;
+
+impl IntoResponses for NotDeleted {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        [
+            problem(404, "There is no such forward."),
+            problem(409, "The configuration file has it, or it cannot go in this gateway."),
+            problem(422, "The configuration without it is wrong; `mistakes` has a line for each mistake."),
+        ]
+        .into()
+    }
+}
+
 /// A configuration is read.
 pub(super) struct WrongFile;
 
