@@ -46,6 +46,7 @@ test_packages=(
     shellcheck
     systemd # systemd-analyze
     traceroute
+    tshark # captures are read by it
     util-linux
     valgrind # callgrind
     vsftpd

@@ -95,6 +95,8 @@ pub struct WorkerCounters {
     pub generated: u64,
     /// Packets handed to and taken from other workers.
     pub handoff: HandoffCounters,
+    /// Frames that captures asked for.
+    pub capture: CaptureCounters,
     /// Rounds of the worker's loop.
     pub polls: u64,
     /// Rounds that found no packet.
@@ -137,6 +139,16 @@ pub struct HandoffCounters {
     pub received: u64,
     /// Dropped because the ring was full; also counted as drop reason `handoff-full`.
     pub full: u64,
+}
+
+/// Frames that captures asked for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct CaptureCounters {
+    /// Given to management.
+    pub taken: u64,
+    /// Not given: they were more than the rate allows, or management had not given the buffers back.
+    pub missed: u64,
 }
 
 /// Histogram of burst sizes.

@@ -1,4 +1,4 @@
-//! Who may change things.
+//! Who may change things, and who may see what subscribers say.
 
 use axum::http::{HeaderMap, StatusCode, header};
 
@@ -20,9 +20,21 @@ impl Access {
     /// # Errors
     /// What the client is told.
     pub(super) fn may_change(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.may(headers, "changes")
+    }
+
+    /// Whether a request with these headers may see what subscribers send and receive.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(super) fn may_capture(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.may(headers, "captures")
+    }
+
+    fn may(&self, headers: &HeaderMap, what: &str) -> Result<(), Problem> {
         let Access::Tcp(token) = self else { return Ok(()) };
         let Some(token) = token else {
-            let detail = "without management.token only the unix socket takes changes";
+            let detail = format!("without management.token only the unix socket takes {what}");
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         };
         // The scheme's name is of either case (RFC 9110 section 11.1).
@@ -32,7 +44,10 @@ impl Access {
             Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") && token.matches(given.trim()) => {
                 Ok(())
             }
-            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "changes need the token of management.token")),
+            _ => {
+                let detail = format!("{what} need the token of management.token");
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
         }
     }
 }

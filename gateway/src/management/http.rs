@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::metrics::Metrics;
-use super::{DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, api};
+use super::{CAPTURES_MAX, DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, api};
 use crate::config::Token;
 
-/// Threads of the blocking pool.
-pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + 4;
+/// Threads of the blocking pool. A capture has one for as long as it runs.
+pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + CAPTURES_MAX + 4;
 
 /// Listings at once; more wait for their turn until [`LISTING_TIMEOUT`].
 const LISTINGS_MAX: usize = 2;
@@ -45,6 +45,8 @@ pub(super) struct App {
     /// The OpenAPI document.
     pub(super) document: Arc<str>,
     listings: Arc<Semaphore>,
+    /// A permit for each capture that may run.
+    pub(super) captures: Arc<Semaphore>,
 }
 
 /// An answer in JSON, or why there is none.
@@ -58,7 +60,9 @@ pub(super) fn routers(
     let metrics = Metrics::new(Arc::clone(&gateway))?;
     let listings = Arc::new(Semaphore::new(LISTINGS_MAX));
     let document = api::document().to_json().map_err(|error| prometheus::Error::Msg(error.to_string()))?;
-    let app = App { gateway, access: Access::Tcp(token), metrics, document: document.into(), listings };
+    let captures = Arc::new(Semaphore::new(CAPTURES_MAX));
+    let access = Access::Tcp(token);
+    let app = App { gateway, access, metrics, document: document.into(), listings, captures };
     Ok([app.clone(), App { access: Access::Socket, ..app }].map(router))
 }
 

@@ -13,7 +13,7 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Largest request head, bytes; at least 8192.
     pub head_size: usize,
-    /// After this long a connection ends with the response that it is at.
+    /// After this long a connection ends with the response that it is at, which may be a capture.
     pub connection_time: Duration,
     /// How long a connection that ends may still take for that response.
     pub close_timeout: Duration,

@@ -7,11 +7,14 @@
 
 mod access;
 mod api;
+mod capture;
 mod error;
 mod http;
+mod lasting;
 mod limits;
 pub mod metrics;
 mod page;
+pub mod pcapng;
 mod server;
 pub mod snapshot;
 mod socket;
@@ -21,6 +24,7 @@ use std::time::Duration;
 use crate::config::Whose;
 use crate::nat::Filter;
 pub use api::document as openapi;
+pub use capture::{CAPTURES_MAX, Capture, CaptureRequest, Frames, UnknownFrames};
 pub use error::{ForwardError, Problem, ReloadError, Unavailable};
 pub use limits::Limits;
 pub use server::{BindError, Handle, Server};
@@ -87,6 +91,9 @@ pub trait Gateway: Send + Sync {
 
     /// What would become of a packet now. Nothing is sent and nothing changes.
     fn explain(&self, question: &Question) -> Result<Explanation, Unavailable>;
+
+    /// Begins to capture frames.
+    fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable>;
 
     /// Ends the sessions that the filter names; all of them where it names none. Sessions made meanwhile may stay.
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable>;

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
+use super::lasting::Lasting;
 use super::socket::{self, SocketFile};
 use super::{Gateway, Limits, http};
 use crate::config::{Socket, Token};
@@ -207,6 +208,8 @@ async fn connection<S>(stream: S, router: Router, limits: Limits, stopped: watch
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let lasting = Lasting::new(stopped.clone());
+    let router = router.layer(Extension(lasting.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -216,10 +219,15 @@ where
     tokio::select! {
         // How a connection ended concerns its client alone.
         _ = connection.as_mut() => return,
-        () = stop(stopped) => {}
+        () = stop(stopped.clone()) => {}
         () = sleep(limits.connection_time) => {}
     }
     connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop(stopped) => {}
+        () = sleep_until(lasting.until()) => {}
+    }
     let _ = timeout(limits.close_timeout, connection).await;
 }
 

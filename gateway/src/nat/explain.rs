@@ -13,7 +13,7 @@ use super::session::HAIRPIN;
 use super::settings::Filtering;
 use super::shard::{Arrival, Shard};
 use super::tcp;
-use super::time::{Time, is_past};
+use super::time::Time;
 use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
 use crate::wire::icmpv4::message;
 
@@ -167,12 +167,7 @@ impl Shard {
     pub fn explain(&self, question: &Question, now: Time) -> Explanation {
         let (parsed, packet) = first_packet(question);
         let direction = question.direction;
-        let hash = self.secret.flow(&parsed.flow, parsed.protocol, direction);
-        let sessions = self.sessions.as_slice();
-        let found = self.index.find(hash, |id| {
-            let session = &sessions[id as usize];
-            session.matches(&parsed.flow, parsed.protocol, direction) && !is_past(session.expires, now)
-        });
+        let found = self.live_session(&parsed.flow, parsed.protocol, direction, now);
         match (found, direction) {
             (Some(id), _) if self.is_refused_message(id, &packet, &parsed, direction) => Explanation {
                 rule: self.rule(&parsed, &packet),

@@ -18,10 +18,10 @@ use super::verdict::{Direction, DropReason, Protocol, Verdict};
 use crate::wire::{icmpv4, ipv4};
 
 /// The packet inside an error, as far as it is there.
-struct Embedded {
+pub(super) struct Embedded {
     /// As the packet was on its way.
-    tuple: Tuple,
-    protocol: Protocol,
+    pub(super) tuple: Tuple,
+    pub(super) protocol: Protocol,
     header_len: usize,
 }
 
@@ -149,7 +149,7 @@ impl Shard {
 
 /// Reads the embedded packet; its own checksum must be right, its layer 4 checksum is not looked at, its options are
 /// stepped over (RFC 5508 REQ-3).
-fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
+pub(super) fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
     let header = ipv4::Packet::new_header(bytes).map_err(|_| DropReason::IcmpEmbedded)?;
     if !header.is_checksum_right() || header.frag_offset() != 0 {
         return Err(DropReason::IcmpEmbedded);

@@ -34,6 +34,11 @@ impl Filter {
         self.accepts(session.protocol(), internal, external, Some(remote))
     }
 
+    /// As [`Filter::accepts_session`], of a session's view.
+    pub(super) fn accepts_view(&self, view: &SessionView) -> bool {
+        self.accepts(view.protocol, view.internal, view.external, Some(view.remote))
+    }
+
     fn accepts(
         &self,
         protocol: Protocol,

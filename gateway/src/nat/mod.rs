@@ -82,6 +82,7 @@ mod session;
 pub mod settings;
 mod setup;
 mod shard;
+mod sight;
 mod stages;
 mod subscriber;
 mod table;
@@ -114,6 +115,7 @@ pub use settings::{
 };
 pub use setup::{Part, ShardOptions};
 pub use shard::Shard;
+pub use sight::Sight;
 pub use stages::{Stage, StageCounters, Stopwatch};
 pub use table::{Full, Hash, Index, View};
 pub use time::Time;

@@ -7,14 +7,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::http::request::Builder;
-use hyper::{Method, Request, Uri, header};
+use hyper::{Method, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::management::Problem;
 
@@ -95,7 +96,57 @@ impl Client {
         self.ask(Method::DELETE, path, token, Bytes::new())
     }
 
+    /// The body at `path`, piece by piece as it comes, for as long as `take` wants more and nobody interrupts.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        mut take: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        self.run(async {
+            let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+            let mut response = self.in_time(self.send(Method::GET, path, token, Bytes::new())).await?;
+            if !response.status().is_success() {
+                return self.in_time(self.whole(response)).await.map(drop);
+            }
+            loop {
+                let frame = tokio::select! {
+                    frame = response.frame() => frame,
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = terminate.recv() => return Ok(()),
+                };
+                let Some(frame) = frame else { return Ok(()) };
+                let frame = frame.map_err(|error| self.no_gateway(error))?;
+                if let Some(bytes) = frame.data_ref()
+                    && !take(bytes)?
+                {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
     fn ask(&self, method: Method, path: &str, token: Option<&str>, body: Bytes) -> Result<Bytes, Failure> {
+        self.run(self.in_time(async { self.whole(self.send(method, path, token, body).await?).await }))
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| Failure::NoGateway(error.to_string()))?.block_on(work)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let late = || self.no_gateway(format!("no answer within {} s", TIMEOUT.as_secs()));
+        tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
         let mut request = Request::builder().method(method).uri(format!("/api/v1/{path}"));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -103,28 +154,26 @@ impl Client {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::NoGateway(error.to_string()))?;
-        let request = async {
-            match self {
-                Client::Unix(socket) => {
-                    let stream = UnixStream::connect(socket).await.map_err(|error| self.no_gateway(error))?;
-                    self.request(stream, "localhost", request, body).await
-                }
-                Client::Tcp(url) => {
-                    let stream = TcpStream::connect(&url.authority).await;
-                    let stream = stream.map_err(|error| self.no_gateway(error))?;
-                    self.request(stream, &url.authority, request, body).await
-                }
+        match self {
+            Client::Unix(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|error| self.no_gateway(error))?;
+                self.send_over(stream, "localhost", request, body).await
             }
-        };
-        runtime.block_on(async {
-            let late = || self.no_gateway(format!("no answer within {} s", TIMEOUT.as_secs()));
-            tokio::time::timeout(TIMEOUT, request).await.unwrap_or_else(|_| Err(late()))
-        })
+            Client::Tcp(url) => {
+                let stream = TcpStream::connect(&url.authority).await;
+                self.send_over(stream.map_err(|error| self.no_gateway(error))?, &url.authority, request, body)
+                    .await
+            }
+        }
     }
 
-    async fn request<S>(&self, stream: S, host: &str, request: Builder, body: Bytes) -> Result<Bytes, Failure>
+    async fn send_over<S>(
+        &self,
+        stream: S,
+        host: &str,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<Answer, Failure>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -135,7 +184,10 @@ impl Client {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.no_gateway(error))?;
         tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(|error| self.no_gateway(error))?;
+        sender.send_request(request).await.map_err(|error| self.no_gateway(error))
+    }
+
+    async fn whole(&self, response: Answer) -> Result<Bytes, Failure> {
         let status = response.status();
         let body = Limited::new(response.into_body(), BODY_SIZE_MAX).collect().await;
         let body = body.map_err(|error| self.no_gateway(error))?.to_bytes();
@@ -154,6 +206,12 @@ impl Client {
             Client::Tcp(url) => Failure::NoGateway(format!("no gateway at http://{}: {why}", url.authority)),
         }
     }
+}
+
+type Answer = Response<Incoming>;
+
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(Failure::Output)
 }
 
 impl FromStr for Url {

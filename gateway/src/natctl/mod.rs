@@ -3,6 +3,7 @@
 //! It asks the HTTP API and shows the answer as a table, or as it came with `--json`. Exit codes: 0 done, 1 refused
 //! by the gateway, 2 wrong usage, 3 no gateway there.
 
+mod capture;
 mod client;
 mod explain;
 mod show;
@@ -90,6 +91,9 @@ enum Command {
     },
     /// What would become of a packet: rule, pool, mapping, session, route, or why it is dropped. Sends nothing.
     Explain(explain::Asked),
+    /// Frames into a pcapng file for Wireshark or tshark, with drop reasons and sessions as comments.
+    #[command(group(ArgGroup::new("frames").multiple(true).required(true).args(["inside", "outside", "dropped"])))]
+    Capture(capture::Asked),
     /// End all sessions.
     Flush(Authorization),
     /// Everything counted that is not zero.
@@ -262,6 +266,7 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             let body = terminal.client.post(&asked.path(), None)?;
             terminal.show_body(&body, |explanation: &Explanation| explain::text(explanation))
         }
+        Command::Capture(asked) => asked.run(&terminal.client),
         Command::Flush(authorization) => {
             let body = terminal.client.post("flush", authorization.token()?.as_deref())?;
             terminal.show_body(&body, |deleted: &Deleted| show::deleted(deleted))

@@ -9,6 +9,7 @@
 //! Whatever can fail is tried before the first packet moves, and fails with one sentence that says what to do.
 
 mod announcements;
+mod capture;
 mod control;
 mod dataplane;
 mod deletion;

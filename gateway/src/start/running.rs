@@ -21,7 +21,9 @@ use crate::management::snapshot::{
     NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
     Subscriber, WorkerSnapshot,
 };
-use crate::management::{ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
+use crate::management::{
+    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable,
+};
 use crate::nat::Filter;
 use crate::neighbor::InterfaceId;
 use crate::worker::{Command, Listing, Page as WorkerPage, Rows};
@@ -391,6 +393,10 @@ impl Gateway for Running {
 
     fn explain(&self, question: &Question) -> Result<Explanation, Unavailable> {
         self.explain_packet(question)
+    }
+
+    fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable> {
+        Ok(Box::new(self.begin_capture(request)?))
     }
 
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {

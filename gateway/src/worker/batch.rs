@@ -29,6 +29,11 @@ impl Batch {
         self.burst.drain()
     }
 
+    /// The packets as frames.
+    pub(super) fn frames(&self) -> &[Mbuf] {
+        self.burst.as_slice()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.burst.is_empty()
     }

@@ -15,8 +15,11 @@ impl Worker {
         match verdict {
             Verdict::Forward(session) => self.forward(packet, session, direction),
             // The shard has counted it.
-            Verdict::Drop(_) => drop(packet),
-            Verdict::Reject(reason) => self.reject(packet, reason),
+            Verdict::Drop(reason) => self.show_dropped(&packet, reason),
+            Verdict::Reject(reason) => {
+                self.show_dropped(&packet, reason);
+                self.reject(packet, reason);
+            }
             Verdict::Reply(Refusal::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Fragment => self.locate_fragment(packet, direction),

@@ -45,6 +45,7 @@ impl Worker {
             self.expire_held();
             self.expire_fragments();
             self.answer_unsolicited();
+            self.tend_captures();
             self.publish();
         }
     }
@@ -90,6 +91,8 @@ impl Worker {
                 drop(answer.try_send(steering));
             }
             Command::Adopt(adoption, answer) => self.adoption = Some((adoption, answer)),
+            Command::Capture(tap) => self.begin_capture(tap),
+            Command::EndCapture(id) => self.end_captures(|tap| tap.id == id),
             Command::Stop => self.stopping = true,
         }
     }
@@ -186,6 +189,7 @@ impl Worker {
     pub(super) fn publish(&mut self) {
         self.counters.held = u64::from(self.hops.held() + self.fragments.held());
         self.counters.nat = *self.shard.counters();
+        self.counters.capture = self.captures.counters();
         self.published.publish(&self.counters);
         for (index, published) in self.pools.iter().enumerate() {
             published.publish(&PoolCounters::of(&self.shard, index));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::capture::{CaptureId, Tap};
 use crate::counters::{PoolCounters, Published};
 use crate::nat::{BlockRecord, Changes, Explanation, Filter, MappingView, Question, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
@@ -25,6 +26,10 @@ pub enum Command {
     Explain(Question, Sender<Explanation>),
     /// End sessions. The answer comes when the worker has been through its table.
     Delete(Deletion),
+    /// Capture frames, until told to end, until the tap's time is over or for as long as the worker runs.
+    Capture(Box<Tap>),
+    /// End a capture. Its tap goes back.
+    EndCapture(CaptureId),
     /// Owners are these from now on. Those before go back.
     Steer(Box<Steering>, Sender<Box<Steering>>),
     /// Put this in force, step by step between bursts. What was in force goes back, for a worker frees nothing; then the

@@ -15,6 +15,7 @@
 
 mod answer;
 mod batch;
+mod capture;
 mod congestion;
 mod deliver;
 mod fragments;
@@ -28,6 +29,7 @@ mod setup;
 mod too_big;
 mod unsolicited;
 
+pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
 pub use idle::Idle;
 pub use message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};
 pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
@@ -42,6 +44,7 @@ use crate::nat::{Direction, DropReason, Shard, Sweep, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
+use capture::Captures;
 use congestion::{Congestion, is_low};
 use fragments::Waiting;
 use idle::Backoff;
@@ -87,6 +90,7 @@ pub struct Worker {
     adoption: Option<(Box<Adoption>, Sender<Box<Adoption>>)>,
     /// Where the sessions begin that a new configuration has not been held against yet.
     sweep: Option<Sweep>,
+    captures: Captures,
     /// For frames of management's.
     buffers: Mempool,
     /// Packets that come out of hold queues, on their way; as large as all of those together.
@@ -128,6 +132,7 @@ impl Worker {
         self.drop_all_fragments();
         // The last commands may have released packets.
         self.send();
+        self.end_captures(|_| true);
         self.publish();
         self
     }
@@ -178,6 +183,7 @@ impl Worker {
 
     fn drop(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
         self.shard.count_drop(reason, direction);
+        self.show_dropped(&packet, reason);
         drop(packet);
     }
 

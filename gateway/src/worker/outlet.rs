@@ -141,15 +141,19 @@ impl Worker {
         if waiting.is_empty() {
             return;
         }
+        let direction = self.interfaces[interface].direction;
+        if self.captures.see(direction) {
+            self.captures.show_sent(&self.shard, &self.interfaces, interface, waiting.as_slice(), self.now);
+        }
         let packets = waiting.len();
         send_all(queue, waiting);
         let left: u64 = waiting.as_slice().iter().map(|packet| packet.len() as u64).sum();
         let counters = &mut self.counters.interfaces[interface];
         counters.tx_packets += (packets - waiting.len()) as u64;
         counters.tx_bytes += std::mem::take(octets) - left;
-        let direction = self.interfaces[interface].direction.flip();
-        for _ in 0..waiting.len() {
-            self.shard.count_drop(DropReason::TransmitFull, direction);
+        for packet in waiting.as_slice() {
+            self.shard.count_drop(DropReason::TransmitFull, direction.flip());
+            self.captures.show_refused(&self.shard, &self.interfaces, interface, packet, self.now);
         }
         waiting.free();
     }

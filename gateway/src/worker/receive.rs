@@ -33,7 +33,11 @@ impl Worker {
         for mut packet in burst.drain() {
             packet.set_tag(arrived);
             if !link.brings_packet(packet.data()) || packet.is_segmented() {
-                match self.classify(interface, &packet) {
+                let class = self.classify(interface, &packet);
+                if !matches!(class, Class::Packet(_)) {
+                    self.show_received(&packet);
+                }
+                match class {
                     Class::Packet(found_len) if found_len != header_len => untag(&mut packet),
                     Class::Packet(_) => {}
                     Class::Arp => {
@@ -114,7 +118,14 @@ impl Worker {
             return;
         }
         let mut verdicts = [Verdict::Local; BURST];
+        let captured = self.captures.see(direction);
+        if captured {
+            self.stage_received(batch.frames());
+        }
         self.shard.translate(&mut batch.packets(), direction, self.now, &mut verdicts);
+        if captured {
+            self.show_staged(&verdicts);
+        }
         let mut hairpinned = Batch::new();
         for (packet, verdict) in batch.drain().zip(verdicts) {
             if verdict == Verdict::Hairpin {

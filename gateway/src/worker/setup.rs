@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
+use super::capture::Captures;
 use super::congestion::Congestion;
 use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
@@ -169,6 +170,7 @@ impl Worker {
             deletion: None,
             adoption: None,
             sweep: None,
+            captures: Captures::new(options.id),
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),
             stopping: false,

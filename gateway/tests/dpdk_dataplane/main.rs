@@ -12,6 +12,7 @@ mod main_lcore;
 mod packet;
 
 mod across;
+mod capture;
 mod deletion;
 mod drops;
 mod fragments;

@@ -1,8 +1,8 @@
 //! A gateway that runs nothing: two workers, two interfaces, one pool and a table of 250 sessions.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gateway::config::Whose;
@@ -12,8 +12,12 @@ use gateway::management::snapshot::{
     Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
     Subscriber, WorkerSnapshot,
 };
-use gateway::management::{ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable};
+use gateway::management::{
+    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable,
+};
 use gateway::nat::{self, Direction, DropReason, IpProtocol, PortBlocks, Protocol};
+
+use crate::capture::FakeCapture;
 
 pub(crate) const SESSIONS: u16 = 250;
 
@@ -28,6 +32,10 @@ pub(crate) struct Fake {
     pub(crate) file_is_wrong: AtomicBool,
     /// What each worker and each pool has counted, where a test says so.
     pub(crate) counted: Mutex<Option<(WorkerCounters, PoolCounters)>>,
+    /// Captures always find another frame.
+    pub(crate) is_busy: AtomicBool,
+    /// Captures that run.
+    pub(crate) captures: Arc<AtomicUsize>,
     /// Sessions that were to be ended, over all requests.
     pub(crate) deleted: Mutex<u64>,
     /// Forwards that were added.
@@ -219,6 +227,13 @@ impl Gateway for Fake {
             neighbor: self.neighbors().into_iter().next(),
             ..Explanation::default()
         })
+    }
+
+    fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable> {
+        self.wait()?;
+        self.captures.fetch_add(1, Ordering::Relaxed);
+        let frames = if self.is_busy.load(Ordering::Relaxed) { u32::MAX } else { 3 };
+        Ok(Box::new(FakeCapture::new(request, frames, Arc::clone(&self.captures))))
     }
 
     fn delete_sessions(&self, filter: &nat::Filter) -> Result<Deleted, Unavailable> {

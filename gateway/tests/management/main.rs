@@ -1,5 +1,6 @@
 //! The management server against a fake gateway, and `natctl` against the server.
 
+mod capture;
 mod client;
 mod deletion;
 mod explain;

@@ -14,6 +14,7 @@
 //! `NAT_GATEWAY_BIN` names another build of the program to test.
 
 mod announce;
+mod capture;
 mod clients;
 mod cookbook;
 mod deterministic;

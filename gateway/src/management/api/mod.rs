@@ -3,6 +3,7 @@
 //! A route comes into the router by its `utoipa::path` alone, so none is missing in the document, and the document names
 //! none that there is not.
 
+mod capture;
 mod change;
 mod health;
 mod problem;
@@ -19,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::http::App;
 use super::snapshot::Protocols;
-use super::{Problem, page};
+use super::{Frames, Problem, page};
 use crate::nat::Direction;
 
 /// The name of the security scheme, a token by RFC 6750.
@@ -53,6 +54,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(table::sessions, change::delete_sessions))
         .routes(routes!(table::explain))
         .routes(routes!(change::delete_forward))
+        .routes(routes!(capture::capture))
         .routes(routes!(change::flush))
         .routes(routes!(change::reload));
     OpenApiRouter::with_openapi(frame())
@@ -75,6 +77,7 @@ fn frame() -> openapi::OpenApi {
         .schema_from::<Problem>()
         // Those that parameters alone refer to are not found of themselves.
         .schema_from::<Direction>()
+        .schema_from::<Frames>()
         .schema_from::<Protocols>()
         .security_scheme(TOKEN, SecurityScheme::Http(token.build()))
         .build();

@@ -110,6 +110,8 @@ families! {
         "Packets a burst, of the bursts that held any.";
     HANDOFF: COUNTER "handoff_packets_total" ["event", "worker"],
         "Packets between workers; full: dropped because the ring was full.";
+    CAPTURED: COUNTER "captured_packets_total" ["event", "worker"],
+        "Frames that captures asked for; missed: more than the rate allows, or than management took in time.";
     NIC_PACKETS: COUNTER "nic_packets_total" ["interface", "direction"],
         "Packets by the port's own count.";
     NIC_BYTES: COUNTER "nic_bytes_total" ["interface", "direction"],

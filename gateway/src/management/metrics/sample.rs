@@ -105,6 +105,8 @@ impl Samples {
         self.add(&f::HANDOFF, &["sent", id], counters.handoff.sent);
         self.add(&f::HANDOFF, &["received", id], counters.handoff.received);
         self.add(&f::HANDOFF, &["full", id], counters.handoff.full);
+        self.add(&f::CAPTURED, &["taken", id], counters.capture.taken);
+        self.add(&f::CAPTURED, &["missed", id], counters.capture.missed);
     }
 
     /// What is of interest over all workers only.

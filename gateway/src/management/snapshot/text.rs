@@ -5,6 +5,7 @@ use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Cursor, Endpoint, Protocols};
+use crate::management::Frames;
 use crate::nat::{Direction, IpProtocol, Protocol};
 
 /// Stands for `Ipv4Addr` in the document.
@@ -65,6 +66,15 @@ impl PartialSchema for Protocols {
     }
 }
 
+impl PartialSchema for Frames {
+    fn schema() -> RefOr<Schema> {
+        const KIND: &str = "(inside|outside|dropped)";
+        let description =
+            "What inside or outside interfaces receive and send, what is dropped, or several of these.";
+        text(&format!("{KIND}(,{KIND})*"), description)
+    }
+}
+
 impl PartialSchema for Protocol {
     fn schema() -> RefOr<Schema> {
         word(Protocol::WITH_PORTS.map(Protocol::name), "A protocol with ports or query identifiers.")
@@ -80,6 +90,7 @@ impl PartialSchema for Direction {
 impl ToSchema for Address {}
 impl ToSchema for Endpoint {}
 impl ToSchema for Cursor {}
+impl ToSchema for Frames {}
 impl ToSchema for IpProtocol {}
 impl ToSchema for Protocols {}
 impl ToSchema for Protocol {}

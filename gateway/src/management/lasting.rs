@@ -1,0 +1,36 @@
+//! What a connection and a response that takes its time know of each other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// One connection's.
+#[derive(Clone, Debug)]
+pub(super) struct Lasting {
+    until: Arc<Mutex<Instant>>,
+    stopped: watch::Receiver<()>,
+}
+
+impl Lasting {
+    /// The server stops when the sender of `stopped` is gone.
+    pub(super) fn new(stopped: watch::Receiver<()>) -> Lasting {
+        Lasting { until: Arc::new(Mutex::new(Instant::now())), stopped }
+    }
+
+    /// A response begins that may take so long.
+    pub(super) fn begin(&self, time: Duration) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + time;
+    }
+
+    /// When the response that was begun last is over at the latest.
+    pub(super) fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether responses are to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopped.has_changed().is_err()
+    }
+}
