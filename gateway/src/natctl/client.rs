@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_SIZE_MAX: usize = 64 << 20;
 
 /// How to reach the gateway.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Client {
     Unix(PathBuf),
     Tcp(Url),
@@ -46,6 +46,12 @@ pub(super) enum Failure {
     /// Nothing answers there, or not like a gateway.
     #[error("{0}")]
     NoGateway(String),
+    /// There is no terminal to draw on; what to do instead.
+    #[error("standard input and output are no terminal; {0}")]
+    NoTerminal(&'static str),
+    /// The command has no JSON; what has.
+    #[error("no JSON here; {0}")]
+    NoJson(&'static str),
     /// The answer cannot be written out.
     #[error("cannot write: {0}")]
     Output(io::Error),
@@ -64,6 +70,7 @@ impl Failure {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Failure::Refused(_) | Failure::Output(_) | Failure::Token { .. } => 1,
+            Failure::NoTerminal(_) | Failure::NoJson(_) => 2,
             Failure::NoGateway(_) => 3,
         }
     }

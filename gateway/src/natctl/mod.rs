@@ -8,6 +8,7 @@ mod client;
 mod explain;
 mod show;
 mod table;
+mod top;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::Ipv4Addr;
@@ -108,6 +109,8 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Interfaces, workers, pools, drops and subscribers on the terminal, with rates, anew each second.
+    Top(top::Asked),
     /// Read the configuration file again and put it in force; a wrong file changes nothing.
     Reload(Authorization),
     /// A completion script for a shell.
@@ -275,6 +278,10 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             terminal.show("counters", |counters: &Counters| show::counters(counters, keep(all)))
         }
         Command::Drops { all } => terminal.show("drops", |drops: &Drops| show::drops(drops, keep(all))),
+        Command::Top(_) if terminal.json => {
+            Err(Failure::NoJson("natctl status, interfaces, pools and drops have it"))
+        }
+        Command::Top(asked) => asked.run(&terminal.client),
         Command::Reload(authorization) => {
             let body = terminal.client.post("reload", authorization.token()?.as_deref())?;
             terminal.show_body(&body, |reloaded: &Reloaded| show::reloaded(reloaded))

@@ -334,7 +334,7 @@ fn none() -> String {
 }
 
 /// The two greatest units, such as `2h05m`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -141,6 +141,23 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn top_is_for_terminals_or_printed_once() {
+    let server = start();
+    let socket = ["--socket", server.socket.to_str().unwrap()];
+    let output = natctl(&[&socket[..], &["top"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let said = "natctl: standard input and output are no terminal; natctl top --once prints one screen\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), said);
+    assert_eq!(natctl(&[&socket[..], &["--json", "top", "--once"]].concat()).status.code(), Some(2));
+    let text = shown(&server, &["top", "--once"]);
+    assert!(text.starts_with("nat-gateway 0.1.0, ready, up 2h05m; sessions 250 of 1000000"), "{text}");
+    for said in ["\nINTERFACE↓", "\nno-rule ", "\n10.64.0.10 ", "\nmain  udp "] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert_eq!(natctl(&["--socket", "/nonexistent", "top", "--once"]).status.code(), Some(3));
+}
+
+#[test]
 fn no_gateway_is_3() {
     let output = natctl(&["--socket", "/nonexistent/control.sock", "status"]);
     assert_eq!(output.status.code(), Some(3));

@@ -50,4 +50,5 @@ mod rfc5508;
 mod rfc6888;
 mod rules;
 mod throughput;
+mod top;
 mod traffic;
