@@ -1,10 +1,11 @@
 //! `natctl top` on a terminal.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -16,9 +17,8 @@ use crate::namespace::PATIENCE;
 /// `natctl top` on a pseudo-terminal of 80 columns and 24 lines, and what it has written there.
 struct Terminal {
     child: Child,
-    keys: ChildStdin,
+    keys: Option<ChildStdin>,
     pieces: Receiver<String>,
-    reader: JoinHandle<()>,
     written: String,
     /// What has been waited for ends here.
     at: usize,
@@ -35,21 +35,22 @@ impl Terminal {
         script.args(["--quiet", "--flush", "--command", &line, "/dev/null"]).env("TERM", "xterm-256color");
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = script.spawn().expect("util-linux is installed");
-        let keys = child.stdin.take().expect("a pipe");
+        let keys = child.stdin.take();
         let mut output = child.stdout.take().expect("a pipe");
         let (pieces_in, pieces) = channel();
-        let reader = thread::spawn(move || {
+        thread::spawn(move || {
             let mut piece = [0; 4096];
             while let Ok(len @ 1..) = output.read(&mut piece) {
                 let _ = pieces_in.send(String::from_utf8_lossy(&piece[..len]).into_owned());
             }
         });
-        Terminal { child, keys, pieces, reader, written: String::new(), at: 0 }
+        Terminal { child, keys, pieces, written: String::new(), at: 0 }
     }
 
     /// Types.
     fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).expect("somebody reads");
+        let typed = self.keys.as_mut().expect("it has not ended");
+        typed.write_all(keys.as_bytes()).and_then(|()| typed.flush()).expect("somebody reads");
     }
 
     /// Waits until something is written, after what was waited for before.
@@ -70,11 +71,10 @@ impl Terminal {
     /// Waits for the end. The terminal's settings are what they were, the other screen is left and the cursor is shown.
     fn end(mut self) -> String {
         self.wait("ended with 0");
-        drop(self.keys);
+        drop(self.keys.take());
         self.written.extend(self.pieces.iter());
-        self.reader.join().expect("the reader ends");
         self.child.wait().expect("a child of ours");
-        let written = self.written;
+        let written = std::mem::take(&mut self.written);
         let lines = written.lines().map(str::trim);
         let settings: Vec<&str> = lines.filter(|line| line.matches(':').count() > 20).collect();
         assert!(settings.len() == 2 && settings[0] == settings[1], "{settings:?}");
@@ -85,6 +85,23 @@ impl Terminal {
         );
         written
     }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a `natctl` of this lab runs.
+fn runs(lab: &Lab) -> bool {
+    let socket = lab.gateway.socket().to_str().expect("UTF-8");
+    let processes = fs::read_dir("/proc").expect("a directory").flatten();
+    let lines = processes.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+    lines
+        .into_iter()
+        .any(|line| line.split('\0').next() == Some(env!("CARGO_BIN_EXE_natctl")) && line.contains(socket))
 }
 
 const COLOR: &str = "\x1b[38;5;";
@@ -121,4 +138,18 @@ fn top_tells_that_the_gateway_went_away_and_goes_on_when_it_is_back() {
     terminal.wait("NOT READY, up");
     terminal.press("q");
     terminal.end();
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let lab = Lab::new(Options::DEFAULT);
+    let mut terminal = Terminal::new(&lab, "");
+    terminal.wait("q quit");
+    assert!(runs(&lab));
+    drop(terminal);
+    let until = Instant::now() + PATIENCE;
+    while runs(&lab) {
+        assert!(Instant::now() < until, "it goes on without a terminal");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -10,6 +10,7 @@ mod screen;
 mod tests;
 
 use std::io::{self, IsTerminal};
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -23,6 +24,7 @@ use ratatui::crossterm;
 use ratatui::layout::Rect;
 use ratatui::widgets::Widget;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::client::{Client, Failure};
 use sample::Sample;
@@ -86,11 +88,19 @@ fn text(screen: &Screen, width: u16) -> String {
     (0..area.height).filter(|&y| y != 1).map(line).collect()
 }
 
+/// Set by a signal that ends the program. Where whoever looks at it does not come to that, for nobody returns from reading a
+/// terminal that is gone, the program ends all the same.
 fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
-    let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&ended))?;
-    }
+    let (ended, mut signals) = (Arc::new(AtomicBool::new(false)), Signals::new([SIGTERM, SIGINT, SIGHUP])?);
+    let told = Arc::clone(&ended);
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            told.store(true, Ordering::Relaxed);
+            thread::sleep(EVERY);
+            ratatui::restore();
+            process::exit(0);
+        }
+    });
     Ok(ended)
 }
 
