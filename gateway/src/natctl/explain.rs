@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use clap::{Args, ValueEnum};
 
-use crate::management::snapshot::{Endpoint, Explanation, SubscriberState};
+use crate::management::snapshot::{Endpoint, Explanation, Holder, SubscriberState};
 use crate::nat::IpProtocol;
 
 /// The first packet of a flow.
@@ -88,6 +88,9 @@ impl Lines {
         let filtering = explanation.filtering.as_deref().unwrap_or_default();
         self.fact_if("pool", pool.map(|pool| format!("{pool}, {filtering} filtering")));
         self.fact_if("port block", explanation.port_block.as_ref());
+        for Holder { inside, outside, ports, pool, kind } in &explanation.holders {
+            self.fact("ports of", format!("{inside}: {outside}:{ports}, {kind}, pool {pool}"));
+        }
         self.fact_if(
             "mapping",
             explanation.mapping.as_ref().map(|mapping| {

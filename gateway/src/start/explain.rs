@@ -1,13 +1,13 @@
 //! What would become of a packet: asked of the worker that would own it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
 
 use super::Dataplane;
 use super::running::{Running, lock};
-use crate::config::Role;
+use crate::config::{Role, Whose};
 use crate::management::snapshot::{Explanation, Neighbor, Question, Route};
 use crate::management::{LISTING_TIMEOUT, Unavailable};
 use crate::nat::{self, Direction, DropReason, Endpoint, IpProtocol, Protocol, Tuple};
@@ -73,6 +73,11 @@ impl Running {
     /// A worker's answer, and where the packet would go from there.
     fn explanation(&self, question: &nat::Question, view: &nat::Explanation, worker: u16) -> Explanation {
         let mut explanation = Explanation::of(question, view, worker, &self.pool_names());
+        let Tuple { source, destination, destination_port, .. } = question.tuple;
+        explanation.holders = self.holders(match question.direction {
+            Direction::Outbound => Whose::Subscriber(source.into()),
+            Direction::Inbound => Whose::Endpoint(SocketAddrV4::new(destination.into(), destination_port)),
+        });
         if let Some(destination) = view.destination
             && explanation.is_forwarded()
             && !view.hairpins

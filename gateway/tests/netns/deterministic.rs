@@ -30,6 +30,18 @@ fn rfc7422_the_configuration_tells_whose_an_outside_endpoint_is(lab: &mut Lab) {
     assert_eq!(lab.gateway.log().matches("port block").count(), 0);
 }
 
+in_a_lab!(rfc7422_explain_computes_both_ways, FIXED);
+fn rfc7422_explain_computes_both_ways(lab: &mut Lab) {
+    let line = "ports of    10.64.0.11: 203.0.113.11:1024-22527, deterministic, pool main\n";
+    let out = natctl(lab, &["explain", "udp", "10.64.0.11:5000", "198.51.100.10:53"]);
+    assert!(out.contains(line), "{out}");
+    // Nothing is mapped there, and still it is told whose it would be.
+    let back = natctl(lab, &["explain", "udp", "198.51.100.10:53", "203.0.113.11:22527"]);
+    assert!(back.contains("no-mapping") && back.contains(line), "{back}");
+    let nobody = natctl(lab, &["explain", "udp", "198.51.100.10:53", "203.0.113.12:65000"]);
+    assert!(!nobody.contains("ports of"), "{nobody}");
+}
+
 /// What the program says of the lab's configuration.
 fn whose(lab: &Lab, what: &str) -> String {
     let file = lab.work.path().join("gateway.toml");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::table::pool_name;
-use super::{Address, Endpoint, Mapping, Neighbor, Route, Session};
+use super::{Address, Endpoint, Holder, Mapping, Neighbor, Route, Session};
 use crate::nat::{self, Direction, DropReason, IpProtocol, Outcome, Protocol};
 
 /// The first packet of a flow, as it arrives.
@@ -74,6 +74,9 @@ pub struct Explanation {
     /// deterministic mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port_block: Option<String>,
+    /// Who has outside ports to itself, mapped or not: the inside host, or the one that the outside endpoint belongs to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
     /// Who may answer from outside, of a pool's mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filtering: Option<Cow<'static, str>>,
