@@ -165,10 +165,11 @@ impl Config {
 
     fn write_nat(&self, out: &mut String) -> fmt::Result {
         let settings = &self.settings;
-        if !settings.pools.is_empty() {
+        let mut pools = settings.pools.iter().filter(|pool| !pool.is_removed()).peekable();
+        if pools.peek().is_some() {
             writeln!(out, "\nPools")?;
         }
-        for pool in &settings.pools {
+        for pool in pools {
             writeln!(out, "  {}", self.describe_pool(pool))?;
         }
         writeln!(out, "\nRules, the first match decides")?;

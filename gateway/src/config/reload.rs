@@ -281,6 +281,7 @@ mod tests {
         // One that goes leaves its place, another takes it, and it comes back elsewhere.
         let one = two.config.reloaded(parse(FILE)).unwrap();
         assert_eq!(names(&one.config), [("main", 3), ("first", 0)]);
+        assert_eq!(one.config.explain(), old.explain());
         let again = one.config.reloaded(parse(&text)).unwrap();
         assert_eq!(names(&again.config), [("main", 3), ("first", 1)]);
         let other = one.config.reloaded(parse(&FILE.replacen("[[nat.pools]]", OTHER, 1))).unwrap();

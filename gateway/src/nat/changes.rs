@@ -87,13 +87,12 @@ impl Sweep {
 
 impl Changes {
     /// What makes a shard with room for `sessions` that stands as `before` one that stands as `after`. Pools and addresses keep
-    /// their places, and what [`Pool::can_become`] asks for is so.
+    /// their places, and what [`Pool::can_become`](super::Pool::can_become) asks for is so.
     ///
     /// # Errors
     /// When the memory cannot be had.
     pub fn new(before: Parts<'_>, after: Parts<'_>, sessions: u32) -> io::Result<Changes> {
         let Parts { settings, shares } = after;
-        let same_forwards = before.settings.port_forwards == settings.port_forwards;
         let permanent = Permanent::new(settings);
         let mut pools = Vec::new();
         for (index, (pool, share)) in settings.pools.iter().zip(shares).enumerate() {
@@ -101,11 +100,10 @@ impl Changes {
                 let subscribers = setup::subscribers(sessions);
                 let mut made = ShardPool::in_blocks(pool, share, subscribers, Pages::default())?;
                 made.keep_within();
-                for (protocol, external) in permanent.forwarded() {
-                    made.reserve(external.address.into(), protocol, external.port);
-                }
+                permanent.reserve_in(&mut made);
                 io::Result::Ok(made)
             };
+            let same_forwards = before.settings.forwards_of(pool).eq(settings.forwards_of(pool));
             let old = before.settings.pools.get(index).zip(before.shares.get(index));
             pools.push(match old.filter(|(old, _)| old.name == pool.name) {
                 None => PoolChange::New(make()?),

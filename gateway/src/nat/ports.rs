@@ -85,8 +85,8 @@ impl Ports {
 
     /// Notes which ports may be handed out, so that no other one that is given back will be.
     pub(crate) fn keep_within(&mut self) -> &mut [u64; WORDS] {
-        let all = std::array::from_fn(|word| self.in_range(word));
-        self.allowed.get_or_insert_with(|| Box::new(all))
+        let range = &self.range;
+        self.allowed.get_or_insert_with(|| Box::new(std::array::from_fn(|word| in_range(range, word))))
     }
 
     /// Whether `port` may be handed out at all.
@@ -96,18 +96,7 @@ impl Ports {
     }
 
     fn allowed(&self, word: usize) -> u64 {
-        self.allowed.as_ref().map_or_else(|| self.in_range(word), |allowed| allowed[word])
-    }
-
-    /// The places of a word that are in the range.
-    fn in_range(&self, word: usize) -> u64 {
-        let ports = u32::from(*self.range.start())..u32::from(*self.range.end()) + 1;
-        let places = half(&ports, (word / (WORDS / 2)) as u16);
-        let bit = |place: u32| place.saturating_sub(word as u32 * 64).min(64);
-        let below = |bit: u32| 1u64.checked_shl(bit).map_or(!0, |bit| bit - 1);
-        let own = below(bit(places.end)) & !below(bit(places.start));
-        // Port 0 is none.
-        if word == 0 { own & !1 } else { own }
+        self.allowed.as_ref().map_or_else(|| in_range(&self.range, word), |allowed| allowed[word])
     }
 
     /// Comes into the place of `old`, with another set of ports that may be handed out: what is in use of the old ones is
@@ -308,6 +297,17 @@ fn find(free: &impl Free, places: Range<u32>, random: &mut Random) -> Option<u16
     }
     let start = places.start + random.below(places.end - places.start);
     free.first_in(start..places.end).or_else(|| free.first_in(places.start..start)).map(port_at)
+}
+
+/// The places of a word of the bitmap that are in a range.
+fn in_range(range: &RangeInclusive<u16>, word: usize) -> u64 {
+    let ports = u32::from(*range.start())..u32::from(*range.end()) + 1;
+    let places = half(&ports, (word / (WORDS / 2)) as u16);
+    let bit = |place: u32| place.saturating_sub(word as u32 * 64).min(64);
+    let below = |bit: u32| 1u64.checked_shl(bit).map_or(!0, |bit| bit - 1);
+    let own = below(bit(places.end)) & !below(bit(places.start));
+    // Port 0 is none.
+    if word == 0 { own & !1 } else { own }
 }
 
 /// The places of a range's even or odd ports.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use hashbrown::HashMap;
 
 use super::endpoint::Endpoint;
+use super::pool::ShardPool;
 use super::redirect::Redirect;
 use super::settings::{ForwardSource, Settings, Static};
 use super::verdict::Protocol;
@@ -69,8 +70,15 @@ impl Permanent {
         })
     }
 
+    /// Keeps a pool from handing out what port forwards take.
+    pub(crate) fn reserve_in(&self, pool: &mut ShardPool) {
+        for (protocol, external) in self.forwarded() {
+            pool.reserve(external.address.into(), protocol, external.port);
+        }
+    }
+
     /// The outside endpoints that port forwards take.
-    pub(crate) fn forwarded(&self) -> impl Iterator<Item = (Protocol, Endpoint)> + '_ {
+    fn forwarded(&self) -> impl Iterator<Item = (Protocol, Endpoint)> + '_ {
         self.forward_in.keys().chain(self.redirects.keys()).copied()
     }
 }

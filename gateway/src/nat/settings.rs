@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use hashbrown::HashSet;
 use ipnet::Ipv4Net;
 
 use super::deterministic::Deterministic;
@@ -124,7 +125,7 @@ impl Pool {
     /// Who may answer over `protocol`: where mappings share ports, or there are none, nobody but the remote that a session
     /// is with.
     pub fn filtering_of(&self, protocol: Protocol) -> Filtering {
-        if self.mapping == MappingMode::AddressAndPortDependent || !protocol.has_ports() {
+        if self.shares_ports() || !protocol.has_ports() {
             return Filtering::AddressAndPortDependent;
         }
         let own = match protocol {
@@ -428,5 +429,11 @@ impl Settings {
     /// Whether mappings of some pool share their ports.
     pub fn shares_ports(&self) -> bool {
         self.pools.iter().any(Pool::shares_ports)
+    }
+
+    /// The port forwards on addresses of a pool.
+    pub fn forwards_of(&self, pool: &Pool) -> impl Iterator<Item = &PortForward> {
+        let addresses: HashSet<Ipv4Addr> = pool.addresses.iter().copied().collect();
+        self.port_forwards.iter().filter(move |forward| addresses.contains(&forward.external))
     }
 }

@@ -128,11 +128,7 @@ impl Shard {
             redirects: Redirects::new(settings),
             records: block_allocation::records(settings),
         };
-        for (protocol, external) in shard.permanent.forwarded() {
-            for pool in &mut shard.pools {
-                pool.reserve(external.address.into(), protocol, external.port);
-            }
-        }
+        shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
         Ok(shard)
     }
 

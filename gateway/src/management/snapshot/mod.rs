@@ -18,7 +18,7 @@ mod text;
 pub use count::{Counter, Counters, Drop, Drops};
 pub use cursor::{BadCursor, Cursor};
 pub use endpoint::{Endpoint, Protocols, WithoutPorts};
-pub use explanation::{Explanation, Question, SubscriberState};
+pub use explanation::{Explanation, Question, SubscriberState, WrongPorts};
 pub use holder::Holder;
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
