@@ -29,8 +29,8 @@ pub use error::{ForwardError, Problem, ReloadError, Unavailable};
 pub use limits::Limits;
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Deleted, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, NewForward, Nic,
-    Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, Deleted, Drain, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, NewForward,
+    Nic, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -115,4 +115,11 @@ pub trait Gateway: Send + Sync {
     /// # Errors
     /// Why not; nothing was changed then.
     fn reload(&self) -> Result<Reloaded, ReloadError>;
+
+    /// Lets no session begin from now on; the gateway ends with the last one, or after `limit`. Asked again, the new limit
+    /// holds.
+    fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable>;
+
+    /// Lets sessions begin again, where they could not.
+    fn stop_drain(&self) -> Result<(), Unavailable>;
 }

@@ -297,9 +297,7 @@ impl Shard {
     fn room_for_session(&self, parsed: &Parsed, origin: Origin, now: Time) -> Result<(), SessionFailure> {
         let protocol = parsed.protocol;
         let internal = parsed.tuple().from();
-        if self.session_ids.is_exhausted() {
-            return Err(SessionFailure::SessionsFull);
-        }
+        self.may_begin()?;
         let subscriber = self.subscribers.find(internal.address);
         match subscriber {
             None if self.subscribers.is_full() => return Err(SessionFailure::SubscribersFull),

@@ -44,7 +44,7 @@ impl Shard {
     }
 
     /// The inside endpoint that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`
-    /// address it may bear.
+    /// address it may bear. A shard that drains lets nothing in that would have to begin a session with its answer.
     #[inline(always)]
     pub(super) fn admitted_or_local(
         &self,
@@ -53,6 +53,7 @@ impl Shard {
         own: bool,
     ) -> Result<Option<Endpoint>, DropReason> {
         match self.admitted(protocol, tuple.to(), tuple.source)? {
+            Some(_) if self.draining => Err(DropReason::Draining),
             Some(internal) => Ok(Some(internal)),
             None if own => Ok(None),
             None if self.addresses.is_inside(tuple.destination) => Err(DropReason::InsideFromOutside),

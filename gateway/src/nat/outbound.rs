@@ -161,9 +161,7 @@ impl Shard {
     }
 
     fn new_session(&mut self, parsed: &Parsed, origin: Origin, now: Time) -> Result<u32, SessionFailure> {
-        if self.session_ids.is_exhausted() {
-            return Err(SessionFailure::SessionsFull);
-        }
+        self.may_begin()?;
         let inside = parsed.tuple().source;
         let subscriber = self.subscribers.find_or_add(inside).ok_or(SessionFailure::SubscribersFull)?;
         let made = self.session_of(subscriber, parsed, origin, now);
@@ -171,6 +169,14 @@ impl Shard {
             self.subscribers.remove_if_idle(subscriber);
         }
         made
+    }
+
+    /// Whether any session may.
+    pub(super) fn may_begin(&self) -> Result<(), SessionFailure> {
+        if self.draining {
+            return Err(SessionFailure::Draining);
+        }
+        if self.session_ids.is_exhausted() { Err(SessionFailure::SessionsFull) } else { Ok(()) }
     }
 
     fn session_of(
@@ -381,6 +387,7 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,
             SessionFailure::SubscriberRate => DropReason::SubscriberRate,
             SessionFailure::RedirectsFull => DropReason::RedirectsFull,
+            SessionFailure::Draining => DropReason::Draining,
         }
     }
 }

@@ -145,11 +145,9 @@ impl Shard {
     /// Whether there is room for a redirected session.
     pub(super) fn room_for_redirect(&self, parsed: &Parsed, redirect: Redirect) -> Result<(), DropReason> {
         let is_new = |found: Option<u32>| found.is_none();
+        self.may_begin()?;
         if self.is_redirect_budget_spent() || self.redirects.is_exhausted(parsed.protocol) {
             return Err(DropReason::RedirectsFull);
-        }
-        if self.session_ids.is_exhausted() {
-            return Err(DropReason::SessionsFull);
         }
         if self.subscribers.is_full() && is_new(self.subscribers.find(redirect.internal.address)) {
             return Err(DropReason::SubscribersFull);
@@ -173,6 +171,7 @@ impl Shard {
         redirect: Redirect,
         now: Time,
     ) -> Result<u32, SessionFailure> {
+        self.may_begin()?;
         if self.is_redirect_budget_spent() {
             return Err(SessionFailure::RedirectsFull);
         }

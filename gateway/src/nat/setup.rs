@@ -127,6 +127,7 @@ impl Shard {
             unsolicited: UnsolicitedSyns::new()?,
             redirects: Redirects::new(settings),
             records: block_allocation::records(settings),
+            draining: false,
         };
         shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
         Ok(shard)

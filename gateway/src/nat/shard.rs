@@ -63,6 +63,8 @@ pub struct Shard {
     pub(super) unsolicited: UnsolicitedSyns,
     pub(super) redirects: Redirects,
     pub(super) records: VecDeque<BlockRecord>,
+    /// Sessions go on, and none begins.
+    pub(super) draining: bool,
 }
 
 impl Shard {
@@ -237,6 +239,11 @@ impl Shard {
             Direction::Outbound => self.begin(packet, parsed, at, now),
             Direction::Inbound => self.admit(packet, parsed, at, now),
         }
+    }
+
+    /// Whether no session may begin from now on, while those that there are go on.
+    pub fn drain(&mut self, draining: bool) {
+        self.draining = draining;
     }
 
     /// Counts a drop of the worker's own, so that one table holds them all.

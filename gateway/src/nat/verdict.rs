@@ -250,6 +250,8 @@ reasons! {
         SubscriberRate = "subscriber-rate",
         /// Remotes have begun as many redirected sessions as they may.
         RedirectsFull = "redirects-full",
+        /// The gateway is to end, and begins no session any more.
+        Draining = "draining",
         /// TCP packet without SYN and without session.
         TcpNoSession = "tcp-no-session",
         /// No route to the destination.
@@ -348,5 +350,7 @@ reasons! {
         SubscriberRate = "subscriber-rate",
         /// Remotes have begun as many redirected sessions as they may.
         RedirectsFull = "redirects-full",
+        /// The gateway is to end, and begins no session any more.
+        Draining = "draining",
     }
 }

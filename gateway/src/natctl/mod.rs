@@ -23,8 +23,8 @@ use serde_json::Value;
 use self::client::{Client, Failure, Url};
 use crate::config::Whose;
 use crate::management::snapshot::{
-    Counters, Deleted, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor, NewForward,
-    Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
+    Counters, Deleted, Drain, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor,
+    NewForward, Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
 };
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
@@ -113,6 +113,17 @@ enum Command {
     Top(top::Asked),
     /// Read the configuration file again and put it in force; a wrong file changes nothing.
     Reload(Authorization),
+    /// Begin no session any more, and end the gateway with the last one: before maintenance, while another takes over.
+    Drain {
+        /// End it after so many seconds, whatever sessions it has then.
+        #[arg(long, value_name = "SECONDS", conflicts_with = "stop")]
+        timeout: Option<u32>,
+        /// Let sessions begin again.
+        #[arg(long)]
+        stop: bool,
+        #[command(flatten)]
+        authorization: Authorization,
+    },
     /// A completion script for a shell.
     Completions {
         /// The shell.
@@ -285,6 +296,15 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
         Command::Reload(authorization) => {
             let body = terminal.client.post("reload", authorization.token()?.as_deref())?;
             terminal.show_body(&body, |reloaded: &Reloaded| show::reloaded(reloaded))
+        }
+        Command::Drain { stop: true, authorization, .. } => {
+            terminal.client.delete("drain", authorization.token()?.as_deref())?;
+            if terminal.json { Ok(()) } else { print(b"sessions begin again\n") }
+        }
+        Command::Drain { timeout, authorization, .. } => {
+            let limit = timeout.map(|seconds| format!("?timeout_s={seconds}")).unwrap_or_default();
+            let body = terminal.client.post(&format!("drain{limit}"), authorization.token()?.as_deref())?;
+            terminal.show_body(&body, |drain: &Drain| format!("{drain}\n"))
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::bounded;
-
+use super::ask::ask_each;
 use super::running::{Running, lock};
 use crate::management::snapshot::Deleted;
 use crate::management::{DELETION_TIMEOUT, Unavailable};
@@ -15,26 +14,11 @@ impl Running {
     pub(super) fn delete(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
         let _one = lock(&self.deleting);
         let deadline = Instant::now() + DELETION_TIMEOUT;
-        let workers: Vec<_> = self
-            .with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
-            .ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
-        let mut answers = Vec::new();
-        for (index, commands) in workers.iter().enumerate() {
-            let (answer, answered) = bounded(1);
-            let deletion = Deletion { filter: *filter, from: 0, sessions: 0, answer };
-            commands
-                .send_deadline(Command::Delete(deletion), deadline)
-                .map_err(|_| Unavailable(format!("worker {index} does not take commands")))?;
-            answers.push(answered);
-        }
-        let mut deleted = Deleted::default();
-        for (index, answered) in answers.iter().enumerate() {
-            deleted.sessions += answered.recv_deadline(deadline).map_err(|_| {
-                Unavailable(format!(
-                    "worker {index} is not through with its sessions; ask again for the rest"
-                ))
-            })?;
-        }
+        let ask = |answer| Command::Delete(Deletion { filter: *filter, from: 0, sessions: 0, answer });
+        let ended = ask_each(&self.commands()?, deadline, ask).map_err(|index| {
+            Unavailable(format!("worker {index} is not through with its sessions; ask again for the rest"))
+        })?;
+        let deleted = Deleted { sessions: ended.iter().sum() };
         tracing::info!(sessions = deleted.sessions, "sessions deleted");
         Ok(deleted)
     }

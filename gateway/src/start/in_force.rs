@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::ask::ask_each;
 use super::forwards::{self, Added};
 use super::running::{Running, lock};
 use super::{Dataplane, plan, tables};
@@ -146,13 +147,8 @@ impl Running {
 
 /// Tells every worker who owns what from now on.
 fn steer(commands: &[Sender<Command>], steering: &Steering, deadline: Instant) -> Result<(), Unavailable> {
-    for (index, commands) in commands.iter().enumerate() {
-        let (answer, answered) = bounded(1);
-        let late = || Unavailable(format!("worker {index} did not take the configuration in time"));
-        commands
-            .send_deadline(Command::Steer(Box::new(steering.clone()), answer), deadline)
-            .map_err(|_| late())?;
-        drop(answered.recv_deadline(deadline).map_err(|_| late())?);
-    }
-    Ok(())
+    let ask = |answer| Command::Steer(Box::new(steering.clone()), answer);
+    ask_each(commands, deadline, ask)
+        .map(drop)
+        .map_err(|index| Unavailable(format!("worker {index} did not take the configuration in time")))
 }

@@ -9,10 +9,12 @@
 //! Whatever can fail is tried before the first packet moves, and fails with one sentence that says what to do.
 
 mod announcements;
+mod ask;
 mod capture;
 mod control;
 mod dataplane;
 mod deletion;
+mod drain;
 mod explain;
 mod forwards;
 mod in_force;

@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, bounded};
 use super::Dataplane;
 use super::Signal;
 use super::control::Control;
+use super::drain::Draining;
 use super::in_force::InForce;
 use super::service::Watchdog;
 use crate::config::{Config, Whose};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
-    About, Cursor, Deleted, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor,
+    About, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor,
     NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
     Subscriber, WorkerSnapshot,
 };
@@ -40,6 +41,8 @@ pub(super) struct Running {
     pub(super) added_forwards: AtomicUsize,
     /// Held while workers look for sessions to end.
     pub(super) deleting: Mutex<()>,
+    /// While no session begins.
+    pub(super) draining: Mutex<Option<Draining>>,
     since: Instant,
     memory: &'static str,
     dataplane: Mutex<Option<Dataplane>>,
@@ -56,6 +59,7 @@ impl Running {
             in_force: Mutex::new(InForce::new(text)),
             added_forwards: AtomicUsize::new(0),
             deleting: Mutex::default(),
+            draining: Mutex::default(),
             file: file.to_owned(),
             since: Instant::now(),
             memory: if eal.uses_hugepages() { "hugepages" } else { "no-huge" },
@@ -82,7 +86,7 @@ impl Running {
         });
     }
 
-    /// Does management's own work until asked to stop.
+    /// Does management's own work until asked to stop, or drained.
     pub(super) fn control(self: &Arc<Running>, signals: &Receiver<Signal>) {
         let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
         let mut watchdog = Watchdog::new();
@@ -107,6 +111,9 @@ impl Running {
                 control.poll(dataplane);
                 watchdog.poll(dataplane);
             });
+            if self.is_drained() {
+                return;
+            }
         }
     }
 
@@ -220,6 +227,7 @@ impl Gateway for Running {
             config_file: self.file.display().to_string(),
             config_generation: 1 + reloads.applied,
             config_reloads: reloads,
+            drain: self.drain_under_way(),
             memory: self.memory.to_owned(),
             tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
             idle: config.dpdk.idle.name().to_owned(),
@@ -244,6 +252,7 @@ impl Gateway for Running {
         if seen.is_none() {
             reasons.push("the gateway is stopping".to_owned());
         }
+        reasons.extend(self.drain_under_way().map(|drain| drain.to_string()));
         for route in unresolved {
             let next_hop = Ipv4Addr::from_bits(route.next_hop);
             reasons.push(format!("{next_hop} on {} does not answer ARP", self.name_of(route.interface)));
@@ -413,5 +422,13 @@ impl Gateway for Running {
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {
         self.reload_file()
+    }
+
+    fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {
+        self.begin_drain(limit)
+    }
+
+    fn stop_drain(&self) -> Result<(), Unavailable> {
+        self.end_drain()
     }
 }

@@ -93,6 +93,11 @@ impl Worker {
             Command::Adopt(adoption, answer) => self.adoption = Some((adoption, answer)),
             Command::Capture(tap) => self.begin_capture(tap),
             Command::EndCapture(id) => self.end_captures(|tap| tap.id == id),
+            Command::Drain(draining, answer) => {
+                self.shard.drain(draining);
+                self.publish();
+                let _ = answer.try_send(());
+            }
             Command::Stop => self.stopping = true,
         }
     }

@@ -35,6 +35,8 @@ pub enum Command {
     /// Put this in force, step by step between bursts. What was in force goes back, for a worker frees nothing; then the
     /// worker looks through its sessions. One at a time: the next begins when that is done.
     Adopt(Box<Adoption>, Sender<Box<Adoption>>),
+    /// Begin no session from now on, or begin them again. The answer comes when the counters are as of then.
+    Drain(bool, Sender<()>),
     /// End.
     Stop,
 }

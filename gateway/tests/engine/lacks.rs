@@ -121,6 +121,7 @@ fn lacks() -> Vec<Lack> {
             |settings| settings.limits.new_sessions_per_subscriber_per_s = 1,
             second_port,
         ),
+        Lack { before: |gateway| gateway.shards[0].drain(true), ..Lack::new(Draining, |_| {}, second_port) },
     ]
 }
 

@@ -5,6 +5,7 @@ mod connection;
 mod constant_time;
 mod deletion;
 mod deterministic;
+mod drain;
 mod explain;
 mod fill;
 mod fragments;

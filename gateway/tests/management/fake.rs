@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway::config::Whose;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Deleted, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
+    About, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
     Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
     Subscriber, WorkerSnapshot,
 };
@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     pub(crate) captures: Arc<AtomicUsize>,
     /// Sessions that were to be ended, over all requests.
     pub(crate) deleted: Mutex<u64>,
+    /// A drain under way.
+    pub(crate) drain: Mutex<Option<Drain>>,
     /// Forwards that were added.
     pub(crate) added: Mutex<Vec<Forward>>,
 }
@@ -55,6 +57,7 @@ impl Gateway for Fake {
             idle: "backoff".into(),
             sessions_limit: 1_000_000,
             tsc_hz: 2_600_000_000,
+            drain: *self.drain.lock().unwrap(),
             ..About::default()
         }
     }
@@ -282,6 +285,19 @@ impl Gateway for Fake {
                 warnings: vec!["gateway.toml:9: hardly meant".into()],
             }),
         }
+    }
+
+    fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {
+        self.wait()?;
+        let drain = Drain { sessions: SESSIONS.into(), ends_in_s: limit.map(|limit| limit.as_secs()) };
+        *self.drain.lock().unwrap() = Some(drain);
+        Ok(drain)
+    }
+
+    fn stop_drain(&self) -> Result<(), Unavailable> {
+        self.wait()?;
+        *self.drain.lock().unwrap() = None;
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod capture;
 mod client;
 mod deletion;
+mod drain;
 mod explain;
 mod fake;
 mod forwards;

@@ -40,7 +40,7 @@ fn rfc6888_req10_every_counter_is_read_by_a_route() {
 }
 
 /// What a shard has, and the route that shows it.
-const TABLES: [(&str, &str); 14] = [
+const TABLES: [(&str, &str); 15] = [
     ("counters", "/api/v1/counters"),
     ("sessions", "/api/v1/sessions"),
     ("mappings", "/api/v1/mappings"),
@@ -55,6 +55,7 @@ const TABLES: [(&str, &str); 14] = [
     ("policy", "/api/v1/config"),
     // Their sessions, of the kind `redirect`.
     ("redirects", "/api/v1/sessions"),
+    ("draining", "/api/v1/status"),
     // Kept by management as they come.
     ("records", "/api/v1/whose?of=10.64.0.10"),
     // How many there are and what became of them: single ones live for seconds.

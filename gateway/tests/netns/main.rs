@@ -18,6 +18,7 @@ mod capture;
 mod clients;
 mod cookbook;
 mod deterministic;
+mod drain;
 mod environment;
 mod explain;
 mod flush;

@@ -1,6 +1,7 @@
 //! What changes something, and therefore is not everybody's.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -14,7 +15,7 @@ use super::problem::{
 };
 use super::table::{Parameters, filter};
 use crate::management::http::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
-use crate::management::snapshot::{Address, Deleted, Forward, NewForward, Protocols, Reloaded};
+use crate::management::snapshot::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};
 use crate::management::{ForwardError, Problem};
 use crate::nat::Filter;
 
@@ -74,6 +75,37 @@ async fn delete(app: &App, filter: Filter) -> Answer<Deleted> {
 pub(super) async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer<Reloaded> {
     app.access.may_change(&headers)?;
     app.ask(|app| Ok(app.gateway().reload()?)).await.map(Json)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DrainParameters {
+    /// Seconds after which the gateway ends with whatever sessions it has then; without it, it waits for the last one.
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295_u64)]
+    timeout_s: Option<u32>,
+}
+
+/// Lets no session begin any more, turns readiness false, and ends the gateway with the last session.
+#[utoipa::path(post, path = "/drain", tag = "changes", params(DrainParameters), security(("token" = [])),
+    responses((status = 200, body = Drain), BadParameters, Unauthorized, Unanswered))]
+pub(super) async fn drain(
+    State(app): State<App>,
+    headers: HeaderMap,
+    parameters: Parameters<DrainParameters>,
+) -> Answer<Drain> {
+    app.access.may_change(&headers)?;
+    let limit = parameters?.0.timeout_s.map(|seconds| Duration::from_secs(seconds.into()));
+    app.ask(move |app| Ok(app.gateway().drain(limit)?)).await.map(Json)
+}
+
+/// Lets sessions begin again.
+#[utoipa::path(delete, path = "/drain", tag = "changes", security(("token" = [])),
+    responses((status = 204), Unauthorized, Unanswered))]
+pub(super) async fn stop_drain(State(app): State<App>, headers: HeaderMap) -> Result<StatusCode, Problem> {
+    app.access.may_change(&headers)?;
+    app.ask(|app| Ok(app.gateway().stop_drain()?)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Puts another port forward in force, until it is deleted or the gateway ends.

@@ -56,6 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(change::delete_forward))
         .routes(routes!(capture::capture))
         .routes(routes!(change::flush))
+        .routes(routes!(change::drain, change::stop_drain))
         .routes(routes!(change::reload));
     OpenApiRouter::with_openapi(frame())
         .routes(routes!(page::page))

@@ -134,6 +134,8 @@ families! {
         "Requests to reload the configuration.";
     READY: GAUGE "ready" [],
         "1 while workers poll, links are up and the routes' gateways are resolved, as /readyz says.";
+    DRAINING: GAUGE "draining" [],
+        "1 while no session begins, and the gateway ends with the last one.";
     UPTIME: GAUGE "uptime_seconds" [],
         "Time since the workers started.";
     BUILD_INFO: GAUGE "build_info" ["version", "dpdk"],

@@ -176,6 +176,7 @@ impl Samples {
         self.add(&f::CONFIG_RELOADS, &["applied"], about.config_reloads.applied);
         self.add(&f::CONFIG_RELOADS, &["refused"], about.config_reloads.refused);
         self.add(&f::READY, &[], gateway.readiness().ready.into());
+        self.add(&f::DRAINING, &[], about.drain.is_some().into());
         self.add(&f::TSC, &[], about.tsc_hz);
         self.add(&f::UPTIME, &[], about.uptime_s);
         self.add(&f::BUILD_INFO, &[&about.version, &about.dpdk], 1);

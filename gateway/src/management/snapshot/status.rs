@@ -1,5 +1,7 @@
 //! The gateway as a whole, and its workers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +26,8 @@ pub struct About {
     pub config_generation: u64,
     /// What became of the requests to reload.
     pub config_reloads: Reloads,
+    /// While the gateway drains.
+    pub drain: Option<Drain>,
     /// Where packet buffers lie: `hugepages` or `no-huge`.
     pub memory: String,
     /// Where the workers' tables lie: `1024 MiB in reserved huge pages`.
@@ -43,6 +47,22 @@ pub struct Reloads {
     pub applied: u64,
     /// It was wrong, and nothing changed.
     pub refused: u64,
+}
+
+/// A drain: no session begins, and the gateway ends with the last one, or when the time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Drain {
+    /// Sessions that are left.
+    pub sessions: u64,
+    /// Seconds until the gateway ends with whatever sessions it has then; `null` without a limit.
+    pub ends_in_s: Option<u64>,
+}
+
+impl fmt::Display for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "draining: the gateway ends with the last of {} sessions", self.sessions)?;
+        self.ends_in_s.map_or(Ok(()), |left| write!(f, ", or in {left} s"))
+    }
 }
 
 /// What a reload brought into force.
