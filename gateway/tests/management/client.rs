@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::Running;
 
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -81,4 +84,10 @@ fn exchange_with(
     let length = response.headers.get("content-length").map_or("0", String::as_str);
     assert_eq!(length, body.len().to_string(), "{path}");
     response
+}
+
+/// What `natctl` does over the server's socket.
+pub(crate) fn natctl(server: &Running, arguments: &[&str]) -> Output {
+    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
+    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
 }

@@ -1,16 +1,9 @@
 //! Who may end sessions, and which ones they name.
 
-use std::process::{Command, Output};
-
-use crate::client::{delete, post, request};
-use crate::{Running, TOKEN, start, start_with, token};
+use crate::client::{delete, natctl, post, request};
+use crate::{TOKEN, start, start_with, token};
 
 const FLUSH: &str = "/api/v1/flush";
-
-fn natctl(server: &Running, arguments: &[&str]) -> Output {
-    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
-    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
-}
 
 #[test]
 fn over_tcp_nobody_deletes_without_a_token() {

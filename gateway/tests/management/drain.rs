@@ -1,17 +1,11 @@
 //! Who may drain a gateway, and what is said of it.
 
-use std::process::{Command, Output};
 use std::sync::atomic::Ordering;
 
-use crate::client::{delete, post, request};
-use crate::{Running, TOKEN, start, start_with, token};
+use crate::client::{delete, natctl, post, request};
+use crate::{TOKEN, start, start_with, token};
 
 const DRAIN: &str = "/api/v1/drain";
-
-fn natctl(server: &Running, arguments: &[&str]) -> Output {
-    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
-    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
-}
 
 #[test]
 fn over_tcp_nobody_drains_without_a_token() {

@@ -1,17 +1,10 @@
 //! Forwards that come and go while the gateway runs.
 
-use std::process::{Command, Output};
-
-use crate::client::{change, delete, get, post, post_json};
-use crate::{Running, TOKEN, start, start_with, token};
+use crate::client::{change, delete, get, natctl, post, post_json};
+use crate::{TOKEN, start, start_with, token};
 
 const FORWARDS: &str = "/api/v1/forwards";
 const NEW: &str = r#"{"protocol": "tcp", "external": "203.0.113.13:9090", "internal": "10.64.0.12:90"}"#;
-
-fn natctl(server: &Running, arguments: &[&str]) -> Output {
-    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
-    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
-}
 
 #[test]
 fn over_tcp_nobody_adds_or_deletes_without_the_token() {

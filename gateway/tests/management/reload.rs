@@ -1,17 +1,12 @@
 //! Who may reload, and what is said of it.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use crate::client::{post, request};
-use crate::{Running, TOKEN, start, start_with, token};
+use crate::client::{natctl, post, request};
+use crate::{TOKEN, start, start_with, token};
 
 const RELOAD: &str = "/api/v1/reload";
-
-fn natctl(server: &Running, arguments: &[&str]) -> Output {
-    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
-    natctl.arg("--socket").arg(&server.socket).args(arguments).output().unwrap()
-}
 
 #[test]
 fn over_tcp_nobody_reloads_without_a_token() {

@@ -2,19 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddrV4;
-use std::process::{Command, Stdio};
 
 use crate::lab::{Lab, SERVER, in_a_lab};
+use crate::management::natctl;
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
-
-/// What `natctl` says; it must succeed.
-fn natctl(lab: &Lab, arguments: &[&str]) -> String {
-    let mut natctl = Command::new(env!("CARGO_BIN_EXE_natctl"));
-    natctl.arg("--socket").arg(lab.gateway.socket()).args(arguments).stdin(Stdio::null());
-    let output = natctl.output().expect("natctl is built");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
 
 in_a_lab!(flush_ends_sessions_and_hosts_begin_again);
 fn flush_ends_sessions_and_hosts_begin_again(lab: &mut Lab) {

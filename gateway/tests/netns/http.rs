@@ -2,18 +2,15 @@
 //! either side can tell when one is wrong.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::namespace::Namespace;
+use crate::tcp_server::TcpServer;
 
 /// Serves `GET /` with [`contents`] and compares what is `PUT` with them: 204, or 409 where they differ.
 pub(crate) struct HttpServer {
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _server: TcpServer,
 }
 
 /// What is downloaded and uploaded: 20 MB without a period.
@@ -30,39 +27,12 @@ pub(crate) fn contents() -> Vec<u8> {
 
 impl HttpServer {
     pub(crate) fn new(namespace: &Namespace, port: u16) -> HttpServer {
-        let listener = namespace.tcp_listener(port);
-        listener.set_nonblocking(true).expect("non-blocking");
-        let ended = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let ended = Arc::clone(&ended);
-            move || serve(&listener, &ended)
-        });
-        HttpServer { ended, thread: Some(thread) }
-    }
-}
-
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn serve(listener: &TcpListener, ended: &AtomicBool) {
-    let contents: Arc<[u8]> = contents().into();
-    while !ended.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                let contents = Arc::clone(&contents);
-                thread::spawn(move || answer(stream, &contents));
-            }
-            Err(_) => thread::sleep(Duration::from_millis(5)),
-        }
+        let contents = contents();
+        HttpServer { _server: TcpServer::new(namespace, port, move |stream, _| answer(stream, &contents)) }
     }
 }
 
 fn answer(mut stream: TcpStream, contents: &[u8]) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut method = String::new();

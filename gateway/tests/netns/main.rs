@@ -50,6 +50,7 @@ mod rfc5382;
 mod rfc5508;
 mod rfc6888;
 mod rules;
+mod tcp_server;
 mod throughput;
 mod top;
 mod traffic;

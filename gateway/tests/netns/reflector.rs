@@ -1,7 +1,7 @@
 //! Servers that tell a client how they see it, and then echo: what an inside host needs to learn its outside endpoint.
 
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::namespace::Namespace;
+use crate::tcp_server::TcpServer;
 
 /// Octets: thousands of datagrams may come while the reflector waits for a CPU.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -81,43 +82,16 @@ pub(crate) fn receive(socket: &UdpSocket) -> io::Result<(String, SocketAddr)> {
 
 /// Tells every connection its remote endpoint in a line, then echoes until the client has finished.
 pub(crate) struct TcpReflector {
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _server: TcpServer,
 }
 
 impl TcpReflector {
     pub(crate) fn new(namespace: &Namespace, port: u16) -> TcpReflector {
-        let listener = namespace.tcp_listener(port);
-        listener.set_nonblocking(true).expect("non-blocking");
-        let ended = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let ended = Arc::clone(&ended);
-            move || reflect_connections(&listener, &ended)
-        });
-        TcpReflector { ended, thread: Some(thread) }
-    }
-}
-
-impl Drop for TcpReflector {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn reflect_connections(listener: &TcpListener, ended: &AtomicBool) {
-    while !ended.load(Ordering::Relaxed) {
-        match listener.accept() {
-            Ok((stream, from)) => {
-                thread::spawn(move || reflect_connection(stream, from));
-            }
-            Err(_) => thread::sleep(Duration::from_millis(1)),
-        }
+        TcpReflector { _server: TcpServer::new(namespace, port, reflect_connection) }
     }
 }
 
 fn reflect_connection(mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     writeln!(stream, "{from}")?;
     io::copy(&mut stream.try_clone()?, &mut stream)?;
