@@ -147,7 +147,7 @@ fn missing_pci(address: &str) -> Option<Obstacle> {
         }
         Some(driver) if WITHOUT_VFIO.contains(&driver) => None,
         other => Some(Obstacle::Missing(format!(
-            "is bound to {}, not to vfio-pci: dpdk-devbind.py -b vfio-pci {address}",
+            "is bound to {}, not to vfio-pci: scripts/bind-nic.sh {address}",
             other.unwrap_or("no driver")
         ))),
     }
