@@ -295,6 +295,20 @@ mod tests {
         let reloaded = old.reloaded(parse(&FILE.replacen("[[nat.pools]]", block, 1))).unwrap();
         assert_eq!(reloaded.needs_restart, ["nat.pools.main.port_block_size"]);
         assert_eq!(reloaded.config, old);
+        // Addresses come to blocks, and do not go.
+        let few = parse(&FILE.replacen("[[nat.pools]]", block, 1));
+        let more = parse(
+            &FILE
+                .replacen("[[nat.pools]]", block, 1)
+                .replace("10-203.0.113.12", "10-203.0.113.12\", \"203.0.113.44"),
+        );
+        let grown = few.reloaded(more.clone()).unwrap();
+        assert_eq!((grown.needs_restart, names(&grown.config)), (vec![], vec![("main", 4)]));
+        let shrunk = more.reloaded(few).unwrap();
+        assert_eq!(
+            (shrunk.needs_restart, names(&shrunk.config)),
+            (vec!["nat.pools.main.addresses".into()], vec![("main", 4)])
+        );
         let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
         let reloaded = old.reloaded(parse(&shared)).unwrap();
         assert_eq!(reloaded.needs_restart, ["nat.pools.main.mapping"]);

@@ -90,6 +90,38 @@ impl Blocks {
         })
     }
 
+    /// Becomes `more`, which is new and has blocks of further addresses behind the same ones. What is noted of each block is
+    /// copied, some 40 octets; what is needed no more is in `more` then.
+    pub(crate) fn grow(&mut self, more: &mut Blocks) {
+        let (blocks, addresses) = (self.lines.len(), self.free_on.len());
+        more.lines[..blocks].copy_from_slice(&self.lines);
+        more.free[..blocks].copy_from_slice(&self.free);
+        more.free_on[..addresses].copy_from_slice(&self.free_on);
+        more.chains.take_over(&self.chains);
+        more.rest.take_over(&self.rest);
+        for (address, &free) in self.free_on.iter().enumerate() {
+            more.open.set(address, free > 0);
+        }
+        let added: u32 = more.free_on[addresses..].iter().map(|&free| u32::from(free)).sum();
+        more.usage = PoolUsage { total: self.usage.total + added, ..self.usage };
+        (more.newest, more.oldest) = (self.newest, self.oldest);
+        std::mem::swap(&mut more.heads, &mut self.heads);
+        std::mem::swap(self, more);
+    }
+
+    /// Whether it has blocks of fewer addresses than another.
+    pub(crate) fn has_fewer(&self, than: &Blocks) -> bool {
+        self.free_on.len() < than.free_on.len()
+    }
+
+    /// Touches its memory, so that nobody waits for it later.
+    pub(crate) fn populate(&self) {
+        for region in [self.chains.region(), self.rest.region()] {
+            // Without, its pages come one by one.
+            let _ = region.populate(0..region.bytes());
+        }
+    }
+
     /// How many are in use, resting and there at all.
     pub(crate) fn usage(&self) -> PoolUsage {
         self.usage

@@ -84,6 +84,12 @@ impl Chains {
         Ok(Chains { links: Lines::new(capacity as usize, pages)? })
     }
 
+    /// Takes over what `fewer` say of the ids that they have.
+    pub(crate) fn take_over(&mut self, fewer: &Chains) {
+        let known = fewer.links.as_slice();
+        self.links.as_mut_slice()[..known.len()].copy_from_slice(known);
+    }
+
     /// Their memory.
     pub(crate) fn region(&self) -> &Region {
         self.links.region()

@@ -197,6 +197,7 @@ impl ShardPool {
 
     /// For a pool that is to come into the place of another ([`ShardPool::adopt`]).
     pub(crate) fn keep_within(&mut self) {
+        self.blocks.iter().for_each(Blocks::populate);
         for ports in self.addresses.iter_mut().flat_map(|address| &mut address.ports) {
             ports.keep_within();
         }
@@ -214,6 +215,11 @@ impl ShardPool {
         self.port_preservation = new.port_preservation;
         self.other_protocols = new.other_protocols;
         self.total = new.total;
+        if let (Some(blocks), Some(new)) = (&mut self.blocks, &mut new.blocks)
+            && blocks.has_fewer(new)
+        {
+            blocks.grow(new);
+        }
         for protocol in Protocol::WITH_PORTS {
             let added: u32 = self.addresses[here..].iter().map(|at| at.ports[protocol as usize].free()).sum();
             self.free[protocol as usize] += added;

@@ -114,7 +114,7 @@ impl Pool {
 
     /// Whether addresses can come to it, though none can go.
     fn may_grow(&self) -> bool {
-        self.shares_ports() && !self.is_removed()
+        (self.shares_ports() || self.port_blocks.is_some()) && !self.is_removed()
     }
 
     /// Whether a port serves several mappings, each towards another remote.

@@ -242,17 +242,55 @@ fn records_that_nobody_fetches_are_counted() {
     assert_eq!(records(&mut gateway).len(), 1024);
 }
 
+#[test]
+fn reload_adds_addresses_and_subscribers_keep_their_blocks() {
+    let mut gateway = Gateway::new(in_blocks(2, 1));
+    let stays = gateway.open(Protocol::Udp, nth(HOST, 0), ep(REMOTE));
+    gateway.open(Protocol::Udp, nth(OTHER, 0), ep("192.0.2.9:7000"));
+    let third = Packet::udp(nth("10.64.0.7:1", 0), ep(REMOTE));
+    assert_eq!(gateway.outbound(third.clone()).reason(), DropReason::PortBlocksExhausted);
+    let second = Ipv4Addr::new(203, 0, 113, 40);
+    gateway.reload(|settings| settings.pools[0].addresses.push(second));
+    assert_eq!(gateway.shards[0].block_usage(0), PoolUsage { used: 2, held: 0, total: 4 });
+    let served = gateway.outbound(third).out().source;
+    assert_eq!(Ipv4Addr::from(served.address), second);
+    // Whoever has a block keeps to it, and to what it may have.
+    assert_eq!(gateway.outbound(Packet::udp(nth(HOST, 0), ep(REMOTE))).out().source, stays);
+    for port in 1..16 {
+        let more = gateway.open(Protocol::Udp, nth(HOST, port), ep(REMOTE));
+        assert_eq!((more.address, block_of(more)), (stays.address, block_of(stays)));
+    }
+    let full = gateway.outbound(Packet::udp(nth(HOST, 16), ep(REMOTE))).reason();
+    assert_eq!(full, DropReason::SubscriberPortBlocks);
+    // Blocks of before come back and rest as ever.
+    records(&mut gateway);
+    gateway.drain();
+    let back: BTreeSet<_> =
+        records(&mut gateway).iter().map(|record| (record.outside, record.first)).collect();
+    assert_eq!(back.len(), 3);
+    assert_eq!(gateway.shards[0].block_usage(0), PoolUsage { used: 0, held: 0, total: 4 });
+}
+
 /// What is done in a world with blocks.
 #[derive(Clone, Debug)]
 enum Step {
-    Open { host: u8, port: u8, protocol: usize },
-    Pass { seconds: u16 },
+    Open {
+        host: u8,
+        port: u8,
+        protocol: usize,
+    },
+    Pass {
+        seconds: u16,
+    },
+    /// A reload adds an address.
+    Grow,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0u8..6, 0u8..60, 0usize..3).prop_map(|(host, port, protocol)| Step::Open { host, port, protocol }),
         1 => prop_oneof![1u16..60, 100u16..500].prop_map(|seconds| Step::Pass { seconds }),
+        1 => Just(Step::Grow),
     ]
 }
 
@@ -273,6 +311,16 @@ proptest! {
         for step in steps {
             match step {
                 Step::Pass { seconds } => gateway.pass_s(seconds.into()),
+                Step::Grow => {
+                    let here = gateway.settings.pools[0].addresses.len();
+                    // Who shares each address shares the next one too.
+                    if here >= shards || here + 1 < shards {
+                        let next = Ipv4Addr::new(203, 0, 113, 10 + here as u8);
+                        gateway.reload(|settings| settings.pools[0].addresses.push(next));
+                        let total: u32 = gateway.shards.iter().map(|shard| shard.block_usage(0).total).sum();
+                        prop_assert_eq!(total, (here as u32 + 1) * u32::from(blocks));
+                    }
+                }
                 Step::Open { host, port, protocol } => {
                     let inside = nth(&format!("10.64.0.{}:1", 5 + host), port.into());
                     let outcome = gateway.outbound(Packet::first(Protocol::WITH_PORTS[protocol], inside, ep(REMOTE)));
@@ -294,6 +342,9 @@ proptest! {
                         }
                         Outcome::Reject(DropReason::PortBlocksExhausted) => {
                             prop_assert!(mine.iter().all(|block| used(block) == 16));
+                            let PoolUsage { used, held, total } =
+                                gateway.shards[gateway.owner_of_inside(inside.address)].block_usage(0);
+                            prop_assert!(!mine.is_empty() || used + held == total, "there are free ones");
                         }
                         other => prop_assert!(false, "{other:?}"),
                     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, Options, SERVER, in_a_lab};
 use crate::management::natctl;
 use crate::reflector::{UdpReflector, ask, try_ask};
+use crate::reload::{natctl_reload, rewrite};
 
 const BLOCKS: Options = Options {
     pool: "port_block_size = 64\nport_blocks_per_subscriber = 2",
@@ -61,4 +62,25 @@ fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut 
 /// How many lines of the log have this in them.
 fn times(lab: &Lab, text: &str) -> usize {
     lab.gateway.log().lines().filter(|line| line.contains(text)).count()
+}
+
+in_a_lab!(reload_adds_an_address_and_blocks_stay_where_they_are, BLOCKS);
+fn reload_adds_an_address_and_blocks_stay_where_they_are(lab: &mut Lab) {
+    let reflector = UdpReflector::new(&lab.server, SERVER, 7);
+    let sockets: Vec<_> = (0..100).map(|_| lab.a.udp(0)).collect();
+    let before: Vec<_> = sockets.iter().map(|socket| ask(socket, reflector.address)).collect();
+    rewrite(lab, |text| {
+        let (old, new) = ("203.0.113.12\"]", "203.0.113.12\", \"203.0.113.30\"]");
+        assert!(text.contains(old), "{text}");
+        text.replacen(old, new, 1)
+    });
+    let output = natctl_reload(lab);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("configuration generation 2 is in force\n"), "{output:?}");
+    assert!(!said.contains("restart"), "{said}");
+    let after: Vec<_> = sockets.iter().map(|socket| ask(socket, reflector.address)).collect();
+    assert_eq!(before, after);
+    ask(&lab.b.udp(0), reflector.address);
+    let pools = natctl(lab, &["pools"]);
+    assert!(pools.contains("3+0 of 4032 x 64"), "{pools}");
 }
