@@ -48,7 +48,7 @@ pub fn warnings(config: &Config, root: &Path) -> Vec<Warning> {
     }
     let workers: Cpus = config.dpdk.worker_lcores.iter().copied().collect();
     let mut found = device::warnings(&machine, &ports);
-    if config.dpdk.memory != Memory::NoHuge {
+    if config.dpdk.memory != Memory::NoHuge && !machine.listens(&config.management.socket.path) {
         found.extend(memory::warnings(&machine, &ports, plan::eal_args(config).memory_mib));
     }
     found.extend(cpu::place_warnings(&machine, &ports, &workers));
@@ -79,6 +79,12 @@ impl Machine {
 
     fn exists(&self, path: &str) -> bool {
         self.root.join(path).exists()
+    }
+
+    /// Whether somebody listens on a unix socket: a gateway that runs has the huge pages that it needs.
+    fn listens(&self, socket: &Path) -> bool {
+        let socket = format!(" {}", socket.display());
+        self.read("proc/net/unix").is_some_and(|sockets| sockets.lines().any(|line| line.ends_with(&socket)))
     }
 
     /// The names in a directory, in order.

@@ -160,6 +160,15 @@ fn too_few_huge_pages() {
         format!("20 MiB of huge pages are free, {needed} are needed: sysctl vm.nr_hugepages={pages}");
     assert_eq!(said, [expected]);
     assert_eq!(fake.says(|config| config.replace("\"hugepages\"", "\"no-huge\"")), [""; 0]);
+    // They are taken by the gateway that runs.
+    let socket = "0000000000000000: 00000002 00000000 00010000 0001 01 31415 /run/nat-gateway/control.sock";
+    fake.write(
+        "proc/net/unix",
+        &format!("Num       RefCount Protocol Flags    Type St Inode Path\n{socket}2\n"),
+    );
+    assert_eq!(fake.says_unchanged().len(), 1, "another's socket");
+    fake.write("proc/net/unix", &format!("{socket}\n"));
+    assert_eq!(fake.says_unchanged(), [""; 0]);
 }
 
 #[test]
