@@ -15,7 +15,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [man, completions] = ["man", "completions"].map(|name| Path::new(&directory).join(name));
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
-    for program in [gateway::cli::Cli::command(), gateway::natctl::Natctl::command()] {
+    let programs = [
+        gateway::cli::Cli::command(),
+        gateway::natctl::Natctl::command(),
+        gateway::trafficgen::args::Cli::command(),
+    ];
+    for program in programs {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             generate_to(shell, &mut program.clone(), program.get_name(), &completions)?;
         }
