@@ -1,4 +1,10 @@
-//! Every part of the configuration that may change, changed while traffic runs: 1,000 flows and iperf3.
+//! Every part of the configuration that may change, changed while traffic runs: 1,000 flows and iperf3 as fast as it can.
+//!
+//! No datagram may be lost, so iperf3's window is smaller than the tap's queue in the kernel. Without a bound its connection
+//! fills that queue whether the configuration changes or not: of 24,000 datagrams asked under it, 4 to 17 got no answer, in two
+//! runs without and in two runs with reloads alike. None of the missing ones had reached the server, the gateway had
+//! dropped none, and the kernel had counted 97,117 to 571,718 packets dropped before the inside tap. With a window of 200 kB,
+//! or with 500 Mbit/s, none was lost in twelve runs each, half of them with reloads.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -84,8 +90,8 @@ fn no_flow_notices_that_each_part_of_the_configuration_changes(lab: &mut Lab) {
         "198.51.100.10",
         "--time",
         "20",
-        "--bitrate",
-        "20M",
+        "--window",
+        "200K",
         "--json",
         "--logfile",
         log,
