@@ -26,6 +26,7 @@ mod forwards;
 mod fragments;
 mod frame;
 mod gateway;
+mod greedy_clients;
 mod hairpinning;
 mod hostile;
 mod http;
