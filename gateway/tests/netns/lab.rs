@@ -52,6 +52,8 @@ pub(crate) struct Options {
     /// Keys of `[nat]` itself and of `[nat.timeouts]`.
     pub(crate) nat: &'static str,
     pub(crate) timeouts: &'static str,
+    /// Further keys of `[management]`.
+    pub(crate) management: &'static str,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
         outside: "",
         nat: "",
         timeouts: "",
+        management: "",
     };
 }
 
@@ -237,8 +240,18 @@ pub(crate) fn dpdk_section(workers: usize) -> String {
 
 /// The configuration of SPEC's shape that these options stand for, with its socket in `work`.
 pub(crate) fn config(options: Options, work: &Path) -> String {
-    let Options { workers, filtering, pool, rules, ports_per_subscriber, inside, outside, nat, timeouts } =
-        options;
+    let Options {
+        workers,
+        filtering,
+        pool,
+        rules,
+        ports_per_subscriber,
+        inside,
+        outside,
+        nat,
+        timeouts,
+        management,
+    } = options;
     let dpdk = dpdk_section(workers);
     let socket = work.join("control.sock");
     format!(
@@ -296,6 +309,7 @@ new_sessions_per_subscriber_per_s = 1_000_000
 [management]
 listen = "127.0.0.1:9464"
 socket = {socket:?}
+{management}
 "#
     )
 }

@@ -51,6 +51,7 @@ mod rfc5382;
 mod rfc5508;
 mod rfc6888;
 mod rules;
+mod schemathesis;
 mod tcp_server;
 mod throughput;
 mod top;
