@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lists all sessions of a gateway, page by page, again and again: list.py URL SECONDS
 
-Prints how many sessions the last listing showed, how many listings there were and how long the longest page took.
+Prints how many sessions the shortest listing showed, how many listings there were and how long the longest page took.
 """
 import http.client
 import json
@@ -9,8 +9,8 @@ import sys
 import time
 
 host, patience = sys.argv[1].removeprefix("http://"), float(sys.argv[2])
-begun, listings, sessions, longest = time.monotonic(), 0, 0, 0.0
-while listings == 0 or time.monotonic() - begun < patience:
+begun, shown, longest = time.monotonic(), [], 0.0
+while not shown or time.monotonic() - begun < patience:
     seen, cursor = set(), ""
     while cursor is not None:
         asked = time.monotonic()
@@ -22,5 +22,5 @@ while listings == 0 or time.monotonic() - begun < patience:
         longest = max(longest, time.monotonic() - asked)
         seen.update(hash((row["protocol"], row["inside"], row["remote"])) for row in page["items"])
         cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
-    listings, sessions = listings + 1, len(seen)
-print(json.dumps({"listings": listings, "sessions": sessions, "page_ms_max": round(longest * 1000)}))
+    shown.append(len(seen))
+print(json.dumps({"listings": len(shown), "sessions": min(shown), "page_ms_max": round(longest * 1000)}))

@@ -45,6 +45,14 @@ generate() {
     return 1
 }
 
+# The same beside what follows, once its load has begun; sets generating
+begin() {
+    rm -f "$work/run.log"
+    generate "$@" &
+    generating=$!
+    await 60 "$work/run.log" '^load of' "$generating" || true
+}
+
 # What is said of every run; more facts may be added: CASE WHAT WORKERS [JSON]
 facts() {
     jq -cn --arg case "$1" --arg what "$2" --argjson workers "$3" --argjson round "$round" --argjson more "${4:-{\}}" \
@@ -204,9 +212,7 @@ round_of_reload() {
     configure "$sessions_in_all" "$gateway_cpu" "$translate"
     further_rules 0 $((rules - times)) >>"$work/gateway.toml"
     start_configured 120
-    generate "$sessions_in_all" 1 load --runs 1 --seconds $((2 * times + 2)) --rate "$(half_rate)" &
-    generating=$!
-    await 60 "$work/run.log" '^load of' "$generating" || true
+    begin "$sessions_in_all" 1 load --runs 1 --seconds $((2 * times + 2)) --rate "$(half_rate)"
     for ((; times > 0; times--)); do
         sleep 1
         further_rules $((rules - times)) 1 >>"$work/gateway.toml"
@@ -243,16 +249,14 @@ round_of_listing() {
     local ring_bits=14 devices=() generating grown
     devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
     start_gateway "$sessions_in_all" "$gateway_cpu" "$translate"
-    generate "$sessions_in_all" 1 load --runs 1 --seconds 10 --rate "$(half_rate)" &
-    generating=$!
-    await 60 "$work/run.log" '^load of' "$generating" || true
+    begin "$sessions_in_all" 1 load --runs 1 --seconds 40 --rate 1e6
     grown=$(resident)
-    scripts/bench/list.py "http://$listen" 8 >"$work/listed"
+    taskset --cpu-list "$main_cpu" scripts/bench/list.py "http://$listen" 20 >"$work/listed"
     grown=$(($(resident) - grown))
     if wait "$generating"; then
-        record listing "$(jq -r '"\(.listings) listings of \(.sessions) sessions"' "$work/listed")" 1 \
+        record listing "all sessions listed" 1 \
             "$(jq -c --argjson drops "$(drops)" --argjson kib "$grown" '. + {grown_kib: $kib, drops: $drops}' "$work/listed")"
-        tail -n 1 "$samples" | jq -r '"listed \(.sessions) sessions \(.listings) times, the longest page after " +
+        tail -n 1 "$samples" | jq -r '"listed \(.sessions) sessions, \(.listings) times, the longest page after " +
             "\(.page_ms_max) ms; memory grew by \(.grown_kib) KiB; drops \(.drops)"' >&2
     else
         stop

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::results::{Engine, EngineRow, Layout, Machine, Results};
 use crate::rows::{NEAR_MIN, NEAR_NS, Rfc9693, Row, Runs};
 
-const TITLES: [(&str, &str); 8] = [
+const TITLES: [(&str, &str); 9] = [
     ("memif", "Established flows over memif, 64-octet UDP, both directions, random order"),
     (
         "pcap",
@@ -16,6 +16,7 @@ const TITLES: [(&str, &str); 8] = [
     ("latency", "At half load over memif"),
     ("expiry", "At half load over memif, while sessions expire"),
     ("reload", "At half load over memif, while the configuration is read again"),
+    ("listing", "At half load over memif, while all sessions are listed by the API again and again"),
     ("workers", "Workers, 65,536 flows over memif"),
     ("kernel", "nftables between veth pairs, the same generator on net_af_packet"),
 ];
@@ -92,6 +93,13 @@ fn write_events(text: &mut String, row: &Row) {
     }
     if let Some(reloads) = row.reloads {
         events.push(format!("{reloads} reloads"));
+    }
+    if let (Some(listings), Some(page_ms)) = (row.listings, row.page_ms_max) {
+        events.push(format!("{listings} listings"));
+        events.push(format!("a page took {page_ms:.0} ms at most", page_ms = page_ms.highest));
+    }
+    if let Some(grown) = row.grown_kib {
+        events.push(format!("the gateway's memory grew by {:.0} KiB at most", grown.highest));
     }
     if events.is_empty() {
         return;

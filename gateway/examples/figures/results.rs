@@ -86,6 +86,10 @@ pub(crate) struct Sample {
     #[serde(default)]
     pub(crate) timeline: Vec<(f64, u64)>,
     pub(crate) reloads: Option<u64>,
+    pub(crate) listings: Option<u64>,
+    pub(crate) page_ms_max: Option<u64>,
+    /// What the gateway's memory grew by while it listed.
+    pub(crate) grown_kib: Option<u64>,
 }
 
 /// One measurement of RFC 9693.

@@ -49,6 +49,9 @@ pub(crate) struct Row {
     pub(crate) expired: Option<Span>,
     pub(crate) expired_per_s: Option<Span>,
     pub(crate) reloads: Option<u64>,
+    pub(crate) listings: Option<u64>,
+    pub(crate) page_ms_max: Option<Span>,
+    pub(crate) grown_kib: Option<Span>,
 }
 
 /// The measurements of one method of RFC 9693.
@@ -155,6 +158,9 @@ impl Row {
             expired: optional(|sample| sample.expired),
             expired_per_s: optional(|sample| sample.expired_per_s),
             reloads: first.reloads.map(|_| sum(|sample| sample.reloads.unwrap_or(0))),
+            listings: first.listings.map(|_| sum(|sample| sample.listings.unwrap_or(0))),
+            page_ms_max: optional(|sample| sample.page_ms_max),
+            grown_kib: optional(|sample| sample.grown_kib),
             runs,
         }
     }
