@@ -26,7 +26,7 @@ lacks() {
 }
 
 usage() {
-    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" | sed "s|scripts/bind-nic.sh|$0|"
     exit "${1:-0}"
 }
 

@@ -16,8 +16,10 @@ pub(super) fn place_warnings(machine: &Machine, ports: &[Port], workers: &Cpus) 
     found
 }
 
-/// What takes polling workers' CPUs away from them.
+/// What takes polling workers' CPUs away from them; of those that are not there nothing is said.
 pub(super) fn noise_warnings(machine: &Machine, workers: &Cpus, main: u16) -> Vec<Warning> {
+    let online = machine.cpus(&format!("{CPU}/online"));
+    let workers = &online.map_or_else(|| workers.clone(), |online| workers.shared_with(&online));
     let mut found = Vec::from_iter(unisolated(machine, workers));
     found.extend(interrupts(machine, workers, main));
     found.extend(governors(machine, workers));
@@ -71,7 +73,7 @@ fn unisolated(machine: &Machine, workers: &Cpus) -> Option<Warning> {
 
 fn interrupts(machine: &Machine, workers: &Cpus, main: u16) -> Option<Warning> {
     let numbers = machine.names("proc/irq").into_iter().filter_map(|name| name.parse::<u32>().ok());
-    let mut disturbing = BTreeMap::new();
+    let (mut disturbing, mut disturbed) = (BTreeMap::new(), BTreeSet::new());
     for number in numbers {
         let directory = format!("proc/irq/{number}");
         // A directory for each handler; vfio's own ones are the gateway's.
@@ -82,9 +84,10 @@ fn interrupts(machine: &Machine, workers: &Cpus, main: u16) -> Option<Warning> {
         let cpus = ["effective_affinity_list", "smp_affinity_list"]
             .iter()
             .find_map(|file| machine.cpus(&format!("{directory}/{file}")).filter(|cpus| !cpus.is_empty()));
-        let disturbs = cpus.is_some_and(|cpus| !workers.shared_with(&cpus).is_empty());
-        if let Some(handler) = handlers.into_iter().next().filter(|_| disturbs) {
+        let hit = cpus.map(|cpus| workers.shared_with(&cpus)).unwrap_or_default();
+        if let Some(handler) = handlers.into_iter().next().filter(|_| !hit.is_empty()) {
             disturbing.insert(number, handler);
+            disturbed.extend(hit.iter());
         }
     }
     let (first, _) = disturbing.first_key_value()?;
@@ -94,7 +97,11 @@ fn interrupts(machine: &Machine, workers: &Cpus, main: u16) -> Option<Warning> {
         named.push(format!("{} more", disturbing.len() - NAMED_MAX));
     }
     Some(Warning {
-        found: format!("{} interrupts: {}", workers.named("takes", "take"), named.join(", ")),
+        found: format!(
+            "{} interrupts: {}",
+            Cpus::from_iter(disturbed).named("takes", "take"),
+            named.join(", ")
+        ),
         remedy: format!(
             "echo {main} >/proc/irq/{first}/smp_affinity_list, or irqaffinity={main} on the kernel command line"
         ),
