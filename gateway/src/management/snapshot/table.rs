@@ -91,6 +91,7 @@ pub struct Forward {
 /// A port forward that somebody wants while the gateway runs.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "protocol": "tcp", "external": "203.0.113.13:9090", "internal": "10.64.0.12:90" }))]
 pub struct NewForward {
     /// `udp` or `tcp`.
     pub protocol: String,
