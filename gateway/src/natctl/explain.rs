@@ -144,7 +144,7 @@ impl Display for SubscriberState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}, sessions: {} ({} half open), ports: {}",
+            "{}, sessions: {} ({} half open), ports of this protocol: {}",
             self.address, self.sessions, self.half_open, self.ports
         )?;
         self.outside.map_or(Ok(()), |outside| write!(f, ", paired with {outside}"))

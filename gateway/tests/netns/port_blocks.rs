@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::lab::{Lab, Options, SERVER, in_a_lab};
 use crate::management::natctl;
 use crate::reflector::{UdpReflector, ask, try_ask};
@@ -13,18 +15,21 @@ const BLOCKS: Options = Options {
     timeouts: "udp = 6\nport_hold = 1",
     ..Options::DEFAULT
 };
+const IN_JSON: Options = Options { management: "[log]\nformat = \"json\"", ..BLOCKS };
 
 in_a_lab!(rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return, BLOCKS);
 fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut Lab) {
     let reflector = UdpReflector::new(&lab.server, SERVER, 7);
     let sockets: Vec<_> = (0..150).map(|_| lab.a.udp(0)).collect();
-    for socket in &sockets {
-        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-    }
-    let seen: Vec<_> = sockets.iter().filter_map(|socket| try_ask(socket, reflector.address).ok()).collect();
+    let (served, refused) = sockets.split_at(128);
+    let seen: Vec<_> = served.iter().map(|socket| ask(socket, reflector.address)).collect();
     let blocks: HashSet<_> =
         seen.iter().map(|outside| (*outside.ip(), (outside.port() - 1024) / 64)).collect();
-    assert_eq!((seen.len(), blocks.len()), (128, 2));
+    assert_eq!(blocks.len(), 2);
+    for socket in refused {
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        try_ask(socket, reflector.address).expect_err("a port beyond the blocks");
+    }
     ask(&lab.b.udp(0), reflector.address);
 
     let subscribers = natctl(lab, &["subscribers"]);
@@ -47,11 +52,7 @@ fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut 
     assert!(metrics.dropped("subscriber-port-blocks") >= 22, "{:?}", metrics.drops());
     assert_eq!(metrics.sum("pool_blocks_used", &[]), 3);
 
-    let until = Instant::now() + Duration::from_secs(30);
-    while times(lab, "port block given back") < 3 {
-        assert!(Instant::now() < until, "the blocks do not come back");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_for_return(lab, 3);
     assert_eq!(times(lab, "port block taken"), 3);
     assert_eq!(times(lab, &SERVER.to_string()), 0, "the log says who was spoken to (RFC 6888 REQ-12)");
     assert_eq!(natctl(lab, &["whose", "10.64.0.11"]), "nobody has it to itself now\n");
@@ -62,6 +63,39 @@ fn rfc6888_req13_the_log_has_one_record_for_each_block_and_its_return(lab: &mut 
 /// How many lines of the log have this in them.
 fn times(lab: &Lab, text: &str) -> usize {
     lab.gateway.log().lines().filter(|line| line.contains(text)).count()
+}
+
+/// Until so many blocks have been given back, by the log.
+fn wait_for_return(lab: &Lab, blocks: usize) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while times(lab, "port block given back") < blocks {
+        assert!(Instant::now() < until, "the blocks do not come back");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+in_a_lab!(rfc6888_req13_a_record_has_fields_where_the_log_is_json, IN_JSON);
+fn rfc6888_req13_a_record_has_fields_where_the_log_is_json(lab: &mut Lab) {
+    let reflector = UdpReflector::new(&lab.server, SERVER, 7);
+    let outside = ask(&lab.a.udp(0), reflector.address);
+    wait_for_return(lab, 1);
+    let lines: Vec<Value> = lab
+        .gateway
+        .log()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let first = outside.port() - (outside.port() - 1024) % 64;
+    let facts = json!({
+        "inside": "10.64.0.11", "outside": outside.ip(), "ports": format!("{first}-{}", first + 63), "pool": "main"
+    });
+    for message in ["port block taken", "port block given back"] {
+        let records: Vec<&Value> = lines.iter().filter(|line| line["message"] == message).collect();
+        assert_eq!(records.len(), 1, "{message}");
+        for (field, value) in facts.as_object().unwrap() {
+            assert_eq!(&records[0][field], value, "{}", records[0]);
+        }
+    }
 }
 
 in_a_lab!(reload_adds_an_address_and_blocks_stay_where_they_are, BLOCKS);
