@@ -206,7 +206,7 @@ function showDrops(drops) {
 function showSubscribers(subscribers) {
   fill("subscribers", [
     ["inside address", (row) => row.address],
-    ["outside address", (row) => row.outside ?? "several"],
+    ["outside address", (row) => row.outside ?? ""],
     ["pool", (row) => row.pool ?? ""],
     ["worker", (row) => row.worker, true],
     ["sessions", (row) => short(row.sessions), true],
