@@ -28,7 +28,7 @@
 #   latency        at half the lowest rate that the gateway carried with 65536 flows; and of plain forwarding at that rate
 #   expiry         the same load beside sessions that all expire within about a second
 #   reload         the same rate over all sessions, while the configuration with all its rules is read again and again
-#   listing        a million packets a second over all sessions, while all of them are listed by the API again and again; only
+#   listing        200,000 packets a second over all sessions, while all of them are listed by the API again and again; only
 #                  where it is asked for
 #   rfc9693        connections established and torn down a second, and how many are kept
 #   workers        one and two workers, packets on their owner's queue and on the other's, where there are three CPUs

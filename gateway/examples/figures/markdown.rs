@@ -16,7 +16,7 @@ const TITLES: [(&str, &str); 9] = [
     ("latency", "At half load over memif"),
     ("expiry", "At half load over memif, while sessions expire"),
     ("reload", "At half load over memif, while the configuration is read again"),
-    ("listing", "At half load over memif, while all sessions are listed by the API again and again"),
+    ("listing", "Over memif, paced, while all sessions are listed by the API again and again"),
     ("workers", "Workers, 65,536 flows over memif"),
     ("kernel", "nftables between veth pairs, the same generator on net_af_packet"),
 ];
