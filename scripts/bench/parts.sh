@@ -38,14 +38,14 @@ near() {
 generate() {
     local count=$1 workers=$2
     shift 2
-    rm -f "$work/run.json" "$work/run.log"
+    rm -f "$work/run.json"
     "${inside_namespace[@]}" "$generator" --lcore "$generator_cpu" --queues "$workers" "$@" --flows "$count" \
         "${devices[@]}" --json "$work/run.json" >"$work/run.log" 2>&1 && [[ -s $work/run.json ]] && return
     say "$1, $count flows: $(tail -n 1 "$work/run.log")"
     return 1
 }
 
-# The same beside what follows, once its load has begun; sets generating
+# The same beside what follows, once its load has begun, by a log that no other run has written; sets generating
 begin() {
     rm -f "$work/run.log"
     generate "$@" &

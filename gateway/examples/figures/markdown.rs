@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::results::{Engine, EngineRow, Layout, Machine, Results};
+use crate::results::{Engine, EngineRow, Layout, Listed, Machine, Results};
 use crate::rows::{NEAR_MIN, NEAR_NS, Rfc9693, Row, Runs};
 
 const TITLES: [(&str, &str); 9] = [
@@ -94,12 +94,10 @@ fn write_events(text: &mut String, row: &Row) {
     if let Some(reloads) = row.reloads {
         events.push(format!("{reloads} reloads"));
     }
-    if let (Some(listings), Some(page_ms)) = (row.listings, row.page_ms_max) {
-        events.push(format!("{listings} listings"));
-        events.push(format!("a page took {page_ms:.0} ms at most", page_ms = page_ms.highest));
-    }
-    if let Some(grown) = row.grown_kib {
-        events.push(format!("the gateway's memory grew by {:.0} KiB at most", grown.highest));
+    if let Some(Listed { listings, sessions, page_ms_max, grown_kib }) = row.listed {
+        events.push(format!("{listings} listings of {sessions} sessions or more"));
+        events.push(format!("a page took {page_ms_max} ms at most"));
+        events.push(format!("the gateway's memory grew by {grown_kib} KiB at most"));
     }
     if events.is_empty() {
         return;

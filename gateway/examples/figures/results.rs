@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
 pub(crate) struct Results {
@@ -86,10 +86,31 @@ pub(crate) struct Sample {
     #[serde(default)]
     pub(crate) timeline: Vec<(f64, u64)>,
     pub(crate) reloads: Option<u64>,
-    pub(crate) listings: Option<u64>,
-    pub(crate) page_ms_max: Option<u64>,
-    /// What the gateway's memory grew by while it listed.
-    pub(crate) grown_kib: Option<u64>,
+    #[serde(flatten)]
+    pub(crate) listed: Option<Listed>,
+}
+
+/// What came of listing all sessions again and again.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub(crate) struct Listed {
+    pub(crate) listings: u64,
+    /// Of the shortest listing.
+    pub(crate) sessions: u64,
+    pub(crate) page_ms_max: u64,
+    /// What the gateway's memory grew by meanwhile.
+    pub(crate) grown_kib: i64,
+}
+
+impl Listed {
+    /// Of both together.
+    pub(crate) fn and(self, other: Listed) -> Listed {
+        Listed {
+            listings: self.listings + other.listings,
+            sessions: self.sessions.min(other.sessions),
+            page_ms_max: self.page_ms_max.max(other.page_ms_max),
+            grown_kib: self.grown_kib.max(other.grown_kib),
+        }
+    }
 }
 
 /// One measurement of RFC 9693.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::results::{Cores, Latency, Measurement, Results, Sample};
+use crate::results::{Cores, Latency, Listed, Measurement, Results, Sample};
 
 /// Above this the two CPUs share no cache, and memif carries less than half.
 pub(crate) const NEAR_NS: f64 = 400.0;
@@ -49,9 +49,7 @@ pub(crate) struct Row {
     pub(crate) expired: Option<Span>,
     pub(crate) expired_per_s: Option<Span>,
     pub(crate) reloads: Option<u64>,
-    pub(crate) listings: Option<u64>,
-    pub(crate) page_ms_max: Option<Span>,
-    pub(crate) grown_kib: Option<Span>,
+    pub(crate) listed: Option<Listed>,
 }
 
 /// The measurements of one method of RFC 9693.
@@ -158,9 +156,7 @@ impl Row {
             expired: optional(|sample| sample.expired),
             expired_per_s: optional(|sample| sample.expired_per_s),
             reloads: first.reloads.map(|_| sum(|sample| sample.reloads.unwrap_or(0))),
-            listings: first.listings.map(|_| sum(|sample| sample.listings.unwrap_or(0))),
-            page_ms_max: optional(|sample| sample.page_ms_max),
-            grown_kib: optional(|sample| sample.grown_kib),
+            listed: samples.iter().filter_map(|sample| sample.listed).reduce(Listed::and),
             runs,
         }
     }

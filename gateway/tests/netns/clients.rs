@@ -101,7 +101,12 @@ fn served() -> Vec<u8> {
 }
 
 pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    wait_within(PATIENCE, what, is_so);
+}
+
+/// [`wait_until`], for what takes its time.
+pub(crate) fn wait_within(patience: Duration, what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + patience;
     while !is_so() {
         assert!(Instant::now() < until, "not so: {what}");
         thread::sleep(Duration::from_millis(20));

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddrV4;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clients::wait_until;
 use crate::lab::{FORWARD_TCP, HOST_A, HOST_B, Lab, Options, SERVER, in_a_lab};
 use crate::reflector::{UdpReflector, ask};
 
@@ -31,11 +30,9 @@ fn explain_foretells_what_hosts_see_and_leaves_no_trace(lab: &mut Lab) {
     let reflector = UdpReflector::new(&lab.server, SERVER, 7);
     let (from, to) = (SocketAddrV4::new(HOST_A, 4000).to_string(), reflector.address.to_string());
     // The router may be asked for its address once more after the bridges were changed.
-    let until = Instant::now() + Duration::from_secs(5);
-    while explained(lab, &["udp", &from, &to]).0["neighbor"]["state"] != "reachable" {
-        assert!(Instant::now() < until, "the router does not answer ARP");
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the router answers ARP", || {
+        explained(lab, &["udp", &from, &to]).0["neighbor"]["state"] == "reachable"
+    });
     lab.gateway.settled();
     let before = state(lab);
     let (new, text) = explained(lab, &["udp", &from, &to]);

@@ -1,10 +1,11 @@
 //! RFC 6888: ports in blocks, and what the log says of them.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clients::wait_within;
 use crate::lab::{Lab, Options, SERVER, in_a_lab};
 use crate::management::natctl;
 use crate::reflector::{UdpReflector, ask, try_ask};
@@ -67,11 +68,9 @@ fn times(lab: &Lab, text: &str) -> usize {
 
 /// Until so many blocks have been given back, by the log.
 fn wait_for_return(lab: &Lab, blocks: usize) {
-    let until = Instant::now() + Duration::from_secs(30);
-    while times(lab, "port block given back") < blocks {
-        assert!(Instant::now() < until, "the blocks do not come back");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_within(Duration::from_secs(30), "the blocks come back", || {
+        times(lab, "port block given back") >= blocks
+    });
 }
 
 in_a_lab!(rfc6888_req13_a_record_has_fields_where_the_log_is_json, IN_JSON);

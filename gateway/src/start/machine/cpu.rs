@@ -8,38 +8,36 @@ use super::{Machine, Warning};
 
 const CPU: &str = "sys/devices/system/cpu";
 
-/// Workers on CPUs that are not there, that are far from their devices, or that share a core.
+/// Those of the workers' CPUs that are there, of which alone more is to be said; and a warning of the others.
+pub(super) fn present(machine: &Machine, workers: Cpus) -> (Cpus, Option<Warning>) {
+    let Some(online) = machine.cpus(&format!("{CPU}/online")) else { return (workers, None) };
+    let absent = workers.without(&online);
+    let warning = (!absent.is_empty()).then(|| Warning {
+        found: absent.named("is not online", "are not online"),
+        remedy: format!("worker_lcores among {online}"),
+    });
+    (workers.shared_with(&online), warning)
+}
+
+/// Workers on CPUs that are far from their devices, or that share a core.
 pub(super) fn place_warnings(machine: &Machine, ports: &[Port], workers: &Cpus) -> Vec<Warning> {
-    let mut found = Vec::from_iter(absent(machine, workers));
-    found.extend(ports.iter().filter_map(|port| far(machine, port, workers)));
+    let mut found: Vec<Warning> = ports.iter().filter_map(|port| far(machine, port, workers)).collect();
     found.extend(siblings(machine, workers));
     found
 }
 
-/// What takes polling workers' CPUs away from them; of those that are not there nothing is said.
+/// What takes polling workers' CPUs away from them.
 pub(super) fn noise_warnings(machine: &Machine, workers: &Cpus, main: u16) -> Vec<Warning> {
-    let online = machine.cpus(&format!("{CPU}/online"));
-    let workers = &online.map_or_else(|| workers.clone(), |online| workers.shared_with(&online));
     let mut found = Vec::from_iter(unisolated(machine, workers));
     found.extend(interrupts(machine, workers, main));
     found.extend(governors(machine, workers));
     found
 }
 
-fn absent(machine: &Machine, workers: &Cpus) -> Option<Warning> {
-    let online = machine.cpus(&format!("{CPU}/online"))?;
-    let absent = workers.without(&online);
-    (!absent.is_empty()).then(|| Warning {
-        found: absent.named("is not online", "are not online"),
-        remedy: format!("worker_lcores among {online}"),
-    })
-}
-
 fn far(machine: &Machine, port: &Port, workers: &Cpus) -> Option<Warning> {
     let (address, node) = (&port.address, port.node?);
     let near = machine.cpus(&format!("sys/devices/system/node/node{node}/cpulist"))?;
-    let online = machine.cpus(&format!("{CPU}/online"))?;
-    let far = workers.shared_with(&online).without(&near);
+    let far = workers.without(&near);
     (!far.is_empty()).then(|| Warning {
         found: format!("{address} is on NUMA node {node}, {}", far.named("is not", "are not")),
         remedy: format!("worker_lcores among {near}"),
@@ -84,10 +82,10 @@ fn interrupts(machine: &Machine, workers: &Cpus, main: u16) -> Option<Warning> {
         let cpus = ["effective_affinity_list", "smp_affinity_list"]
             .iter()
             .find_map(|file| machine.cpus(&format!("{directory}/{file}")).filter(|cpus| !cpus.is_empty()));
-        let hit = cpus.map(|cpus| workers.shared_with(&cpus)).unwrap_or_default();
-        if let Some(handler) = handlers.into_iter().next().filter(|_| !hit.is_empty()) {
+        let taking = cpus.map(|cpus| workers.shared_with(&cpus)).unwrap_or_default();
+        if let Some(handler) = handlers.into_iter().next().filter(|_| !taking.is_empty()) {
             disturbing.insert(number, handler);
-            disturbed.extend(hit.iter());
+            disturbed.extend(taking.iter());
         }
     }
     let (first, _) = disturbing.first_key_value()?;

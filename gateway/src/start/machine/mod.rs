@@ -51,6 +51,8 @@ pub fn warnings(config: &Config, root: &Path) -> Vec<Warning> {
     if config.dpdk.memory != Memory::NoHuge && !machine.listens(&config.management.socket.path) {
         found.extend(memory::warnings(&machine, &ports, plan::eal_args(config).memory_mib));
     }
+    let (workers, absent) = cpu::present(&machine, workers);
+    found.extend(absent);
     found.extend(cpu::place_warnings(&machine, &ports, &workers));
     if config.dpdk.idle == Idle::Poll {
         found.extend(cpu::noise_warnings(&machine, &workers, config.dpdk.main_lcore));
