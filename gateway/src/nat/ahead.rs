@@ -20,6 +20,7 @@
 use arrayvec::ArrayVec;
 
 use super::burst::BURST;
+use super::classifier::RuleKey;
 use super::cpu::prefetch;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::hash::Mark;
@@ -145,7 +146,8 @@ impl Shard {
             Protocol::Tcp => tcp::opening(miss.flags) == Some(tcp::State::SynSent),
             Protocol::Icmp | Protocol::Other => false,
         };
-        let rule = self.policy.classifier.first_match(&miss.tuple, miss.protocol).filter(|_| begins);
+        let rule =
+            self.policy.classifier.first_match(&RuleKey::flow(&miss.tuple), miss.protocol).filter(|_| begins);
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];

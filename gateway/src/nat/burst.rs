@@ -253,7 +253,7 @@ impl Shard {
     #[inline(never)]
     fn finish(&mut self, packet: &mut [u8], parsed: &Parsed, hash: Hash, at: Arrival, now: Time) -> Verdict {
         if parsed.ttl <= 1 && at.routed {
-            return self.out_of_life(parsed, packet, at.direction);
+            return self.out_of_life(parsed, at.direction);
         }
         if parsed.kind == Kind::Error {
             return self.error_message(packet, parsed, at);
@@ -270,6 +270,6 @@ impl Parsed {
         header_len: 0,
         ttl: 0,
         flags: super::tcp::ACK,
-        kind: Kind::Other,
+        kind: Kind::Ports,
     };
 }

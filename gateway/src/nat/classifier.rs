@@ -10,6 +10,31 @@ use super::endpoint::Tuple;
 use super::settings::{Rule, RuleAction};
 use super::verdict::Protocol;
 
+/// What rules are asked about a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RuleKey {
+    source: u32,
+    destination: u32,
+    source_port: u16,
+    /// Of an ICMP message its type.
+    destination_port: u16,
+}
+
+impl RuleKey {
+    /// The first packet of a flow, whose ports, or number of a protocol without ports, the tuple has.
+    #[inline(always)]
+    pub(crate) fn flow(tuple: &Tuple) -> RuleKey {
+        let Tuple { source, destination, source_port, destination_port } = *tuple;
+        RuleKey { source, destination, source_port, destination_port }
+    }
+
+    /// An ICMP message.
+    #[inline(always)]
+    pub(crate) fn message(tuple: &Tuple, ty: u8) -> RuleKey {
+        RuleKey { source_port: 0, destination_port: ty.into(), ..RuleKey::flow(tuple) }
+    }
+}
+
 /// All rules of a configuration, ready to be asked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Classifier {
@@ -68,30 +93,29 @@ impl Classifier {
         self.names_icmp_types
     }
 
-    /// The action of the first rule that matches an outbound packet; `None` where none does. Of an ICMP message, the type
-    /// stands in the place of the destination port.
-    pub(crate) fn first_match(&self, tuple: &Tuple, protocol: Protocol) -> Option<RuleAction> {
-        self.first_line(tuple, protocol).map(|line| line.action)
+    /// The action of the first rule that matches an outbound packet; `None` where none does.
+    pub(crate) fn first_match(&self, key: &RuleKey, protocol: Protocol) -> Option<RuleAction> {
+        self.first_line(key, protocol).map(|line| line.action)
     }
 
     /// The place of that rule among all.
-    pub(crate) fn first_place(&self, tuple: &Tuple, protocol: Protocol) -> Option<u32> {
-        self.first_line(tuple, protocol).map(|line| line.place)
+    pub(crate) fn first_place(&self, key: &RuleKey, protocol: Protocol) -> Option<u32> {
+        self.first_line(key, protocol).map(|line| line.place)
     }
 
     #[inline(always)]
-    fn first_line(&self, tuple: &Tuple, protocol: Protocol) -> Option<&Line> {
+    fn first_line(&self, key: &RuleKey, protocol: Protocol) -> Option<&Line> {
         let mut best: Option<&Line> = None;
         for group in &self.groups {
             if best.is_some_and(|best| best.place < group.first) {
                 break;
             }
-            let prefixes = (tuple.source & group.source_mask, tuple.destination & group.destination_mask);
+            let prefixes = (key.source & group.source_mask, key.destination & group.destination_mask);
             let Some(lines) = group.rules.get(&prefixes) else { continue };
             let found = lines
                 .iter()
                 .take_while(|line| best.is_none_or(|best| line.place < best.place))
-                .find(|line| line.matches(tuple, protocol));
+                .find(|line| line.matches(key, protocol));
             best = found.or(best);
         }
         best
@@ -123,13 +147,13 @@ impl Line {
     }
 
     #[inline(always)]
-    fn matches(&self, tuple: &Tuple, protocol: Protocol) -> bool {
+    fn matches(&self, key: &RuleKey, protocol: Protocol) -> bool {
         let within = |(first, last): (u16, u16), port: u16| first <= port && port <= last;
         self.matches_all
             || self.protocols >> protocol as u8 & 1 != 0
-                && within(self.ports, tuple.destination_port)
-                && within(self.source_ports, tuple.source_port)
-                && self.icmp_types >> (tuple.destination_port & 31) & 1 != 0
+                && within(self.ports, key.destination_port)
+                && within(self.source_ports, key.source_port)
+                && self.icmp_types >> (key.destination_port & 31) & 1 != 0
     }
 }
 
@@ -213,7 +237,7 @@ mod tests {
                     destination_port,
                 };
                 prop_assert_eq!(
-                    classifier.first_match(&tuple, protocol),
+                    classifier.first_match(&RuleKey::flow(&tuple), protocol),
                     model(&rules, &tuple, protocol),
                     "{:?} {:?}", tuple, protocol
                 );

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::verdict::Direction;
+
 /// An address with a port, or with a query identifier where the protocol is ICMP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -24,6 +26,68 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", Ipv4Addr::from_bits(self.address), self.port)
+    }
+}
+
+/// One end of a packet as the packet names it: an ICMP query names no port or identifier of its receiver, the reply to it
+/// none of its sender, an error neither. Mappings are looked up by what is named; the 0 that stands for the rest in a
+/// [`Tuple`] is the identifier of another mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) address: u32,
+    pub(crate) port: Option<u16>,
+}
+
+impl End {
+    /// The endpoint, where the packet names one.
+    pub(crate) fn endpoint(self) -> Option<Endpoint> {
+        self.port.map(|port| Endpoint { address: self.address, port })
+    }
+
+    /// The same end under another address.
+    #[must_use]
+    pub(crate) fn at(self, address: u32) -> End {
+        End { address, ..self }
+    }
+}
+
+impl From<Endpoint> for End {
+    fn from(endpoint: Endpoint) -> End {
+        End { address: endpoint.address, port: Some(endpoint.port) }
+    }
+}
+
+/// Sender and receiver of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) from: End,
+    pub(crate) to: End,
+}
+
+impl Ends {
+    /// Those of an answer.
+    #[must_use]
+    pub(crate) fn reversed(self) -> Ends {
+        Ends { from: self.to, to: self.from }
+    }
+
+    /// The inside host's end of a packet that goes in this direction, as the side that it comes from knows it. ICMP sessions
+    /// are the asking host's: a packet that does not name this end is of none.
+    pub(crate) fn host(self, direction: Direction) -> End {
+        match direction {
+            Direction::Outbound => self.from,
+            Direction::Inbound => self.to,
+        }
+    }
+
+    /// The key of the packet's session.
+    pub(crate) fn tuple(self) -> Tuple {
+        Tuple {
+            source: self.from.address,
+            destination: self.to.address,
+            source_port: self.from.port.unwrap_or(0),
+            destination_port: self.to.port.unwrap_or(0),
+        }
     }
 }
 

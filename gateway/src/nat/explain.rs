@@ -4,10 +4,11 @@
 //! by the same functions. [`Shard::explain`] has the shard by a shared reference: no port is taken, nothing is counted, no
 //! timer starts anew.
 
-use super::endpoint::{Endpoint, Flow, Tuple};
+use super::classifier::RuleKey;
+use super::endpoint::{Endpoint, Ends, Flow, Tuple};
 use super::listing::{MappingView, SessionView};
 use super::mapping::{FoundBy, Kind as MappingKind};
-use super::outbound::{Origin, as_rules_see, is_query};
+use super::outbound::{Origin, rule_key};
 use super::parse::{Kind, Parsed};
 use super::session::HAIRPIN;
 use super::settings::Filtering;
@@ -157,7 +158,11 @@ fn first_packet(question: &Question) -> (Parsed, [u8; 40]) {
         header_len: 20,
         ttl: 64,
         flags: if question.protocol == Protocol::Tcp { tcp::SYN } else { tcp::ACK },
-        kind: Kind::Other,
+        kind: match question.protocol {
+            Protocol::Udp | Protocol::Tcp => Kind::Ports,
+            Protocol::Icmp => Kind::Query,
+            Protocol::Other => Kind::Number,
+        },
     };
     (parsed, packet)
 }
@@ -177,13 +182,13 @@ impl Shard {
             (None, Direction::Outbound) => self.explain_outbound(&packet, &parsed, now),
             (None, Direction::Inbound) => {
                 let at = Arrival { direction, routed: !question.hairpinned };
-                self.explain_inbound(&packet, &parsed, at, now)
+                self.explain_inbound(&parsed, at, now)
             }
         }
     }
 
     fn rule(&self, parsed: &Parsed, packet: &[u8]) -> Option<u32> {
-        self.policy.classifier.first_place(&as_rules_see(parsed, packet), parsed.protocol)
+        self.policy.classifier.first_place(&rule_key(parsed, packet), parsed.protocol)
     }
 
     fn explain_session(&self, id: u32, direction: Direction, now: Time) -> Explanation {
@@ -241,7 +246,7 @@ impl Shard {
         if let Err(reason) = self.addresses.check_outbound(&tuple) {
             return Explanation::dropped(reason);
         }
-        if self.is_for_gateway(&tuple, parsed, packet) {
+        if self.is_for_gateway(parsed) {
             return Explanation::new(Outcome::Local);
         }
         let rule = self.rule(parsed, packet);
@@ -249,23 +254,27 @@ impl Shard {
             Verdict::Reject(reason) => Outcome::Reject(reason),
             _ => Outcome::Drop(reason),
         };
-        let origin = match self.origin(&as_rules_see(parsed, packet), parsed.protocol) {
+        let origin = match self.origin(&rule_key(parsed, packet), parsed) {
             Ok(origin) => origin,
             Err(reason) => {
                 let subscriber = self.view_subscriber(tuple.source, None);
                 return Explanation { rule, subscriber, ..Explanation::new(refused(reason)) };
             }
         };
-        let outcome = match self.room_for_session(parsed, origin, now) {
+        // The first packet of a flow names its sender's end.
+        let Some(internal) = parsed.sender().endpoint() else {
+            return Explanation::dropped(DropReason::NoMapping);
+        };
+        let outcome = match self.room_for_session(internal, parsed, origin, now) {
             Ok(()) => Outcome::NewSession,
             Err(failure) => refused(failure.into()),
         };
         let (kind, pool, external) = match origin {
             Origin::Pool(pool) => (MappingKind::Pool, Some(pool), None),
-            Origin::Permanent(external) => (MappingKind::Permanent, None, Some(external)),
-            Origin::Exempt => (MappingKind::Exempt, None, Some(tuple.from())),
+            Origin::Permanent(external) => (MappingKind::Permanent, None, external.endpoint()),
+            Origin::Exempt => (MappingKind::Exempt, None, Some(internal)),
         };
-        let remote = self.remote_outside(tuple.to());
+        let remote = self.session_remote(parsed);
         let explanation = Explanation {
             rule,
             kind: Some(kind.name()),
@@ -279,12 +288,7 @@ impl Shard {
             for_outside: remote != tuple.to(),
             ..Explanation::new(outcome)
         };
-        match self.mapping_found(
-            parsed.protocol,
-            tuple.from(),
-            origin,
-            self.found_by(parsed.protocol, origin),
-        ) {
+        match self.mapping_found(parsed.protocol, internal, origin, self.found_by(parsed.protocol, origin)) {
             Some(id) => {
                 let source = Some(self.mappings.lines[id].external());
                 self.with_mapping(Explanation { source, ..explanation }, id, now)
@@ -294,9 +298,14 @@ impl Shard {
     }
 
     /// As `Shard::new_session` decides, without making anything.
-    fn room_for_session(&self, parsed: &Parsed, origin: Origin, now: Time) -> Result<(), SessionFailure> {
+    fn room_for_session(
+        &self,
+        internal: Endpoint,
+        parsed: &Parsed,
+        origin: Origin,
+        now: Time,
+    ) -> Result<(), SessionFailure> {
         let protocol = parsed.protocol;
-        let internal = parsed.tuple().from();
         self.may_begin()?;
         let subscriber = self.subscribers.find(internal.address);
         match subscriber {
@@ -311,7 +320,7 @@ impl Shard {
             }
         }
         let found_by = self.found_by(parsed.protocol, origin);
-        let remote = self.remote_outside(parsed.tuple().to());
+        let remote = self.session_remote(parsed);
         if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
             let external = self.mappings.lines[id].external();
             let taken = found_by == FoundBy::Inside && self.holder(external, remote, now).is_some();
@@ -330,7 +339,7 @@ impl Shard {
     }
 
     /// As `Shard::admit` decides.
-    fn explain_inbound(&self, packet: &[u8], parsed: &Parsed, at: Arrival, now: Time) -> Explanation {
+    fn explain_inbound(&self, parsed: &Parsed, at: Arrival, now: Time) -> Explanation {
         let tuple = parsed.tuple();
         if at.routed
             && let Err(reason) = self.addresses.check_inbound(&tuple)
@@ -338,10 +347,12 @@ impl Shard {
             return Explanation::dropped(reason);
         }
         let own = self.addresses.is_own(tuple.destination);
-        if own && is_query(parsed, packet) {
+        if own && parsed.is_query() {
             return Explanation::new(Outcome::Local);
         }
-        if let Some(redirect) = self.permanent.redirect(parsed.protocol, tuple.to()) {
+        if let Some(external) = parsed.receiver().endpoint()
+            && let Some(redirect) = self.permanent.redirect(parsed.protocol, external)
+        {
             let answer = Tuple::new(redirect.internal, tuple.from());
             let outcome =
                 match self.may_redirect(parsed, redirect).and(self.room_for_redirect(parsed, redirect)) {
@@ -349,26 +360,30 @@ impl Shard {
                     Err(reason) => Outcome::Drop(reason),
                 };
             return Explanation {
-                rule: self.policy.classifier.first_place(&answer, parsed.protocol),
+                rule: self.policy.classifier.first_place(&RuleKey::flow(&answer), parsed.protocol),
                 kind: Some(MappingKind::Redirect.name()),
                 subscriber: self.view_subscriber(redirect.internal.address, None),
                 destination: Some(redirect.internal),
                 ..Explanation::new(outcome)
             };
         }
-        let found = self.mappings.by_external(parsed.protocol, tuple.to());
+        let found =
+            parsed.receiver().endpoint().and_then(|to| self.mappings.by_external(parsed.protocol, to));
         let about = |explanation| match found.filter(|&id| self.mappings.lines[id].is_in_use()) {
             Some(id) => self.with_mapping(explanation, id, now),
             None => explanation,
         };
-        match self.admitted_or_local(parsed.protocol, &tuple, own) {
-            Ok(Some(internal)) => about(Explanation {
-                kind: Some(MappingKind::Permanent.name()),
-                subscriber: self.view_subscriber(internal.address, None),
-                source: Some(self.remote_inside(tuple.from())),
-                destination: Some(internal),
-                ..Explanation::new(Outcome::Mapping)
-            }),
+        match self.admitted_or_local(parsed, own) {
+            Ok(Some(internal)) => {
+                let to = Ends { from: self.remote_inside(parsed.sender()), to: internal }.tuple();
+                about(Explanation {
+                    kind: Some(MappingKind::Permanent.name()),
+                    subscriber: self.view_subscriber(internal.address, None),
+                    source: Some(to.from()),
+                    destination: Some(to.to()),
+                    ..Explanation::new(Outcome::Mapping)
+                })
+            }
             Ok(None) => Explanation::new(Outcome::Local),
             Err(reason) => about(Explanation::dropped(reason)),
         }

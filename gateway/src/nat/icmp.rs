@@ -9,8 +9,9 @@
 //!
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
-use super::endpoint::{Endpoint, Flow, Tuple};
+use super::endpoint::{End, Ends, Flow, Tuple};
 use super::ip_protocol::IpProtocol;
+use super::mapping::Mapping;
 use super::parse::{Parsed, channel};
 use super::rewrite::{Hop, Rewrite};
 use super::shard::{Arrival, Shard};
@@ -20,7 +21,7 @@ use crate::wire::{icmpv4, ipv4};
 /// The packet inside an error, as far as it is there.
 pub(super) struct Embedded {
     /// As the packet was on its way.
-    pub(super) tuple: Tuple,
+    pub(super) ends: Ends,
     pub(super) protocol: Protocol,
     header_len: usize,
 }
@@ -46,12 +47,12 @@ impl Shard {
         let embedded = embedded(message.embedded())?;
         self.check_error_addresses(&parsed.tuple(), at)?;
         // An error goes to whoever sent what it is about; to anybody else it is no way around the rules.
-        if parsed.tuple().destination != embedded.tuple.source {
+        if parsed.tuple().destination != embedded.ends.from.address {
             return Err(DropReason::IcmpEmbedded);
         }
-        // The flow of a packet going the way that the error goes.
-        let flow = embedded.tuple.reversed();
-        let answered = self.rewrite_of(&flow, embedded.protocol, at.direction).ok_or_else(|| {
+        // The ends of a packet going the way that the error goes.
+        let ends = embedded.ends.reversed();
+        let answered = self.rewrite_of(ends, embedded.protocol, at.direction).ok_or_else(|| {
             let own = self.addresses.is_own(parsed.tuple().destination);
             if own { DropReason::LocalNoService } else { DropReason::IcmpNoSession }
         })?;
@@ -89,7 +90,7 @@ impl Shard {
     #[must_use]
     pub fn restore(&self, direction: Direction, packet: &mut [u8]) -> bool {
         let Ok(sent) = embedded(packet) else { return false };
-        let answered = self.rewrite_of(&sent.tuple.reversed(), sent.protocol, direction.flip());
+        let answered = self.rewrite_of(sent.ends.reversed(), sent.protocol, direction.flip());
         let Some(answered) = answered else { return false };
         let back = Rewrite { to: answered.to.reversed(), ..answered };
         back.apply(packet, sent.header_len, sent.protocol, Hop::BACK);
@@ -111,39 +112,34 @@ impl Shard {
         }
     }
 
-    /// What a packet with this flow would become, without making or refreshing anything: by its session, or by the
+    /// What a packet with these ends would become, without making or refreshing anything: by its session, or by the
     /// mapping that let the packet through without one.
-    pub(super) fn rewrite_of(
-        &self,
-        flow: &Tuple,
-        protocol: Protocol,
-        direction: Direction,
-    ) -> Option<Rewrite> {
+    pub(super) fn rewrite_of(&self, ends: Ends, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
         let sessions = self.sessions.as_slice();
-        let key = Flow::from(flow);
+        let flow = ends.tuple();
+        let key = Flow::from(&flow);
         let hash = self.secret.flow(&key, protocol, direction);
         let session = self.index.find(hash, |id| sessions[id as usize].matches(&key, protocol, direction));
-        if let Some(id) = session {
+        if let Some(id) = session.filter(|_| ends.host(direction).port.is_some()) {
             return Some(sessions[id as usize].rewrite(direction));
         }
         let to = match direction {
             Direction::Outbound => {
-                Tuple::new(self.external_of(protocol, flow.from())?, self.remote_outside(flow.to()))
+                Ends { from: self.external_of(protocol, ends.from)?, to: self.remote_outside(ends.to) }
             }
             Direction::Inbound => {
-                let internal = self.admitted(protocol, flow.to(), flow.source).ok()??;
-                Tuple::new(self.remote_inside(flow.from()), internal)
+                let internal = self.admitted(protocol, ends).ok()??;
+                Ends { from: self.remote_inside(ends.from), to: internal }
             }
         };
-        Some(Rewrite::new(protocol, flow, &to))
+        Some(Rewrite::new(protocol, &flow, &to.tuple()))
     }
 
-    fn external_of(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
-        let mapping = self
-            .mappings
-            .by_internal(protocol, internal, |mapping| mapping.is_in_use() && protocol.has_ports())
-            .map(|id| &self.mappings.lines[id]);
-        mapping.map(|mapping| mapping.external()).or_else(|| self.permanent.external(protocol, internal))
+    fn external_of(&self, protocol: Protocol, internal: End) -> Option<End> {
+        let in_use = |mapping: &Mapping| mapping.is_in_use() && protocol.has_ports();
+        let found = internal.endpoint().and_then(|from| self.mappings.by_internal(protocol, from, in_use));
+        let external = found.map(|id| self.mappings.lines[id].external().into());
+        external.or_else(|| self.permanent.external_end(protocol, internal))
     }
 }
 
@@ -157,11 +153,6 @@ pub(super) fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
     let header_len = header.header_len();
     let number = IpProtocol(header.protocol());
     let (protocol, channel) = channel(number, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
-    let tuple = Tuple {
-        source: header.src_bits(),
-        destination: header.dst_bits(),
-        source_port: channel.source,
-        destination_port: channel.destination,
-    };
-    Ok(Embedded { tuple, protocol, header_len })
+    let ends = channel.between(header.src_bits(), header.dst_bits());
+    Ok(Embedded { ends, protocol, header_len })
 }

@@ -1,9 +1,8 @@
 //! The slow path of inbound packets: no session, but perhaps a mapping whose filtering lets them in.
 
-use super::endpoint::{Endpoint, Tuple};
+use super::endpoint::{End, Ends};
 use super::filter::Pair;
 use super::mapping::{Kind, Mapping};
-use super::outbound::is_query;
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
 use super::settings::Filtering;
@@ -22,13 +21,15 @@ impl Shard {
             return Verdict::Drop(reason);
         }
         let own = self.addresses.is_own(tuple.destination);
-        if own && is_query(parsed, packet) {
+        if own && parsed.is_query() {
             return Verdict::Local;
         }
-        if let Some(redirect) = self.permanent.redirect(parsed.protocol, tuple.to()) {
+        if let Some(external) = parsed.receiver().endpoint()
+            && let Some(redirect) = self.permanent.redirect(parsed.protocol, external)
+        {
             return self.redirect(packet, parsed, redirect, at, now);
         }
-        let internal = match self.admitted_or_local(parsed.protocol, &tuple, own) {
+        let internal = match self.admitted_or_local(parsed, own) {
             Ok(Some(internal)) => internal,
             Ok(None) => return Verdict::Local,
             Err(reason) => {
@@ -38,47 +39,42 @@ impl Shard {
                 return Verdict::Drop(reason);
             }
         };
-        let to = Tuple::new(self.remote_inside(tuple.from()), internal);
-        let rewrite = Rewrite::new(parsed.protocol, &tuple, &to);
+        let to = Ends { from: self.remote_inside(parsed.sender()), to: internal };
+        let rewrite = Rewrite::new(parsed.protocol, &tuple, &to.tuple());
         self.forward_without_session(packet, parsed, &rewrite, at, false)
     }
 
-    /// The inside endpoint that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`
+    /// The inside end that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`
     /// address it may bear. A shard that drains lets nothing in that would have to begin a session with its answer.
     #[inline(always)]
-    pub(super) fn admitted_or_local(
-        &self,
-        protocol: Protocol,
-        tuple: &Tuple,
-        own: bool,
-    ) -> Result<Option<Endpoint>, DropReason> {
-        match self.admitted(protocol, tuple.to(), tuple.source)? {
+    pub(super) fn admitted_or_local(&self, parsed: &Parsed, own: bool) -> Result<Option<End>, DropReason> {
+        let ends = parsed.ends();
+        match self.admitted(parsed.protocol, ends)? {
             Some(_) if self.draining => Err(DropReason::Draining),
             Some(internal) => Ok(Some(internal)),
             None if own => Ok(None),
-            None if self.addresses.is_inside(tuple.destination) => Err(DropReason::InsideFromOutside),
+            None if self.addresses.is_inside(ends.to.address) => Err(DropReason::InsideFromOutside),
             None => Err(DropReason::NoMapping),
         }
     }
 
-    /// A remote endpoint as inside hosts know it.
-    pub(super) fn remote_inside(&self, remote: Endpoint) -> Endpoint {
-        Endpoint { address: self.addresses.remote_inside(remote.address), ..remote }
+    /// A remote's end as inside hosts know it.
+    pub(super) fn remote_inside(&self, remote: End) -> End {
+        remote.at(self.addresses.remote_inside(remote.address))
     }
 
-    /// The inside endpoint that an outside one leads to, as far as this remote may use it without a session; `None` where
+    /// The inside end that the outside one leads to, as far as the remote may use it without a session; `None` where
     /// nothing is mapped.
-    pub(super) fn admitted(
-        &self,
-        protocol: Protocol,
-        external: Endpoint,
-        remote: u32,
-    ) -> Result<Option<Endpoint>, DropReason> {
-        let mapping = self.mappings.by_external(protocol, external).map(|id| (id, &self.mappings.lines[id]));
+    pub(super) fn admitted(&self, protocol: Protocol, ends: Ends) -> Result<Option<End>, DropReason> {
+        let Ends { from: remote, to: external } = ends;
+        let found = external.endpoint().and_then(|external| self.mappings.by_external(protocol, external));
+        let mapping = found.map(|id| (id, &self.mappings.lines[id]));
         match mapping.filter(|(_, mapping)| mapping.is_in_use()) {
-            Some((id, mapping)) if self.admits(id, mapping, remote) => Ok(Some(mapping.internal())),
+            Some((id, mapping)) if self.admits(id, mapping, remote.address) => {
+                Ok(Some(mapping.internal().into()))
+            }
             Some(_) => Err(DropReason::Filtered),
-            None => Ok(self.permanent.internal(protocol, external)),
+            None => Ok(self.permanent.internal_end(protocol, external)),
         }
     }
 

@@ -10,7 +10,7 @@
 use arrayvec::ArrayVec;
 
 use super::allocation::Taken;
-use super::endpoint::{Endpoint, Flow, Tuple};
+use super::endpoint::{End, Endpoint, Flow, Tuple};
 use super::ip_protocol::IpProtocol;
 use super::shard::Shard;
 use super::time::{Time, is_past};
@@ -20,10 +20,11 @@ use super::verdict::{Direction, Protocol, SessionFailure};
 const ADDRESS_STEPS: usize = 16;
 
 impl Shard {
-    /// Whether a pool translates packets with this tuple.
+    /// Whether a pool translates packets of this sender: of a protocol without ports its end names the number.
     #[inline(always)]
-    pub(super) fn is_translated(&self, pool: usize, tuple: &Tuple, protocol: Protocol) -> bool {
-        protocol.has_ports() || self.is_named(pool, IpProtocol(tuple.source_port as u8))
+    pub(super) fn is_translated(&self, pool: usize, sender: End, protocol: Protocol) -> bool {
+        protocol.has_ports()
+            || sender.port.is_some_and(|number| self.is_named(pool, IpProtocol(number as u8)))
     }
 
     #[cold]

@@ -2,7 +2,8 @@
 
 use super::allocation::Need;
 use super::beginning::Begun;
-use super::endpoint::{Endpoint, Flow, Tuple};
+use super::classifier::RuleKey;
+use super::endpoint::{End, Endpoint, Ends, Flow, Tuple};
 use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
@@ -13,13 +14,12 @@ use super::table::Full;
 use super::tcp;
 use super::time::Time;
 use super::verdict::{DropReason, Protocol, SessionFailure, Verdict};
-use crate::wire::icmpv4;
 
 /// Where a new session's outside endpoint shall come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     Pool(u16),
-    Permanent(Endpoint),
+    Permanent(End),
     Exempt,
 }
 
@@ -30,17 +30,16 @@ impl Shard {
         if let Err(reason) = self.addresses.check_outbound(&tuple) {
             return Verdict::Drop(reason);
         }
-        if self.is_for_gateway(&tuple, parsed, packet) {
+        if self.is_for_gateway(parsed) {
             return Verdict::Local;
         }
-        let origin = match self.origin(&as_rules_see(parsed, packet), parsed.protocol) {
+        let origin = match self.origin(&rule_key(parsed, packet), parsed) {
             Ok(origin) => origin,
             Err(reason) => return self.refuse(reason),
         };
-        if !self.begins_session(parsed, packet, origin) {
-            return self.answer_by_mapping(packet, parsed, origin, at);
-        }
-        match self.new_session(parsed, origin, now) {
+        let internal = parsed.sender().endpoint().filter(|&from| self.begins_session(parsed, from, origin));
+        let Some(internal) = internal else { return self.answer_by_mapping(packet, parsed, origin, at) };
+        match self.new_session(internal, parsed, origin, now) {
             // The session cannot be over at the moment of its making.
             Ok(id) => {
                 self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::TcpNoSession))
@@ -62,25 +61,27 @@ impl Shard {
     }
 
     /// An own address that mappings use as well (masquerade) is the gateway's own for pings alone.
-    pub(super) fn is_for_gateway(&self, tuple: &Tuple, parsed: &Parsed, packet: &[u8]) -> bool {
-        let own = self.addresses.is_own(tuple.destination);
-        own && (is_query(parsed, packet) || !self.addresses.is_external(tuple.destination))
+    pub(super) fn is_for_gateway(&self, parsed: &Parsed) -> bool {
+        let destination = parsed.tuple().destination;
+        let own = self.addresses.is_own(destination);
+        own && (parsed.is_query() || !self.addresses.is_external(destination))
     }
 
     /// Reject, drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.
     #[inline(always)]
-    pub(super) fn origin(&self, tuple: &Tuple, protocol: Protocol) -> Result<Origin, DropReason> {
-        let permanent = self.permanent.external(protocol, tuple.from()).map(Origin::Permanent);
-        match (self.policy.classifier.first_match(tuple, protocol), permanent) {
+    pub(super) fn origin(&self, key: &RuleKey, parsed: &Parsed) -> Result<Origin, DropReason> {
+        let (protocol, sender) = (parsed.protocol, parsed.sender());
+        let permanent = self.permanent.external_end(protocol, sender).map(Origin::Permanent);
+        match (self.policy.classifier.first_match(key, protocol), permanent) {
             (Some(RuleAction::Reject), _) => Err(DropReason::RuleReject),
             (Some(RuleAction::Drop), _) => Err(DropReason::RuleDrop),
             // Whose address stands for another inside cannot be told from that one outside.
-            (Some(RuleAction::Exempt), _) if self.remote_outside(tuple.to()) != tuple.to() => {
+            (Some(RuleAction::Exempt), _) if self.is_known_by_another(parsed.tuple().destination) => {
                 Err(DropReason::NoRule)
             }
             (Some(RuleAction::Exempt), _) => Ok(Origin::Exempt),
             (_, Some(permanent)) => Ok(permanent),
-            (Some(RuleAction::Pool(pool)), None) if self.is_translated(pool, tuple, protocol) => {
+            (Some(RuleAction::Pool(pool)), None) if self.is_translated(pool, sender, protocol) => {
                 Ok(Origin::Pool(pool as u16))
             }
             (Some(RuleAction::Pool(_)), None) => Err(DropReason::Protocol),
@@ -91,16 +92,16 @@ impl Shard {
     /// UDP sessions and those of protocols without ports begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
     /// a mapping let in begins none: anybody could make it come. The handshake's end shows that the remote is there, and
     /// what the inside host sends then begins the session.
-    fn begins_session(&self, parsed: &Parsed, packet: &[u8], origin: Origin) -> bool {
+    fn begins_session(&self, parsed: &Parsed, internal: Endpoint, origin: Origin) -> bool {
         match parsed.protocol {
             Protocol::Udp | Protocol::Other => true,
-            Protocol::Icmp => is_query(parsed, packet),
+            Protocol::Icmp => parsed.is_query(),
             Protocol::Tcp => match (tcp::opening(parsed.flags), origin) {
                 (None, _) => false,
                 (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
                 (Some(_), Origin::Pool(pool)) => {
                     let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
-                    self.mappings.by_internal(parsed.protocol, parsed.tuple().from(), in_use).is_some()
+                    self.mappings.by_internal(parsed.protocol, internal, in_use).is_some()
                 }
             },
         }
@@ -121,24 +122,37 @@ impl Shard {
         };
         let external = match origin {
             Origin::Permanent(external) => Some(external),
-            Origin::Exempt => Some(parsed.tuple().from()),
-            Origin::Pool(pool) => self
-                .mappings
-                .by_internal(parsed.protocol, parsed.tuple().from(), |mapping| {
-                    mapping.is_in_use() && mapping.is_of_pool(pool)
-                })
-                .map(|id| self.mappings.lines[id].external()),
+            Origin::Exempt => Some(parsed.sender()),
+            Origin::Pool(pool) => {
+                let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
+                let internal = parsed.sender().endpoint();
+                let found =
+                    internal.and_then(|from| self.mappings.by_internal(parsed.protocol, from, in_use));
+                found.map(|id| self.mappings.lines[id].external().into())
+            }
         };
         let Some(external) = external else { return Verdict::Drop(refused) };
-        let to = Tuple::new(external, self.remote_outside(parsed.tuple().to()));
+        let to = Ends { from: external, to: self.remote_outside(parsed.receiver()) }.tuple();
         let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);
         self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
     }
 
-    /// A remote endpoint that an inside host names, as it is outside.
-    pub(super) fn remote_outside(&self, remote: Endpoint) -> Endpoint {
-        Endpoint { address: self.addresses.remote_outside(remote.address), ..remote }
+    /// A remote's end that an inside host names, as it is outside.
+    pub(super) fn remote_outside(&self, remote: End) -> End {
+        remote.at(self.addresses.remote_outside(remote.address))
+    }
+
+    /// The endpoint outside that a packet's session is with: of an ICMP query it has no identifier of its own, and 0 stands
+    /// for that.
+    pub(super) fn session_remote(&self, parsed: &Parsed) -> Endpoint {
+        let to = parsed.tuple().to();
+        Endpoint { address: self.addresses.remote_outside(to.address), ..to }
+    }
+
+    /// Whether inside hosts know the remote by another address than it has.
+    fn is_known_by_another(&self, remote: u32) -> bool {
+        self.addresses.remote_outside(remote) != remote
     }
 
     /// Applies a rewrite that no session keeps.
@@ -160,11 +174,17 @@ impl Shard {
         Verdict::Forward(None)
     }
 
-    fn new_session(&mut self, parsed: &Parsed, origin: Origin, now: Time) -> Result<u32, SessionFailure> {
+    fn new_session(
+        &mut self,
+        internal: Endpoint,
+        parsed: &Parsed,
+        origin: Origin,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
         self.may_begin()?;
-        let inside = parsed.tuple().source;
-        let subscriber = self.subscribers.find_or_add(inside).ok_or(SessionFailure::SubscribersFull)?;
-        let made = self.session_of(subscriber, parsed, origin, now);
+        let subscriber =
+            self.subscribers.find_or_add(internal.address).ok_or(SessionFailure::SubscribersFull)?;
+        let made = self.session_of(subscriber, internal, parsed, origin, now);
         if made.is_err() {
             self.subscribers.remove_if_idle(subscriber);
         }
@@ -182,6 +202,7 @@ impl Shard {
     fn session_of(
         &mut self,
         subscriber: u32,
+        internal: Endpoint,
         parsed: &Parsed,
         origin: Origin,
         now: Time,
@@ -192,7 +213,7 @@ impl Shard {
         if !self.subscribers.begin(subscriber, parsed.protocol, &self.policy.rates, now) {
             return Err(SessionFailure::SubscriberRate);
         }
-        let mapping = self.mapping_for(subscriber, parsed, origin, now)?;
+        let mapping = self.mapping_for(subscriber, internal, parsed, origin, now)?;
         let made = self.add_session(mapping, parsed, state, now);
         if made.is_err() {
             self.release_if_unused(mapping, now);
@@ -223,7 +244,7 @@ impl Shard {
     ) -> Option<u32> {
         let fits = |mapping: &Mapping| match origin {
             Origin::Pool(pool) => mapping.is_of_pool(pool),
-            Origin::Permanent(external) => mapping.external() == external,
+            Origin::Permanent(external) => external.endpoint() == Some(mapping.external()),
             Origin::Exempt => false,
         };
         match found_by {
@@ -236,37 +257,40 @@ impl Shard {
     fn mapping_for(
         &mut self,
         subscriber: u32,
+        internal: Endpoint,
         parsed: &Parsed,
         origin: Origin,
         now: Time,
     ) -> Result<u32, SessionFailure> {
         let protocol = parsed.protocol;
-        let internal = parsed.tuple().from();
         let found_by = self.found_by(protocol, origin);
         if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
             let external = self.mappings.lines[id].external();
-            let remote = parsed.tuple().to();
-            if found_by == FoundBy::Inside && self.is_taken(external, self.remote_outside(remote), now) {
+            if found_by == FoundBy::Inside && self.is_taken(external, self.session_remote(parsed), now) {
                 return Err(SessionFailure::AddressTaken);
             }
             self.wake(id);
             return Ok(id);
         }
-        let remote =
-            if found_by == FoundBy::Neither { Some(self.remote_outside(parsed.tuple().to())) } else { None };
+        let remote = (found_by == FoundBy::Neither).then(|| self.session_remote(parsed));
         let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote, now };
         let (external, kind, pool, address_index) = match origin {
             Origin::Pool(pool) => {
                 let (external, index) = match found_by {
                     FoundBy::Inside => {
-                        let remote = self.remote_outside(parsed.tuple().to());
+                        let remote = self.session_remote(parsed);
                         self.take_address(subscriber, pool, internal, remote, now)?
                     }
                     _ => self.take_port(need(pool))?,
                 };
                 (external, Kind::Pool, pool, index)
             }
-            Origin::Permanent(external) => (external, Kind::Permanent, 0, 0),
+            // Whatever begins a session names its sender's end, and the same end has the mapping.
+            Origin::Permanent(external) => {
+                let external =
+                    Endpoint { address: external.address, port: external.port.unwrap_or(internal.port) };
+                (external, Kind::Permanent, 0, 0)
+            }
             Origin::Exempt => {
                 // Several remotes share the untranslated endpoint.
                 if let Some(id) = self.mappings.by_external(protocol, internal) {
@@ -331,7 +355,7 @@ impl Shard {
         let protocol = parsed.protocol;
         let inside = parsed.tuple();
         let line = &self.mappings.lines[mapping];
-        let outside = Tuple::new(self.remote_outside(inside.to()), line.external());
+        let outside = Tuple::new(self.session_remote(parsed), line.external());
         let hairpins = self.addresses.is_external(outside.source) && line.kind() != Kind::Exempt;
         let subscriber = line.subscriber;
         let begun = Begun {
@@ -355,20 +379,12 @@ impl Shard {
     }
 }
 
-/// The packet's tuple as rules are asked about it: an ICMP message's type stands in the place of the destination port.
-pub(super) fn as_rules_see(parsed: &Parsed, packet: &[u8]) -> Tuple {
-    let mut tuple = parsed.tuple();
-    if parsed.protocol == Protocol::Icmp {
-        tuple.destination_port =
-            packet.get(usize::from(parsed.header_len)).copied().unwrap_or_default().into();
+/// What rules are asked about a packet.
+pub(super) fn rule_key(parsed: &Parsed, packet: &[u8]) -> RuleKey {
+    if parsed.protocol != Protocol::Icmp {
+        return RuleKey::flow(&parsed.tuple());
     }
-    tuple
-}
-
-/// Whether it is an ICMP question. The tuple does not tell: an identifier may be 0.
-pub(super) fn is_query(parsed: &Parsed, packet: &[u8]) -> bool {
-    let l4 = packet.get(usize::from(parsed.header_len));
-    parsed.protocol == Protocol::Icmp && l4.is_some_and(|&kind| icmpv4::is_request(kind))
+    RuleKey::message(&parsed.tuple(), packet.get(usize::from(parsed.header_len)).copied().unwrap_or_default())
 }
 
 impl From<SessionFailure> for DropReason {

@@ -2,7 +2,7 @@
 
 use std::hint::select_unpredictable;
 
-use super::endpoint::{Flow, Tuple};
+use super::endpoint::{End, Ends, Flow, Tuple};
 use super::ip_protocol::IpProtocol;
 use super::tcp;
 use super::verdict::{DropReason, Protocol, Verdict};
@@ -22,15 +22,21 @@ pub(crate) struct Parsed {
     pub(crate) kind: Kind,
 }
 
-/// How a packet is worked on.
+/// How a packet is worked on, and what it names of its ends besides their addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// UDP or TCP behind a header without options, and at least [`PLAIN_LEN`] octets in the buffer.
+    /// UDP or TCP behind a header without options, and at least [`PLAIN_LEN`] octets in the buffer: both ports.
     Plain,
-    /// Everything else that is looked up by its own flow.
-    Other,
-    /// An ICMP error: to be looked up by the packet embedded in it.
+    /// Any other UDP or TCP packet: both ports.
+    Ports,
+    /// An ICMP query: the sender's identifier.
+    Query,
+    /// The reply to an ICMP query: the receiver's identifier.
+    Reply,
+    /// A protocol without ports: its number, for both ends.
+    Number,
+    /// An ICMP error: nothing. It is looked up by the packet embedded in it.
     Error,
 }
 
@@ -38,6 +44,36 @@ impl Parsed {
     /// Its flow in numbers.
     pub(crate) fn tuple(&self) -> Tuple {
         self.flow.tuple()
+    }
+
+    /// Its ends, as far as it names them.
+    pub(crate) fn ends(&self) -> Ends {
+        let tuple = self.tuple();
+        let (from, to) = match self.kind {
+            Kind::Plain | Kind::Ports | Kind::Number => (true, true),
+            Kind::Query => (true, false),
+            Kind::Reply => (false, true),
+            Kind::Error => (false, false),
+        };
+        Ends {
+            from: End { address: tuple.source, port: from.then_some(tuple.source_port) },
+            to: End { address: tuple.destination, port: to.then_some(tuple.destination_port) },
+        }
+    }
+
+    /// Whether it is an ICMP query.
+    pub(crate) fn is_query(&self) -> bool {
+        self.kind == Kind::Query
+    }
+
+    /// Its sender's end.
+    pub(crate) fn sender(&self) -> End {
+        self.ends().from
+    }
+
+    /// Its receiver's end.
+    pub(crate) fn receiver(&self) -> End {
+        self.ends().to
     }
 }
 
@@ -92,28 +128,57 @@ const WITHOUT_OPTIONS: u8 = 0x45;
 
 /// What the first octets of layer 4 say, as far as an error message quotes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Channel {
-    pub(crate) source: u16,
-    pub(crate) destination: u16,
+pub(crate) enum Channel {
+    /// UDP and TCP.
+    Ports { source: u16, destination: u16 },
+    /// The identifier of an ICMP query: the sender's.
+    Query(u16),
+    /// The identifier of the reply to one: the receiver's.
+    Reply(u16),
+    /// Protocols without ports.
+    Number(IpProtocol),
 }
 
-/// The ports, or the identifier in the place of the port that it stands in for: the asking host's. Where there is neither,
-/// the number of the protocol is in the place of both.
+impl Channel {
+    fn kind(self) -> Kind {
+        match self {
+            Channel::Ports { .. } => Kind::Ports,
+            Channel::Query(_) => Kind::Query,
+            Channel::Reply(_) => Kind::Reply,
+            Channel::Number(_) => Kind::Number,
+        }
+    }
+
+    /// The ends of a packet between these addresses.
+    pub(crate) fn between(self, source: u32, destination: u32) -> Ends {
+        let (from, to) = match self {
+            Channel::Ports { source, destination } => (Some(source), Some(destination)),
+            Channel::Query(identifier) => (Some(identifier), None),
+            Channel::Reply(identifier) => (None, Some(identifier)),
+            Channel::Number(number) => (Some(number.0.into()), Some(number.0.into())),
+        };
+        Ends { from: End { address: source, port: from }, to: End { address: destination, port: to } }
+    }
+}
+
+/// Reads what a packet names of its ends.
 #[inline(always)]
 pub(crate) fn channel(number: IpProtocol, l4: &[u8]) -> Result<(Protocol, Channel), DropReason> {
     let protocol = number.translated_as()?;
     if protocol == Protocol::Other {
-        return Ok((protocol, Channel { source: number.0.into(), destination: number.0.into() }));
+        return Ok((protocol, Channel::Number(number)));
     }
     let head: &[u8; 8] = l4.first_chunk().ok_or(DropReason::Truncated)?;
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    let (source, destination) = match protocol {
-        Protocol::Icmp if icmpv4::is_request(head[0]) => (word(4), 0),
-        Protocol::Icmp if icmpv4::is_reply(head[0]) => (0, word(4)),
+    let channel = match protocol {
+        Protocol::Icmp if icmpv4::is_request(head[0]) => Channel::Query(word(4)),
+        Protocol::Icmp if icmpv4::is_reply(head[0]) => Channel::Reply(word(4)),
         Protocol::Icmp => return Err(DropReason::IcmpType),
-        Protocol::Udp | Protocol::Tcp | Protocol::Other => (word(0), word(2)),
+        Protocol::Udp | Protocol::Tcp | Protocol::Other => {
+            Channel::Ports { source: word(0), destination: word(2) }
+        }
     };
-    Ok((protocol, Channel { source, destination }))
+    Ok((protocol, channel))
 }
 
 /// Checks everything that is checked of every packet, and reads its flow.
@@ -136,9 +201,7 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, Verdict> {
 pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReason> {
     let number = IpProtocol(ip.protocol());
     let protocol = number.translated_as()?;
-    let mut tuple =
-        Tuple { source: ip.src_bits(), destination: ip.dst_bits(), source_port: 0, destination_port: 0 };
-    let (mut flags, mut kind) = (tcp::ACK, Kind::Other);
+    let (mut flags, mut is_error) = (tcp::ACK, false);
     let l4 = ip.payload();
     match protocol {
         Protocol::Udp if ip.more_frags() => {
@@ -166,16 +229,18 @@ pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReaso
                 if ip.more_frags() {
                     return Err(DropReason::FragmentMalformed);
                 }
-                kind = Kind::Error;
+                is_error = true;
             }
         }
         Protocol::Other => {}
     }
-    if kind != Kind::Error {
+    let (source, destination) = (ip.src_bits(), ip.dst_bits());
+    let (tuple, kind) = if is_error {
+        (Tuple { source, destination, ..Tuple::default() }, Kind::Error)
+    } else {
         let (_, channel) = channel(number, l4)?;
-        tuple.source_port = channel.source;
-        tuple.destination_port = channel.destination;
-    }
+        (channel.between(source, destination).tuple(), channel.kind())
+    };
     Ok(Parsed {
         flow: Flow::from(&tuple),
         protocol,
@@ -247,7 +312,7 @@ mod tests {
         fn plain_packets_are_parsed_alike(packet in packet()) {
             let full = parse(&packet);
             match parse_plain(&packet) {
-                Some(plain) => prop_assert_eq!(full, Ok(Parsed { kind: Kind::Other, ..plain })),
+                Some(plain) => prop_assert_eq!(full, Ok(Parsed { kind: Kind::Ports, ..plain })),
                 None => prop_assert!(
                     packet.len() < PLAIN_LEN
                         || full.is_err()

@@ -1,10 +1,10 @@
 //! What sessions are held to: rules, timeouts, limits, and which sessions may go on when those are new ([`super::Changes`]).
 
-use super::classifier::Classifier;
+use super::classifier::{Classifier, RuleKey};
 use super::endpoint::Tuple;
 use super::ip_protocol::IpProtocol;
 use super::mapping::{Kind, Mapping};
-use super::outbound::as_rules_see;
+use super::outbound::rule_key;
 use super::parse::Parsed;
 use super::rate::Rates;
 use super::redirect;
@@ -80,10 +80,10 @@ impl Shard {
         }
         if self.mappings.lines[session.mapping].kind() == Kind::Redirect {
             let [internal, _, remote] = session.endpoints();
-            return self.lets_begin(id, &Tuple::new(internal, remote));
+            return self.lets_begin(id, &RuleKey::flow(&Tuple::new(internal, remote)));
         }
         let by_type = session.protocol() == Protocol::Icmp && self.policy.classifier.names_icmp_types();
-        by_type || self.lets_begin(id, &session.flows[Direction::Outbound as usize].tuple())
+        by_type || self.lets_begin(id, &RuleKey::flow(&session.flows[Direction::Outbound as usize].tuple()))
     }
 
     /// Whether the session's outside endpoint is still its own, and its remote known inside by the same address.
@@ -132,13 +132,13 @@ impl Shard {
         direction == Direction::Outbound
             && parsed.protocol == Protocol::Icmp
             && self.policy.classifier.names_icmp_types()
-            && !self.lets_begin(id, &as_rules_see(parsed, packet))
+            && !self.lets_begin(id, &rule_key(parsed, packet))
     }
 
-    /// Whether rules that are asked about `tuple` would let the session begin.
-    fn lets_begin(&self, id: u32, tuple: &Tuple) -> bool {
+    /// Whether rules that are asked about `key` would let the session begin.
+    fn lets_begin(&self, id: u32, key: &RuleKey) -> bool {
         let session = &self.sessions[id];
-        let action = self.policy.classifier.first_match(tuple, session.protocol());
+        let action = self.policy.classifier.first_match(key, session.protocol());
         let mapping = &self.mappings.lines[session.mapping];
         match mapping.kind() {
             Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),

@@ -17,6 +17,7 @@
 use std::net::Ipv4Addr;
 
 use super::beginning::Begun;
+use super::classifier::RuleKey;
 use super::endpoint::{Endpoint, Flow, Tuple};
 use super::hash::Random;
 use super::mapping::{FoundBy, Kind, New};
@@ -136,7 +137,7 @@ impl Shard {
             return Err(DropReason::TcpNoSession);
         }
         let answer = Tuple::new(redirect.internal, parsed.tuple().from());
-        match self.policy.classifier.first_match(&answer, parsed.protocol) {
+        match self.policy.classifier.first_match(&RuleKey::flow(&answer), parsed.protocol) {
             Some(RuleAction::Drop | RuleAction::Reject) => Err(DropReason::RuleDrop),
             _ => Ok(()),
         }

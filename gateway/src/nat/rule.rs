@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{End, Endpoint};
 use super::pool::ShardPool;
 use super::redirect::Redirect;
 use super::settings::{ForwardSource, Settings, Static};
@@ -68,6 +68,22 @@ impl Permanent {
             let address = *self.static_out.get(&internal.address)?;
             Some(Endpoint { address, port: internal.port })
         })
+    }
+
+    /// As [`Permanent::internal`]; 1:1 mappings are by address, and need nothing else named.
+    pub(crate) fn internal_end(&self, protocol: Protocol, external: End) -> Option<End> {
+        match external.endpoint() {
+            Some(external) => self.internal(protocol, external).map(End::from),
+            None => self.static_in.get(&external.address).map(|&address| external.at(address)),
+        }
+    }
+
+    /// As [`Permanent::external`], likewise.
+    pub(crate) fn external_end(&self, protocol: Protocol, internal: End) -> Option<End> {
+        match internal.endpoint() {
+            Some(internal) => self.external(protocol, internal).map(End::from),
+            None => self.static_out.get(&internal.address).map(|&address| internal.at(address)),
+        }
     }
 
     /// Keeps a pool from handing out what port forwards take.

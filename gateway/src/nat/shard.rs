@@ -20,7 +20,6 @@ use super::hash::{Random, Secret};
 use super::ids::Ids;
 use super::mapping::Mappings;
 use super::memory::Lines;
-use super::outbound::is_query;
 use super::overlap::Overlaps;
 use super::parse::{Kind, Parsed};
 use super::policy::Policy;
@@ -188,20 +187,18 @@ impl Shard {
 
     /// The TTL ran out here; ICMP errors die silently, everything else earns its sender a message (RFC 1812 5.3.1).
     #[cold]
-    pub(super) fn out_of_life(&self, parsed: &Parsed, packet: &[u8], direction: Direction) -> Verdict {
+    pub(super) fn out_of_life(&self, parsed: &Parsed, direction: Direction) -> Verdict {
         let tuple = parsed.tuple();
-        let to = tuple.to();
         let (is_local, check) = match direction {
-            Direction::Outbound => {
-                (self.is_for_gateway(&tuple, parsed, packet), self.addresses.check_outbound(&tuple))
-            }
+            Direction::Outbound => (self.is_for_gateway(parsed), self.addresses.check_outbound(&tuple)),
             Direction::Inbound => {
+                let redirect = |to| self.permanent.redirect(parsed.protocol, to);
                 let is_mapped = || {
-                    self.admitted(parsed.protocol, to, tuple.source) != Ok(None)
-                        || self.permanent.redirect(parsed.protocol, to).is_some()
+                    self.admitted(parsed.protocol, parsed.ends()) != Ok(None)
+                        || parsed.receiver().endpoint().and_then(redirect).is_some()
                 };
-                let own = self.addresses.is_own(to.address);
-                (own && (is_query(parsed, packet) || !is_mapped()), self.addresses.check_inbound(&tuple))
+                let own = self.addresses.is_own(tuple.destination);
+                (own && (parsed.is_query() || !is_mapped()), self.addresses.check_inbound(&tuple))
             }
         };
         match check {
@@ -226,7 +223,7 @@ impl Shard {
         let found = self
             .index
             .find(hash, |id| sessions[id as usize].matches(&parsed.flow, parsed.protocol, at.direction));
-        if let Some(id) = found {
+        if let Some(id) = found.filter(|_| parsed.ends().host(at.direction).port.is_some()) {
             if self.is_refused_message(id, packet, parsed, at.direction) {
                 return Verdict::Drop(DropReason::RuleDrop);
             }

@@ -41,16 +41,15 @@ impl Sight {
             return Some(Sight {
                 protocol: about.protocol,
                 carrier,
-                tuple: about.tuple.reversed(),
+                tuple: about.ends.reversed().tuple(),
                 direction,
             });
         }
-        let [source_port, destination_port] = match channel(number, l4) {
-            Ok((_, channel)) => [channel.source, channel.destination],
-            Err(_) => [0; 2],
+        let (source, destination) = (ip.src_bits(), ip.dst_bits());
+        let tuple = match channel(number, l4) {
+            Ok((_, channel)) => channel.between(source, destination).tuple(),
+            Err(_) => Tuple { source, destination, ..Tuple::default() },
         };
-        let tuple =
-            Tuple { source: ip.src_bits(), destination: ip.dst_bits(), source_port, destination_port };
         Some(Sight { protocol: carrier, carrier, tuple, direction })
     }
 

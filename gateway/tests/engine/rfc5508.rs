@@ -61,6 +61,53 @@ fn rfc5508_req1_a_reply_that_nobody_asked_for_begins_nothing() {
 }
 
 /// An all-zero reply is the one message whose checksum is 0xffff: RFC 1624 alone would make it 0.
+/// A query names no identifier of its receiver, a reply none of its sender: that is not the identifier 0, which hosts use.
+#[test]
+fn rfc5508_req1_a_reply_that_nobody_asked_for_is_not_of_the_mapping_of_identifier_0() {
+    for ident in [0, 4660] {
+        for ty in [message::ECHO_REPLY, message::TIMESTAMP + 1, message::MASK + 1] {
+            let mut gateway = Gateway::changed(|_| {});
+            gateway.open(Protocol::Icmp, ep("10.64.0.5:0"), ep(REMOTE));
+            for remote in [REMOTE, "192.0.2.1:0"] {
+                let reply = Packet::query(ep("10.64.0.5:0"), at_port(ep(remote), ident), ty);
+                assert_eq!(gateway.outbound(reply).reason(), DropReason::NoMapping, "{ty} {ident} {remote}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rfc5508_req1_a_static_host_answers_pings_whatever_identifiers_it_uses_itself() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.statics.push(Static {
+            external: "203.0.113.20/32".parse().expect("prefix"),
+            internal: "10.64.0.5/32".parse().expect("prefix"),
+        });
+    });
+    gateway.open(Protocol::Icmp, ep("10.64.0.5:0"), ep(REMOTE));
+    for ident in [0, 4660] {
+        let ping = Packet::ping(at_port(ep(REMOTE), ident), ep("203.0.113.20:0"));
+        let asked = gateway.inbound(ping).delivered();
+        assert_eq!(asked.source, at_port(ep(REMOTE), ident));
+        let answer = gateway.outbound(Packet::pong(ep("10.64.0.5:0"), asked.source)).out();
+        assert_eq!((answer.source, answer.destination), (ep("203.0.113.20:0"), asked.source));
+        let about = Packet::error("10.64.0.5", message::UNREACHABLE, 1, &asked.bytes);
+        assert_eq!(gateway.outbound(about).out().embedded().source, asked.source);
+    }
+}
+
+/// An error about a packet that names no identifier of the host's is not about the host's flow of identifier 0.
+#[test]
+fn rfc5508_req5_an_error_about_a_ping_is_not_about_the_flow_of_identifier_0() {
+    let mut gateway = Gateway::changed(|_| {});
+    gateway.open(Protocol::Icmp, ep("10.64.0.5:0"), ep(REMOTE));
+    for ident in [0, 4660] {
+        let ping = Packet::ping(at_port(ep(REMOTE), ident), ep("10.64.0.5:0")).bytes();
+        let about = Packet::error("10.64.0.5", message::UNREACHABLE, 1, &ping);
+        assert_eq!(gateway.outbound(about).reason(), DropReason::IcmpNoSession, "{ident}");
+    }
+}
+
 #[test]
 fn rfc5508_req1_a_reply_of_all_zeros_keeps_a_right_checksum() {
     for padding in [0, 18] {

@@ -93,7 +93,7 @@ impl Shard {
             Err(reason) => return self.refuse_all(piece, waiting, reason, now),
         };
         if piece.ttl <= 1 && at.routed {
-            return self.out_of_life(&parsed, packet, at.direction).into();
+            return self.out_of_life(&parsed, at.direction).into();
         }
         let released = self.forget(waiting);
         let subscriber = self.subscriber_of(&parsed, at.direction);
@@ -243,11 +243,10 @@ impl Shard {
 
     /// The inside host of a first fragment.
     fn subscriber_of(&self, parsed: &Parsed, direction: Direction) -> Option<u32> {
-        let tuple = parsed.tuple();
         match direction {
-            Direction::Outbound => Some(tuple.source),
+            Direction::Outbound => Some(parsed.tuple().source),
             Direction::Inbound => {
-                let rewrite = self.rewrite_of(&tuple, parsed.protocol, direction)?;
+                let rewrite = self.rewrite_of(parsed.ends(), parsed.protocol, direction)?;
                 Some(rewrite.to.tuple().destination)
             }
         }
