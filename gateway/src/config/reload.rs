@@ -1,12 +1,7 @@
 //! The file read again while the gateway runs: what of it can come into force, and what has to wait.
 
-use std::net::Ipv4Addr;
-
-use hashbrown::HashMap;
-
 use super::Config;
-use crate::nat::settings::Static;
-use crate::nat::{Limits, Pool, PortForward, RuleAction, Settings};
+use crate::nat::{Limits, Pool, RuleAction, Settings};
 
 /// A configuration for a gateway that runs with another.
 #[derive(Clone, Debug)]
@@ -20,29 +15,11 @@ pub struct Reloaded {
 /// Why the new configuration cannot come into force, not even a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
-    /// Mappings of both would meet.
-    #[error(
-        "{address} goes from {from} to {to}: take it out with one reload and give it away with the next; nothing was changed"
-    )]
-    ChangesHands {
-        /// The outside address.
-        address: Ipv4Addr,
-        /// Who has it.
-        from: String,
-        /// Who is to have it.
-        to: String,
-    },
     /// The interfaces differ, so the pools stay, and a new rule names another.
     #[error(
         "a rule uses pool \"{0}\", which is not there before a restart, as the interfaces differ; nothing was changed"
     )]
     UnknownPool(String),
-    /// Its port may be in use towards any number of remotes.
-    #[error(
-        "port forward {0}: its address is of pool \"{1}\", whose ports are shared; it can come or go with a restart alone; \
-         nothing was changed"
-    )]
-    SharedPort(Ipv4Addr, String),
     /// There are no tables for such a pool.
     #[error(
         "pool \"{pool}\" needs a restart: no pool had {key} when the gateway started; nothing was changed"
@@ -85,8 +62,6 @@ impl Config {
         if self.interfaces != new.interfaces {
             needs_restart.extend(config.keep_what_stands_on_interfaces(self)?);
         }
-        refuse_new_owners(old_nat, &config.settings)?;
-        refuse_shared_ports(old_nat, &config.settings)?;
         Ok(Reloaded { config, needs_restart })
     }
 
@@ -127,18 +102,17 @@ fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<String>, Not
     let mut needs_restart = Vec::new();
     let mut places: Vec<Pool> =
         old.iter().map(|pool| Pool { addresses: Vec::new(), ..pool.clone() }).collect();
-    let mut empty: Vec<usize> =
-        (0..old.len()).rev().filter(|&place| old[place].is_removed() && old[place].is_plain()).collect();
+    let mut empty: Vec<usize> = (0..old.len()).rev().filter(|&place| old[place].is_removed()).collect();
     let mut moved = Vec::new();
     for pool in &settings.pools {
-        let place = match old.iter().position(|old| old.name == pool.name) {
+        let place = match old.iter().position(|old| old.name == pool.name && !old.is_removed()) {
             Some(place) => place,
             None => {
                 has_tables(old, pool)?;
                 empty.pop().unwrap_or(places.len())
             }
         };
-        let stays = old.get(place).filter(|old| old.name == pool.name);
+        let stays = old.get(place).filter(|old| old.name == pool.name && !old.is_removed());
         let stands = match stays.map_or(Ok(()), |old| old.can_become(pool)) {
             Ok(()) => pool.clone(),
             Err(key) => {
@@ -165,42 +139,6 @@ fn has_tables(old: &[Pool], new: &Pool) -> Result<(), NotNow> {
     };
     needs("address-and-port-dependent mapping", |pool| pool.shares_ports())?;
     needs("port blocks", |pool| pool.port_blocks.is_some())
-}
-
-/// An outside address that went from one pool to another, or to or from a 1:1 mapping, would be both's until the old sessions
-/// have ended.
-fn refuse_new_owners(old: &Settings, new: &Settings) -> Result<(), NotNow> {
-    let before: HashMap<Ipv4Addr, String> = holders(old).collect();
-    for (address, to) in holders(new) {
-        if let Some(from) = before.get(&address).filter(|from| **from != to) {
-            return Err(NotNow::ChangesHands { address, from: from.clone(), to });
-        }
-    }
-    Ok(())
-}
-
-/// Port forwards that come or go where pools share their ports.
-fn refuse_shared_ports(old: &Settings, new: &Settings) -> Result<(), NotNow> {
-    let shared = |settings: &Settings, forward: &PortForward| {
-        let mut pools = settings.pools.iter();
-        pools.find(|pool| pool.shares_ports() && pool.addresses.contains(&forward.external)).cloned()
-    };
-    for (these, those) in [(old, new), (new, old)] {
-        for forward in these.port_forwards.iter().filter(|forward| !those.port_forwards.contains(forward)) {
-            if let Some(pool) = shared(these, forward) {
-                return Err(NotNow::SharedPort(forward.external, pool.name));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn holders(settings: &Settings) -> impl Iterator<Item = (Ipv4Addr, String)> + '_ {
-    let pools = settings.pools.iter().flat_map(|pool| {
-        pool.addresses.iter().map(move |&address| (address, format!("pool \"{}\"", pool.name)))
-    });
-    let statics = settings.statics.iter().flat_map(Static::pairs);
-    pools.chain(statics.map(|(external, _)| (external, "nat.static".to_owned())))
 }
 
 #[cfg(test)]
@@ -295,7 +233,7 @@ mod tests {
         let reloaded = old.reloaded(parse(&FILE.replacen("[[nat.pools]]", block, 1))).unwrap();
         assert_eq!(reloaded.needs_restart, ["nat.pools.main.port_block_size"]);
         assert_eq!(reloaded.config, old);
-        // Addresses come to blocks, and do not go.
+        // Addresses come to blocks, and go.
         let few = parse(&FILE.replacen("[[nat.pools]]", block, 1));
         let more = parse(
             &FILE
@@ -305,10 +243,7 @@ mod tests {
         let grown = few.reloaded(more.clone()).unwrap();
         assert_eq!((grown.needs_restart, names(&grown.config)), (vec![], vec![("main", 4)]));
         let shrunk = more.reloaded(few).unwrap();
-        assert_eq!(
-            (shrunk.needs_restart, names(&shrunk.config)),
-            (vec!["nat.pools.main.addresses".into()], vec![("main", 4)])
-        );
+        assert_eq!((shrunk.needs_restart, names(&shrunk.config)), (vec![], vec![("main", 3)]));
         let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
         let reloaded = old.reloaded(parse(&shared)).unwrap();
         assert_eq!(reloaded.needs_restart, ["nat.pools.main.mapping"]);
@@ -316,18 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_changes_hands_in_two_reloads() {
+    fn an_address_changes_hands_in_one_reload() {
         let old = parse(FILE);
         let given = FILE.replace("203.0.113.10-203.0.113.12", "203.0.113.10-203.0.113.11");
         let given = given.replacen("[[nat.pools]]", &OTHER.replace("203.0.113.41", "203.0.113.12"), 1);
-        assert_eq!(
-            old.reloaded(parse(&given)).unwrap_err().to_string(),
-            "203.0.113.12 goes from pool \"main\" to pool \"other\": take it out with one reload and give it away with the \
-             next; nothing was changed"
-        );
-        let out = FILE.replace("203.0.113.10-203.0.113.12", "203.0.113.10-203.0.113.11");
-        let out = old.reloaded(parse(&out)).unwrap().config;
-        assert_eq!(names(&out.reloaded(parse(&given)).unwrap().config), [("main", 2), ("other", 1)]);
+        let new = old.reloaded(parse(&given)).unwrap();
+        assert_eq!(names(&new.config), [("main", 2), ("other", 1)]);
+        assert_eq!(new.needs_restart, [""; 0]);
     }
 
     #[test]
@@ -343,14 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn forwards_do_not_come_to_shared_ports() {
+    fn forwards_come_to_shared_ports() {
         let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
         let old = parse(&shared);
-        let text = shared.replace("203.0.113.13:8080", "203.0.113.10:8080");
-        let refused = NotNow::SharedPort(Ipv4Addr::new(203, 0, 113, 10), "main".into());
-        assert_eq!(old.reloaded(parse(&text)).unwrap_err(), refused);
-        assert_eq!(parse(&text).reloaded(old.clone()).unwrap_err(), refused);
-        assert!(old.reloaded(parse(&shared.replace("203.0.113.13:8080", "203.0.113.14:8080"))).is_ok());
+        let new = parse(&shared.replace("203.0.113.13:8080", "203.0.113.10:8080"));
+        assert_eq!(old.reloaded(new.clone()).unwrap().config, new);
+        assert_eq!(new.reloaded(old.clone()).unwrap().config, old);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
 use super::endpoint::Tuple;
-use super::settings::{Settings, Static};
+use super::settings::Settings;
 use super::twice::Remotes;
 use super::verdict::DropReason;
 
@@ -29,22 +29,25 @@ const DIRECTED_BROADCAST: u8 = 4;
 
 impl Addresses {
     pub(crate) fn new(settings: &Settings) -> Addresses {
+        Addresses::with_externals(settings, settings.externals())
+    }
+
+    /// As [`Addresses::new`], and what mappings use on the outside under other settings is still not a stranger's.
+    pub(crate) fn with_externals_of(settings: &Settings, other: &Settings) -> Addresses {
+        Addresses::with_externals(settings, settings.externals().into_iter().chain(other.externals()))
+    }
+
+    fn with_externals(settings: &Settings, external: impl IntoIterator<Item = u32>) -> Addresses {
         let connected = || settings.inside.iter().chain(&settings.outside);
-        let external = settings
-            .pools
-            .iter()
-            .flat_map(|pool| pool.addresses.iter().copied())
-            .chain(settings.port_forwards.iter().map(|forward| forward.external))
-            .chain(settings.statics.iter().flat_map(Static::pairs).map(|(external, _)| external));
         let nobodys =
             connected().filter(|net| net.prefix_len() < 31).flat_map(|net| [net.network(), net.broadcast()]);
         let mut known = HashMap::new();
         let all = connected()
-            .map(|net| (net.addr(), OWN))
-            .chain(external.map(|address| (address, EXTERNAL)))
-            .chain(nobodys.map(|address| (address, DIRECTED_BROADCAST)));
+            .map(|net| (net.addr().to_bits(), OWN))
+            .chain(external.into_iter().map(|address| (address, EXTERNAL)))
+            .chain(nobodys.map(|address| (address.to_bits(), DIRECTED_BROADCAST)));
         for (address, what) in all {
-            *known.entry(address.to_bits()).or_insert(0) |= what;
+            *known.entry(address).or_insert(0) |= what;
         }
         Addresses {
             known,

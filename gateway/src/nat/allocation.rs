@@ -6,9 +6,9 @@
 //! the blocks (`blocks`), and single ports need no rest.
 
 use super::endpoint::Endpoint;
+use super::grant::GrantId;
 use super::ids::NIL;
 use super::overlap::Towards;
-use super::pool::Standing;
 use super::ports::Wish;
 use super::shard::Shard;
 use super::time::Time;
@@ -27,8 +27,8 @@ pub(super) struct Need {
     pub(super) now: Time,
 }
 
-/// An outside endpoint and the place of its address in the pool.
-pub(super) type Taken = (Endpoint, u16);
+/// An outside endpoint, and the grant that it is of.
+pub(super) type Taken = (Endpoint, GrantId);
 
 /// How many of a subscriber's resting ports are looked at for a fitting one.
 const TAKE_OVER_STEPS: usize = 16;
@@ -86,7 +86,7 @@ impl Shard {
             (None, None) => from.has_free(protocol),
             (Some(remote), paired) => {
                 let steps = if paired.is_some() { 1 } else { ADDRESS_STEPS };
-                from.places_from(paired.unwrap_or(0)).take(steps).any(|index| {
+                from.open_places_from(paired.unwrap_or(0)).take(steps).any(|index| {
                     let towards = Towards { outside: from.address(index), protocol, remote };
                     self.overlaps.has_port(towards, from.ports(index, protocol))
                 })
@@ -127,7 +127,7 @@ impl Shard {
             .map(|draw| draw.port)
             .or_else(|| from.take(index, protocol, from.wish(protocol, inside), &mut self.random))
             .ok_or(SessionFailure::PortsExhausted)?;
-        Ok((Endpoint { address: from.address(index), port }, index))
+        Ok((Endpoint { address: from.address(index), port }, GrantId { pool, place: index }))
     }
 
     /// A port that is free towards the remote.
@@ -149,12 +149,12 @@ impl Shard {
             None => (from.index_of(self.secret.pair(line.address, 1)), 1),
         };
         let wish = from.wish(protocol, inside);
-        for index in from.places_from(start).take(steps) {
+        for index in from.open_places_from(start).take(steps) {
             let towards = Towards { outside: from.address(index), protocol, remote };
             let taken = self.overlaps.take(towards, from.ports(index, protocol), wish, &mut self.random);
             if let Some(port) = taken.map_err(|_| SessionFailure::MappingsFull)? {
                 line.pair(pool, index);
-                return Ok((Endpoint { address: towards.outside, port }, index));
+                return Ok((Endpoint { address: towards.outside, port }, GrantId { pool, place: index }));
             }
         }
         Err(SessionFailure::PortsExhausted)
@@ -170,7 +170,7 @@ impl Shard {
         self.forget_draws();
         self.mappings.rest.stop(id);
         self.end_rest(id, need.now);
-        let (index, external) = (line.address_index, line.external());
+        let (index, external) = (line.grant.place, line.external());
         let wish = Wish::exactly(external.port);
         let from = &mut self.pools[usize::from(pool)];
         let port = match remote {
@@ -181,7 +181,7 @@ impl Shard {
             }
             None => from.take(index, protocol, wish, &mut self.random),
         };
-        port.map(|port| (Endpoint { port, ..external }, index))
+        port.map(|port| (Endpoint { port, ..external }, line.grant))
     }
 
     /// The first fitting one of a chain of resting mappings.
@@ -191,7 +191,8 @@ impl Shard {
                 break;
             }
             let fits = remote.is_none_or(|remote| self.overlaps.remote(id) == remote);
-            if self.mappings.lines[id].pool == pool && fits {
+            let line = &self.mappings.lines[id];
+            if line.grant.pool == pool && fits && self.is_live(line) {
                 return Some(id);
             }
             id = self.mappings.chains.next(id);
@@ -200,7 +201,7 @@ impl Shard {
     }
 
     /// Gives back what [`Shard::take_port`] took.
-    pub(super) fn give_port(&mut self, need: Need, (external, index): Taken) {
+    pub(super) fn give_port(&mut self, need: Need, (external, grant): Taken) {
         let Need { subscriber, pool, protocol, remote, now, .. } = need;
         self.forget_draws();
         self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
@@ -208,35 +209,37 @@ impl Shard {
             Some(remote) => {
                 self.overlaps.give(Towards { outside: external.address, protocol, remote }, external.port);
             }
-            None => self.pools[usize::from(pool)].give_mapped(index, protocol, external.port, now),
+            None => self.pools[usize::from(pool)].give_mapped(grant.place, protocol, external.port, now),
         }
     }
 
     /// Gives the port of a pool mapping back, which no session uses.
     pub(super) fn give_port_of(&mut self, id: u32, now: Time) {
         let line = self.mappings.lines[id];
-        let (protocol, pool) = (line.protocol(), &mut self.pools[usize::from(line.pool)]);
+        let (protocol, pool) = (line.protocol(), &mut self.pools[usize::from(line.grant.pool)]);
         let remote = if line.is_overlapping() {
             let [before, after] = self.overlaps.leave(id, self.mappings.lines.as_slice());
-            pool.account(protocol, before, after);
+            pool.account(line.grant.place, protocol, before, after);
             Some(self.overlaps.remote(id))
         } else {
             pool.held[protocol as usize] -= u32::from(line.is_resting());
             None
         };
         let inside = line.internal().port;
-        let need = Need { subscriber: line.subscriber, pool: line.pool, protocol, inside, remote, now };
-        self.give_port(need, (line.external(), line.address_index));
+        let pool = line.grant.pool;
+        let need = Need { subscriber: line.subscriber, pool, protocol, inside, remote, now };
+        self.give_port(need, (line.external(), line.grant));
     }
 
     /// A pool mapping rests from now on, and its port is held with it.
     pub(super) fn hold_port_of(&mut self, id: u32) {
         let line = self.mappings.lines[id];
-        let [before, after] = if line.is_overlapping() {
-            self.overlaps.rest(id, self.mappings.lines.as_slice())
+        let pool = &mut self.pools[usize::from(line.grant.pool)];
+        if line.is_overlapping() {
+            let [before, after] = self.overlaps.rest(id, self.mappings.lines.as_slice());
+            pool.account(line.grant.place, line.protocol(), before, after);
         } else {
-            [Standing::Used, Standing::Held]
-        };
-        self.pools[usize::from(line.pool)].account(line.protocol(), before, after);
+            pool.hold(line.protocol());
+        }
     }
 }

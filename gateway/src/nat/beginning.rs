@@ -2,13 +2,14 @@
 
 use super::endpoint::{Endpoint, Flow};
 use super::filter::Pair;
-use super::mapping::New;
+use super::mapping::{Kind, New};
 use super::rewrite::Rewrite;
 use super::session::{LIVE, Session, Timeout};
 use super::shard::{NO_HOP, Shard};
+use super::table::Hash;
 use super::tcp;
 use super::time::Time;
-use super::verdict::{Direction, Protocol, SessionFailure};
+use super::verdict::{DeleteReason, Direction, Protocol, SessionFailure};
 
 /// What a new session is made of.
 pub(super) struct Begun {
@@ -31,7 +32,27 @@ impl Shard {
         let id = self.add_mapping(new, remote).ok_or(SessionFailure::MappingsFull)?;
         self.subscribers.lines[new.subscriber].mappings += 1;
         self.counters.mappings += 1;
+        if new.kind == Kind::Pool {
+            self.pools[usize::from(new.grant.pool)].add_mapping(new.grant.place);
+        }
         Ok(id)
+    }
+
+    /// Ends a session of before a reload that a new one would share a flow with: the same remote had another address inside.
+    #[cold]
+    #[inline(never)]
+    fn end_superseded(&mut self, mapping: u32, begun: &Begun, hashes: [Hash; 2], now: Time) {
+        // It may be the mapping's last.
+        self.mappings.lines[mapping].add_session();
+        for direction in Direction::ALL {
+            let (sessions, flow) = (self.sessions.as_slice(), &begun.flows[direction as usize]);
+            let matches = |id: u32| sessions[id as usize].matches(flow, begun.protocol, direction);
+            if let Some(id) = self.index.find(hashes[direction as usize], matches) {
+                self.idle.stop(id);
+                self.end_session(id, Some(DeleteReason::Reload), now);
+            }
+        }
+        self.mappings.lines[mapping].cancel_session();
     }
 
     /// Makes the session itself.
@@ -49,6 +70,9 @@ impl Shard {
         let id = self.session_ids.take().ok_or(SessionFailure::SessionsFull)?;
         let hash = |direction: Direction| self.secret.flow(&flows[direction as usize], protocol, direction);
         let hashes = [hash(Direction::Outbound), hash(Direction::Inbound)];
+        if self.reloading {
+            self.end_superseded(mapping, begun, hashes, now);
+        }
         let filtered = self.is_filtered_by_address(&line);
         let pair = Pair { mapping, internal: line.internal(), remote: flows[1].tuple().source };
         if filtered && self.permissions.add(pair, id, self.sessions.as_slice()).is_err() {

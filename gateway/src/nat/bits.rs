@@ -15,6 +15,16 @@ impl Bits {
         Bits { words: vec![0; len.div_ceil(64)].into(), len }
     }
 
+    /// The numbers that it may have are those below.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Has what `fewer` has, whose numbers are fewer.
+    pub(crate) fn take_over(&mut self, fewer: &Bits) {
+        self.words[..fewer.words.len()].copy_from_slice(&fewer.words);
+    }
+
     /// Puts `at` in, or takes it out.
     #[inline]
     pub(crate) fn set(&mut self, at: usize, is_in: bool) {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::allocation::{Need, Taken};
 use super::endpoint::Endpoint;
+use super::grant::GrantId;
 use super::port_block::{BlockEvent, BlockRecord};
 use super::settings::Settings;
 use super::shard::Shard;
@@ -44,7 +45,8 @@ impl Shard {
         let wish = from.wish(need.protocol, need.inside);
         let port = from.take_within(index as u16, need.protocol, &[ports], wish, &mut self.random);
         let port = port.ok_or(SessionFailure::SubscriberPortBlocks)?;
-        Ok((Endpoint { address: from.address(index as u16), port }, index as u16))
+        let (pool, place) = (need.pool, index as u16);
+        Ok((Endpoint { address: from.address(place), port }, GrantId { pool, place }))
     }
 
     /// Whether [`Shard::draw_block_port`] would find a port.
@@ -83,7 +85,7 @@ impl Shard {
         let from = &mut self.pools[usize::from(need.pool)];
         let wish = from.wish(need.protocol, need.inside);
         let (index, port) = from.take_in_blocks(need.subscriber, need.protocol, wish, &mut self.random)?;
-        Some((Endpoint { address: from.address(index), port }, index))
+        Some((Endpoint { address: from.address(index), port }, GrantId { pool: need.pool, place: index }))
     }
 
     fn take_block(&mut self, need: Need) -> Result<(), SessionFailure> {
@@ -111,14 +113,19 @@ impl Shard {
                 && let Some(block) = blocks.rested(now, hold_ms)
             {
                 *budget -= 1;
-                let subscriber = blocks.subscriber(block);
-                self.record(BlockEvent::GivenBack, pool as u16, block);
-                if let Some(blocks) = &mut self.pools[pool].blocks {
-                    blocks.give_back(block);
-                }
-                self.subscribers.lines[subscriber].mappings -= 1;
-                self.subscribers.remove_if_idle(subscriber);
+                self.give_block_back(pool, block);
             }
+        }
+    }
+
+    /// Takes a block that rests from its subscriber.
+    pub(super) fn give_block_back(&mut self, pool: usize, block: u32) {
+        self.record(BlockEvent::GivenBack, pool as u16, block);
+        if let Some(blocks) = &mut self.pools[pool].blocks {
+            let subscriber = blocks.subscriber(block);
+            blocks.give_back(block);
+            self.subscribers.lines[subscriber].mappings -= 1;
+            self.subscribers.remove_if_idle(subscriber);
         }
     }
 

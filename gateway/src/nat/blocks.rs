@@ -38,9 +38,11 @@ struct Block {
     /// When the last of them came back, or when it was taken: low 32 bits of the engine's time.
     vacated: u32,
     resting: bool,
+    /// It has no port of some protocol, and is nobody's next.
+    withdrawn: bool,
 }
 
-const FREE: Block = Block { subscriber: NIL, used: 0, vacated: 0, resting: false };
+const FREE: Block = Block { subscriber: NIL, used: 0, vacated: 0, resting: false, withdrawn: false };
 
 /// See the module. A block's id counts over all addresses, by address.
 pub(crate) struct Blocks {
@@ -50,8 +52,10 @@ pub(crate) struct Blocks {
     /// By address as many places as it has blocks, and how many of them, from the first on, name a free block.
     free: Box<[u16]>,
     free_on: Box<[u16]>,
-    /// Addresses with a free block.
+    /// Addresses with a free block that may be handed out.
     open: Bits,
+    /// Addresses whose blocks may be.
+    in_force: Box<[bool]>,
     /// By subscriber: the first of its blocks.
     heads: Box<[u32]>,
     chains: Chains,
@@ -81,6 +85,7 @@ impl Blocks {
             free: (0..addresses).flat_map(|_| 0..grid.count()).collect(),
             free_on: vec![grid.count(); addresses].into(),
             open,
+            in_force: vec![true; addresses].into(),
             heads: vec![NIL; subscribers as usize].into(),
             chains: Chains::new(total, pages)?,
             rest: Chains::new(total, pages)?,
@@ -99,11 +104,12 @@ impl Blocks {
         more.free_on[..addresses].copy_from_slice(&self.free_on);
         more.chains.take_over(&self.chains);
         more.rest.take_over(&self.rest);
-        for (address, &free) in self.free_on.iter().enumerate() {
-            more.open.set(address, free > 0);
+        more.in_force[..addresses].copy_from_slice(&self.in_force);
+        more.in_force[addresses..].fill(false);
+        for address in 0..more.free_on.len() {
+            more.count_free(address, more.free_on[address]);
         }
-        let added: u32 = more.free_on[addresses..].iter().map(|&free| u32::from(free)).sum();
-        more.usage = PoolUsage { total: self.usage.total + added, ..self.usage };
+        more.usage = self.usage;
         (more.newest, more.oldest) = (self.newest, self.oldest);
         std::mem::swap(&mut more.heads, &mut self.heads);
         std::mem::swap(self, more);
@@ -127,6 +133,45 @@ impl Blocks {
         self.usage
     }
 
+    /// The ports of the block that a port is in.
+    pub(crate) fn ports_around(&self, port: u16) -> Option<RangeInclusive<u16>> {
+        self.grid.ports_around(port)
+    }
+
+    /// Lets the blocks of an address be handed out, or no more. Those that subscribers have stay with them, who get no further
+    /// port of them.
+    pub(crate) fn set_in_force(&mut self, place: u16, in_force: bool) {
+        let address = usize::from(place);
+        if self.in_force[address] == in_force {
+            return;
+        }
+        self.in_force[address] = in_force;
+        let there = self.blocks_of(address).filter(|block| !self.lines[*block].withdrawn).count() as u32;
+        self.usage.total = self.usage.total.wrapping_add(if in_force { there } else { there.wrapping_neg() });
+        self.count_free(address, self.free_on[address]);
+    }
+
+    fn blocks_of(&self, address: usize) -> std::ops::Range<usize> {
+        let count = usize::from(self.grid.count());
+        address * count..(address + 1) * count
+    }
+
+    /// How many blocks there are, in force or not.
+    pub(crate) fn len(&self) -> u32 {
+        self.lines.len() as u32
+    }
+
+    /// Whether a subscriber has the block, whose address gives nothing out any more.
+    pub(crate) fn is_retired(&self, block: u32) -> bool {
+        let line = &self.lines[block as usize];
+        line.subscriber != NIL && !self.in_force[block as usize / usize::from(self.grid.count())]
+    }
+
+    /// Whether mappings have ports of a block.
+    pub(crate) fn is_used(&self, block: u32) -> bool {
+        self.lines[block as usize].used > 0
+    }
+
     /// The subscriber of a block that is not free.
     pub(crate) fn subscriber(&self, block: u32) -> u32 {
         self.lines[block as usize].subscriber
@@ -142,9 +187,13 @@ impl Blocks {
     pub(crate) fn held_by(&self, subscriber: u32) -> Option<(u16, Ranges)> {
         let first = self.heads[subscriber as usize];
         let (address, _) = (first != NIL).then(|| self.place(first))?;
+        if !self.in_force[usize::from(address)] {
+            return None;
+        }
         let next = |&id: &u32| Some(self.chains.next(id)).filter(|&next| next != NIL);
-        let blocks = std::iter::successors(Some(first), next);
-        Some((address, blocks.map(|id| self.place(id).1).collect()))
+        let places = std::iter::successors(Some(first), next).map(|id| self.place(id));
+        // Those of an address that was taken back are behind it until the sweep has been there.
+        Some((address, places.take_while(|(at, _)| *at == address).map(|(_, ports)| ports).collect()))
     }
 
     /// A block for a subscriber, drawn at random: of its address if it has one, else of one that has a free block. It rests
@@ -153,7 +202,10 @@ impl Blocks {
         let head = self.heads[subscriber as usize];
         let address = match head {
             NIL => self.open.any(random)?,
-            head => (head / u32::from(self.grid.count())) as usize,
+            head => match (head / u32::from(self.grid.count())) as usize {
+                address if self.in_force[address] => address,
+                _ => self.open.any(random)?,
+            },
         };
         let free = self.free_on[address];
         if free == 0 {
@@ -211,31 +263,53 @@ impl Blocks {
     /// Makes a resting block free for everybody.
     pub(crate) fn give_back(&mut self, block: u32) {
         self.end_rest(block);
-        let subscriber = self.lines[block as usize].subscriber;
+        let Block { subscriber, withdrawn, .. } = self.lines[block as usize];
         self.chains.remove(&mut self.heads[subscriber as usize], block);
-        self.lines[block as usize] = FREE;
-        let address = (block / u32::from(self.grid.count())) as usize;
-        let base = address * usize::from(self.grid.count());
+        self.lines[block as usize] = Block { withdrawn, ..FREE };
+        if !withdrawn {
+            self.set_free(block as usize);
+        }
+    }
+
+    /// Puts a block among those that are free.
+    fn set_free(&mut self, block: usize) {
+        let address = block / usize::from(self.grid.count());
+        let base = self.blocks_of(address).start;
         let free = self.free_on[address];
-        self.free[base + usize::from(free)] = (block as usize - base) as u16;
+        self.free[base + usize::from(free)] = (block - base) as u16;
         self.count_free(address, free + 1);
     }
 
-    /// The ports of the block that a port is in.
-    pub(crate) fn ports_around(&self, port: u16) -> Option<RangeInclusive<u16>> {
-        self.grid.ports_around(port)
+    /// Takes the blocks of an address out whose ports `is_useless` says so of, and puts the others back in. A subscriber that has
+    /// one of them keeps it, and nobody gets it next.
+    pub(crate) fn withdraw_where(&mut self, place: u16, is_useless: impl Fn(&RangeInclusive<u16>) -> bool) {
+        let address = usize::from(place);
+        for block in self.blocks_of(address) {
+            let number = (block - self.blocks_of(address).start) as u16;
+            let useless = is_useless(&self.grid.ports(number));
+            if self.lines[block].withdrawn == useless {
+                continue;
+            }
+            self.lines[block].withdrawn = useless;
+            let step = if useless { u32::MAX } else { 1 };
+            if self.in_force[address] {
+                self.usage.total = self.usage.total.wrapping_add(step);
+            }
+            match (self.lines[block].subscriber, useless) {
+                (NIL, false) => self.set_free(block),
+                (NIL, true) => self.unset_free(address, number),
+                _ => {}
+            }
+        }
     }
 
-    /// Takes the block of a port out for good, where it is free.
-    pub(crate) fn withdraw(&mut self, address: u16, port: u16) {
-        let Some(block) = self.grid.block_of(port) else { return };
-        let (address, base) = (usize::from(address), usize::from(address) * usize::from(self.grid.count()));
-        let free = self.free_on[address];
-        let place = self.free[base..].iter().take(free.into()).position(|&other| other == block);
-        if let Some(place) = place {
-            self.free[base + place] = self.free[base + usize::from(free) - 1];
-            self.count_free(address, free - 1);
-            self.usage.total -= 1;
+    /// Takes a free block out.
+    fn unset_free(&mut self, address: usize, number: u16) {
+        let base = self.blocks_of(address).start;
+        let free = usize::from(self.free_on[address]);
+        if let Some(place) = self.free[base..][..free].iter().position(|&other| other == number) {
+            self.free[base + place] = self.free[base + free - 1];
+            self.count_free(address, free as u16 - 1);
         }
     }
 
@@ -264,6 +338,6 @@ impl Blocks {
 
     fn count_free(&mut self, address: usize, free: u16) {
         self.free_on[address] = free;
-        self.open.set(address, free > 0);
+        self.open.set(address, free > 0 && self.in_force[address]);
     }
 }

@@ -3,11 +3,18 @@
 //! An end needs as many cold lines as a beginning (`ahead`), and they depend on one another just so. So the timers that
 //! ring next are gone through together first, a step at a time, before each is worked on.
 
+use std::ops::Range;
+
 use super::cpu::prefetch;
+use super::grant::GrantId;
+use super::session::LIVE;
 use super::shard::Shard;
 use super::time::Time;
 use super::timer::Upcoming;
 use super::verdict::Direction;
+
+/// Lines that a sweep looks at together.
+pub(super) const SWEPT_AHEAD: u32 = 16;
 
 impl Shard {
     /// Ends what is due by `now`: idle sessions, rests of ports and port blocks, datagrams in fragments. `budget` bounds the work: each timer looked at
@@ -79,6 +86,16 @@ impl Shard {
         }
     }
 
+    /// Asks for what a look at these lines of the session table needs.
+    pub(super) fn look_at_swept(&self, lines: Range<u32>) {
+        let sessions = &self.sessions.as_slice()[lines.start as usize..lines.end as usize];
+        let mappings = self.mappings.lines.as_slice();
+        sessions
+            .iter()
+            .filter(|line| line.flags & LIVE != 0)
+            .for_each(|line| prefetch(&mappings[line.mapping as usize]));
+    }
+
     /// Asks for what the ends of rests need: mappings, then buckets, neighbours in the chain and subscribers.
     fn look_at_rests(&self, upcoming: &Upcoming) {
         let lines = self.mappings.lines.as_slice();
@@ -93,11 +110,8 @@ impl Shard {
             index.prefetch(self.mappings.inside_hash(line.protocol(), line.internal()));
             prefetch(&self.subscribers.lines[line.subscriber]);
             self.mappings.chains.prefetch_neighbours(id);
-            self.pools[usize::from(line.pool)].prefetch(
-                line.address_index,
-                line.protocol(),
-                line.external().port,
-            );
+            let GrantId { pool, place } = line.grant;
+            self.pools[usize::from(pool)].prefetch(place, line.protocol(), line.external().port);
         }
     }
 }

@@ -210,7 +210,7 @@ impl Shard {
     /// What there is to say of a mapping.
     fn with_mapping(&self, explanation: Explanation, id: u32, now: Time) -> Explanation {
         let mapping = &self.mappings.lines[id];
-        let pool = (mapping.kind() == MappingKind::Pool).then_some(mapping.pool);
+        let pool = (mapping.kind() == MappingKind::Pool).then_some(mapping.grant.pool);
         Explanation {
             block: pool
                 .and_then(|pool| self.block(pool, mapping.internal().address, Some(mapping.external()))),
@@ -332,7 +332,7 @@ impl Shard {
                 return self.room_for_port(subscriber, pool, protocol, internal.address, only_remote);
             }
             Origin::Pool(pool) => self.room_for_address(subscriber, pool, internal, remote, now)?,
-            Origin::Exempt if self.mappings.by_external(protocol, internal).is_some() => return Ok(()),
+            Origin::Exempt if self.exempt_mapping(protocol, internal).is_some() => return Ok(()),
             Origin::Permanent(_) | Origin::Exempt => {}
         }
         if self.mappings.is_full() { Err(SessionFailure::MappingsFull) } else { Ok(()) }
@@ -367,8 +367,7 @@ impl Shard {
                 ..Explanation::new(outcome)
             };
         }
-        let found =
-            parsed.receiver().endpoint().and_then(|to| self.mappings.by_external(parsed.protocol, to));
+        let found = parsed.receiver().endpoint().and_then(|to| self.mapping_by_external(parsed.protocol, to));
         let about = |explanation| match found.filter(|&id| self.mappings.lines[id].is_in_use()) {
             Some(id) => self.with_mapping(explanation, id, now),
             None => explanation,

@@ -137,7 +137,7 @@ impl Shard {
 
     fn external_of(&self, protocol: Protocol, internal: End) -> Option<End> {
         let in_use = |mapping: &Mapping| mapping.is_in_use() && protocol.has_ports();
-        let found = internal.endpoint().and_then(|from| self.mappings.by_internal(protocol, from, in_use));
+        let found = internal.endpoint().and_then(|from| self.mapping_by_internal(protocol, from, in_use));
         let external = found.map(|id| self.mappings.lines[id].external().into());
         external.or_else(|| self.permanent.external_end(protocol, internal))
     }

@@ -67,7 +67,7 @@ impl Shard {
     /// nothing is mapped.
     pub(super) fn admitted(&self, protocol: Protocol, ends: Ends) -> Result<Option<End>, DropReason> {
         let Ends { from: remote, to: external } = ends;
-        let found = external.endpoint().and_then(|external| self.mappings.by_external(protocol, external));
+        let found = external.endpoint().and_then(|external| self.mapping_by_external(protocol, external));
         let mapping = found.map(|id| (id, &self.mappings.lines[id]));
         match mapping.filter(|(_, mapping)| mapping.is_in_use()) {
             Some((id, mapping)) if self.admits(id, mapping, remote.address) => {
@@ -83,7 +83,7 @@ impl Shard {
         match mapping.kind() {
             Kind::Permanent => true,
             Kind::Exempt | Kind::Redirect => false,
-            Kind::Pool => match self.pools[usize::from(mapping.pool)].filtering(mapping.protocol()) {
+            Kind::Pool => match self.pools[usize::from(mapping.grant.pool)].filtering(mapping.protocol()) {
                 Filtering::EndpointIndependent => true,
                 Filtering::AddressDependent => {
                     let pair = Pair { mapping: id, internal: mapping.internal(), remote };

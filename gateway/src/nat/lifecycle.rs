@@ -70,9 +70,10 @@ impl Shard {
         }
         self.counters.mappings -= 1;
         let protocol = mapping.protocol();
-        let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         let has_port = mapping.kind() == Kind::Pool && protocol.has_ports();
-        if has_port && mapping.is_to_rest() && self.policy.port_hold_ms > 0 {
+        let rests = has_port && mapping.is_to_rest() && self.policy.port_hold_ms > 0;
+        if rests && self.is_live(&mapping) {
+            let subscriber = &mut self.subscribers.lines[mapping.subscriber];
             self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
             self.hold_port_of(id);
             let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
@@ -95,8 +96,11 @@ impl Shard {
     fn remove_mapping(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
         self.subscribers.lines[mapping.subscriber].mappings -= 1;
-        if mapping.kind() == Kind::Pool && mapping.protocol().has_ports() {
-            self.give_port_of(id, now);
+        if mapping.kind() == Kind::Pool {
+            if mapping.protocol().has_ports() {
+                self.give_port_of(id, now);
+            }
+            self.pools[usize::from(mapping.grant.pool)].remove_mapping(mapping.grant.place);
         }
         self.mappings.remove(id);
     }
@@ -111,7 +115,7 @@ impl Shard {
         self.mappings.rest.stop(id);
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
         self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
-        self.pools[usize::from(mapping.pool)].held[protocol as usize] -= 1;
+        self.pools[usize::from(mapping.grant.pool)].held[protocol as usize] -= 1;
         self.mappings.lines[id].wake();
         self.counters.mappings += 1;
     }

@@ -149,7 +149,7 @@ impl Shard {
             age_ms: now.0.saturating_sub(now.near(session.created).0),
             expires_in_ms: now.near(session.expires).0.saturating_sub(now.0),
             packets: session.packets,
-            pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+            pool: (mapping.kind() == Kind::Pool).then_some(mapping.grant.pool),
         }
     }
 
@@ -191,7 +191,7 @@ impl Shard {
             sessions: mapping.sessions(),
             resting: mapping.is_resting(),
             age_ms: now.0.saturating_sub(now.near(mapping.created).0),
-            pool: (mapping.kind() == Kind::Pool).then_some(mapping.pool),
+            pool: (mapping.kind() == Kind::Pool).then_some(mapping.grant.pool),
         }
     }
 }

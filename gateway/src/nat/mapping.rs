@@ -8,6 +8,7 @@ use std::io;
 use bytemuck::{Pod, Zeroable};
 
 use super::endpoint::Endpoint;
+use super::grant::GrantId;
 use super::hash::Secret;
 use super::ids::{Chains, Ids};
 use super::memory::{Lines, Pages, Region};
@@ -57,9 +58,8 @@ pub(crate) struct Mapping {
     sessions_or_end: u32,
     /// Low 32 bits of the engine's time.
     pub(crate) created: u32,
-    /// Pool and address in it; meaningful for pool mappings.
-    pub(crate) pool: u16,
-    pub(crate) address_index: u16,
+    /// What gave its outside endpoint; meaningful for pool mappings.
+    pub(crate) grant: GrantId,
     protocol: u8,
     kind: u8,
     flags: u8,
@@ -91,7 +91,7 @@ impl Mapping {
 
     /// Whether this pool gave its outside endpoint.
     pub(crate) fn is_of_pool(&self, pool: u16) -> bool {
-        self.kind() == Kind::Pool && self.pool == pool
+        self.kind() == Kind::Pool && self.grant.pool == pool
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
@@ -123,6 +123,11 @@ impl Mapping {
     /// One session more, of a mapping that does not rest.
     pub(crate) fn add_session(&mut self) {
         self.sessions_or_end += 1;
+    }
+
+    /// Takes [`Mapping::add_session`] back.
+    pub(crate) fn cancel_session(&mut self) {
+        self.sessions_or_end -= 1;
     }
 
     /// One session less; `closed` where its end was seen.
@@ -182,8 +187,7 @@ pub(crate) struct New {
     pub(crate) found_by: FoundBy,
     pub(crate) in_block: bool,
     pub(crate) subscriber: u32,
-    pub(crate) pool: u16,
-    pub(crate) address_index: u16,
+    pub(crate) grant: GrantId,
     pub(crate) now: Time,
 }
 
@@ -240,7 +244,7 @@ impl Mappings {
     }
 
     /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool
-    /// that the rules send it to.
+    /// that the rules send it to. `accept` asks whether its grant is live ([`super::Shard::is_live`]).
     pub(crate) fn by_internal(
         &self,
         protocol: Protocol,
@@ -254,12 +258,17 @@ impl Mappings {
         })
     }
 
-    /// The mapping of an outside endpoint, in use or resting.
-    pub(crate) fn by_external(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
+    /// The mapping of an outside endpoint, in use or resting, that `accept` takes: it asks whether its grant is live.
+    pub(crate) fn by_external(
+        &self,
+        protocol: Protocol,
+        external: Endpoint,
+        accept: impl Fn(&Mapping) -> bool,
+    ) -> Option<u32> {
         let lines = self.lines.as_slice();
         self.index.find(self.outside_hash(protocol, external), |id| {
             let line = &lines[id as usize];
-            line.external() == external && line.protocol() == protocol
+            line.external() == external && line.protocol() == protocol && accept(line)
         })
     }
 
@@ -294,8 +303,7 @@ impl Mappings {
             subscriber: new.subscriber,
             sessions_or_end: 0,
             created: new.now.low(),
-            pool: new.pool,
-            address_index: new.address_index,
+            grant: new.grant,
             protocol: new.protocol as u8,
             kind: new.kind as u8,
             flags: match new.found_by {

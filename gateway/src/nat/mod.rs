@@ -56,6 +56,7 @@ mod expiry;
 mod explain;
 mod filter;
 mod fragment;
+mod grant;
 mod hash;
 mod icmp;
 mod ids;

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 
 use super::allocation::Taken;
 use super::endpoint::{End, Endpoint, Flow, Tuple};
+use super::grant::GrantId;
 use super::ip_protocol::IpProtocol;
 use super::shard::Shard;
 use super::time::{Time, is_past};
@@ -29,7 +30,7 @@ impl Shard {
 
     #[cold]
     fn is_named(&self, pool: usize, number: IpProtocol) -> bool {
-        self.pools[pool].other_protocols.contains(number)
+        self.pools[pool].translates(number)
     }
 
     /// An outside address for the subscriber, which stays with the one that it is paired with or has port blocks of
@@ -57,7 +58,7 @@ impl Shard {
             let external = Endpoint { address: self.pools[usize::from(pool)].address(index), ..internal };
             if !self.is_taken(external, remote, now) {
                 self.subscribers.lines[subscriber].pair(pool, index);
-                return Ok((external, index));
+                return Ok((external, GrantId { pool, place: index }));
             }
         }
         self.pools[usize::from(pool)].failures[SessionFailure::AddressTaken as usize] += 1;

@@ -4,6 +4,7 @@ use super::allocation::Need;
 use super::beginning::Begun;
 use super::classifier::RuleKey;
 use super::endpoint::{End, Endpoint, Ends, Flow, Tuple};
+use super::grant::GrantId;
 use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::rewrite::Rewrite;
@@ -101,7 +102,7 @@ impl Shard {
                 (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
                 (Some(_), Origin::Pool(pool)) => {
                     let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
-                    self.mappings.by_internal(parsed.protocol, internal, in_use).is_some()
+                    self.mapping_by_internal(parsed.protocol, internal, in_use).is_some()
                 }
             },
         }
@@ -126,8 +127,7 @@ impl Shard {
             Origin::Pool(pool) => {
                 let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
                 let internal = parsed.sender().endpoint();
-                let found =
-                    internal.and_then(|from| self.mappings.by_internal(parsed.protocol, from, in_use));
+                let found = internal.and_then(|from| self.mapping_by_internal(parsed.protocol, from, in_use));
                 found.map(|id| self.mappings.lines[id].external().into())
             }
         };
@@ -248,7 +248,7 @@ impl Shard {
             Origin::Exempt => false,
         };
         match found_by {
-            FoundBy::Both | FoundBy::Inside => self.mappings.by_internal(protocol, internal, fits),
+            FoundBy::Both | FoundBy::Inside => self.mapping_by_internal(protocol, internal, fits),
             FoundBy::Outside | FoundBy::Neither => None,
         }
     }
@@ -274,50 +274,44 @@ impl Shard {
         }
         let remote = (found_by == FoundBy::Neither).then(|| self.session_remote(parsed));
         let need = |pool| Need { subscriber, pool, protocol, inside: internal.port, remote, now };
-        let (external, kind, pool, address_index) = match origin {
+        let (external, kind, grant) = match origin {
             Origin::Pool(pool) => {
-                let (external, index) = match found_by {
+                let (external, grant) = match found_by {
                     FoundBy::Inside => {
                         let remote = self.session_remote(parsed);
                         self.take_address(subscriber, pool, internal, remote, now)?
                     }
                     _ => self.take_port(need(pool))?,
                 };
-                (external, Kind::Pool, pool, index)
+                (external, Kind::Pool, grant)
             }
             // Whatever begins a session names its sender's end, and the same end has the mapping.
             Origin::Permanent(external) => {
                 let external =
                     Endpoint { address: external.address, port: external.port.unwrap_or(internal.port) };
-                (external, Kind::Permanent, 0, 0)
+                (external, Kind::Permanent, GrantId::NONE)
             }
             Origin::Exempt => {
                 // Several remotes share the untranslated endpoint.
-                if let Some(id) = self.mappings.by_external(protocol, internal) {
+                if let Some(id) = self.exempt_mapping(protocol, internal) {
                     return Ok(id);
                 }
-                (internal, Kind::Exempt, 0, 0)
+                (internal, Kind::Exempt, GrantId::NONE)
             }
         };
         let has_port = kind == Kind::Pool && protocol.has_ports();
-        let in_block = has_port && self.pools[usize::from(pool)].is_in_blocks();
-        let new = New {
-            protocol,
-            internal,
-            external,
-            kind,
-            found_by,
-            in_block,
-            subscriber,
-            pool,
-            address_index,
-            now,
-        };
+        let in_block = has_port && self.pools[usize::from(grant.pool)].is_in_blocks();
+        let new = New { protocol, internal, external, kind, found_by, in_block, subscriber, grant, now };
         let entered = self.enter_mapping(&new, remote);
         if entered.is_err() && has_port {
-            self.give_port(need(pool), (external, address_index));
+            self.give_port(need(grant.pool), (external, grant));
         }
         entered
+    }
+
+    /// The mapping of an endpoint that is not translated.
+    pub(super) fn exempt_mapping(&self, protocol: Protocol, internal: Endpoint) -> Option<u32> {
+        self.mappings.by_external(protocol, internal, |mapping| mapping.kind() == Kind::Exempt)
     }
 
     /// Enters a mapping, and among those that share its outside endpoint where it serves one remote.
@@ -334,7 +328,8 @@ impl Shard {
     fn share_port(&mut self, id: u32, new: &New, remote: Endpoint) -> Option<u32> {
         match self.overlaps.enter(id, remote, self.mappings.lines.as_slice()) {
             Ok([before, after]) => {
-                self.pools[usize::from(new.pool)].account(new.protocol, before, after);
+                let GrantId { pool, place } = new.grant;
+                self.pools[usize::from(pool)].account(place, new.protocol, before, after);
                 Some(id)
             }
             Err(Full) => {
@@ -374,7 +369,7 @@ impl Shard {
     /// Whether the mapping keeps a list of the remote addresses that may answer it.
     pub(super) fn is_filtered_by_address(&self, mapping: &Mapping) -> bool {
         mapping.kind() == Kind::Pool
-            && self.pools[usize::from(mapping.pool)].filtering(mapping.protocol())
+            && self.pools[usize::from(mapping.grant.pool)].filtering(mapping.protocol())
                 == Filtering::AddressDependent
     }
 }

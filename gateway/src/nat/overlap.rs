@@ -5,12 +5,13 @@
 //! nobody else's towards `r:q`. Its one session finds it; no index knows it, because `X:P` alone leads nowhere.
 //!
 //! Which ports of `X` are free depends on the remote. A bitmap a remote would take 8 KiB; trying ports at random ends in
-//! thousands of tries where one remote has nearly all. So the bitmap of a remote is there in parts, and only those that
-//! differ from the bitmap of all ports that the address has:
+//! thousands of tries where one remote has nearly all. So the bitmap of what is not taken towards a remote is there in
+//! parts, and only those of which something is taken. A port is free towards a remote where it is not taken towards it and
+//! the address may hand it out, which a reload can change at any time:
 //!
 //! ```text
-//! (X, protocol, r:q) ──► root: 256 bits, which parts have a free port
-//!                          └─► parts 0..255: 256 bits each, which ports are free
+//! (X, protocol, r:q) ──► root: 256 bits, which parts are not all taken
+//!                          └─► parts 0..255: 256 bits each, which ports are not taken
 //! ```
 //!
 //! Root and part are nodes of one kind, a cache line each, found by hash. A node is there while a mapping has a port below
@@ -50,7 +51,7 @@ pub(crate) struct Towards {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Node {
-    /// By part or by place within the part.
+    /// Not taken: by part, or by place within the part.
     free: Part,
     outside: u32,
     remote: u32,
@@ -124,8 +125,8 @@ impl Overlaps {
     ) -> Result<Option<u16>, Full> {
         let Some(port) = wish.choose(&self.view(towards, all), all.range(), random) else { return Ok(None) };
         let (part, bit) = (place(port) / PART, place(port) % PART);
-        let root = self.node_or_new(towards, ROOT, all.parts())?;
-        let leaf = match self.node_or_new(towards, part as u16, all.part(part)) {
+        let root = self.node_or_new(towards, ROOT)?;
+        let leaf = match self.node_or_new(towards, part as u16) {
             Ok(leaf) => leaf,
             Err(full) => {
                 self.remove_if_unused(towards, root);
@@ -146,7 +147,7 @@ impl Overlaps {
 
     /// Whether one of the ports that the address has is free towards the remote.
     pub(crate) fn has_port(&self, towards: Towards, all: &Ports) -> bool {
-        self.node(towards, ROOT).map_or(all.free() > 0, |id| self.nodes[id].free != [0; 4])
+        self.view(towards, all).first_in(0..PART * PART).is_some()
     }
 
     /// Gives a port back that [`Overlaps::take`] gave towards this remote.
@@ -206,6 +207,15 @@ impl Overlaps {
         [before, self.standing(next.or(first.filter(|&first| first != id)))]
     }
 
+    /// Whether mappings share an outside endpoint.
+    pub(crate) fn is_shared(&self, protocol: Protocol, external: Endpoint, lines: &[Mapping]) -> bool {
+        let first = self.runs.first(self.secret.shared_port(external, protocol), |id| {
+            let other = &lines[id as usize];
+            (other.external(), other.protocol()) == (external, protocol)
+        });
+        first.is_some()
+    }
+
     fn standing(&self, first: Option<u32>) -> Standing {
         match first.map(|first| self.sharers[first].in_use) {
             None => Standing::Free,
@@ -252,7 +262,7 @@ impl Overlaps {
         })
     }
 
-    fn node_or_new(&mut self, towards: Towards, part: u16, free: Part) -> Result<u32, Full> {
+    fn node_or_new(&mut self, towards: Towards, part: u16) -> Result<u32, Full> {
         if let Some(id) = self.node(towards, part) {
             return Ok(id);
         }
@@ -262,7 +272,7 @@ impl Overlaps {
             return Err(full);
         }
         self.nodes[id] = Node {
-            free,
+            free: [!0; 4],
             outside: towards.outside,
             remote: towards.remote.address,
             remote_port: towards.remote.port,
@@ -295,9 +305,13 @@ struct View<'a> {
 
 impl View<'_> {
     fn part(&self, part: u32) -> Part {
+        let all = self.all.part(part);
         match self.overlaps.node(self.towards, part as u16) {
-            Some(id) => self.overlaps.nodes[id].free,
-            None => self.all.part(part),
+            Some(id) => {
+                let not_taken = &self.overlaps.nodes[id].free;
+                std::array::from_fn(|word| all[word] & not_taken[word])
+            }
+            None => all,
         }
     }
 }
@@ -315,11 +329,15 @@ impl Free for View<'_> {
         if places.is_empty() {
             return None;
         }
-        let in_part = |part: u32, from: u32| next(&self.part(part), from).map(|bit| part * PART + bit);
-        let part = places.start / PART;
-        in_part(part, places.start % PART)
-            .or_else(|| in_part(next(&root.free, part + 1)?, 0))
-            .filter(|place| places.contains(place))
+        let (mut part, mut from) = (places.start / PART, places.start % PART);
+        // All ports of a part that is not all taken may be withheld, or beyond the address's range.
+        while part * PART < places.end {
+            if let Some(bit) = next(&self.part(part), from) {
+                return Some(part * PART + bit).filter(|place| places.contains(place));
+            }
+            (part, from) = (next(&root.free, part + 1)?, 0);
+        }
+        None
     }
 }
 

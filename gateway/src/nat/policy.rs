@@ -2,8 +2,7 @@
 
 use super::classifier::{Classifier, RuleKey};
 use super::endpoint::Tuple;
-use super::ip_protocol::IpProtocol;
-use super::mapping::{Kind, Mapping};
+use super::mapping::Kind;
 use super::outbound::rule_key;
 use super::parse::Parsed;
 use super::rate::Rates;
@@ -88,9 +87,8 @@ impl Shard {
 
     /// Whether the session's outside endpoint is still its own, and its remote known inside by the same address.
     fn is_mapped_so(&self, session: &Session) -> bool {
-        let protocol = session.protocol();
         let mapping = &self.mappings.lines[session.mapping];
-        let [internal, external, remote] = session.endpoints();
+        let [_, external, remote] = session.endpoints();
         let seen_inside = session.flows[Direction::Outbound as usize].tuple().destination;
         if mapping.kind() != Kind::Redirect
             && session.flags & HAIRPIN == 0
@@ -98,27 +96,11 @@ impl Shard {
         {
             return false;
         }
-        match mapping.kind() {
-            Kind::Pool => self.is_in_pool(mapping),
-            Kind::Permanent => self.permanent.internal(protocol, external) == Some(internal),
-            Kind::Exempt => true,
-            Kind::Redirect => {
-                let gateway = session.flows[Direction::Outbound as usize].tuple().destination;
-                let redirect = self.permanent.redirect(protocol, external);
-                redirect.is_some_and(|to| to.internal == internal && to.gateway == gateway)
-            }
-        }
-    }
-
-    /// Whether the pool may still hand out a pool mapping's outside endpoint.
-    pub(super) fn is_in_pool(&self, mapping: &Mapping) -> bool {
-        let (pool, protocol) = (&self.pools[usize::from(mapping.pool)], mapping.protocol());
-        if protocol.has_ports() {
-            pool.allows(mapping.address_index, protocol, mapping.external().port)
-        } else {
-            let number = IpProtocol(mapping.internal().port as u8);
-            !pool.is_closed(mapping.address_index) && pool.other_protocols.contains(number)
-        }
+        let is_seen_as = |gateway| {
+            let redirect = self.permanent.redirect(session.protocol(), external);
+            redirect.is_some_and(|redirect| redirect.gateway == gateway)
+        };
+        self.is_granted(mapping) && (mapping.kind() != Kind::Redirect || is_seen_as(seen_inside))
     }
 
     /// Whether rules that ask for types of ICMP messages forbid this one, whose session another type may have begun.
@@ -141,7 +123,7 @@ impl Shard {
         let action = self.policy.classifier.first_match(key, session.protocol());
         let mapping = &self.mappings.lines[session.mapping];
         match mapping.kind() {
-            Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.pool))),
+            Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.grant.pool))),
             Kind::Exempt => action == Some(RuleAction::Exempt),
             Kind::Permanent => {
                 !matches!(action, Some(RuleAction::Reject | RuleAction::Drop | RuleAction::Exempt))

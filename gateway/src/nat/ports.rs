@@ -42,12 +42,13 @@ const fn port_at(place: u32) -> u16 {
 pub(crate) const WELL_KNOWN: RangeInclusive<u16> = 0..=1023;
 
 impl Ports {
-    /// All of `range` free (0 excepted: no port and, for ICMP, no identifier worth risking).
+    /// All of `range` free.
+    #[cfg(test)]
     pub(crate) fn new(range: RangeInclusive<u16>) -> Ports {
         Ports::of(range.clone(), std::iter::once(range))
     }
 
-    /// Of `range` these parts free, none of which overlap.
+    /// Of `range` these parts free, none of which overlap (0 excepted: no port and, for ICMP, no identifier worth risking).
     pub(crate) fn of(range: RangeInclusive<u16>, parts: impl Iterator<Item = RangeInclusive<u16>>) -> Ports {
         let mut ports =
             Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range, allowed: None, free: 0 };
@@ -84,7 +85,7 @@ impl Ports {
     }
 
     /// Notes which ports may be handed out, so that no other one that is given back will be.
-    pub(crate) fn keep_within(&mut self) -> &mut [u64; WORDS] {
+    fn keep_within(&mut self) -> &mut [u64; WORDS] {
         let range = &self.range;
         self.allowed.get_or_insert_with(|| Box::new(std::array::from_fn(|word| in_range(range, word))))
     }
@@ -99,18 +100,20 @@ impl Ports {
         self.allowed.as_ref().map_or_else(|| in_range(&self.range, word), |allowed| allowed[word])
     }
 
-    /// Comes into the place of `old`, with another set of ports that may be handed out: what is in use of the old ones is
-    /// not free here either.
-    pub(crate) fn succeed(&mut self, old: &Ports) {
+    /// Lets `allowed` be handed out from now on. What is in use stays so; what is not allowed any more will not be free when it
+    /// is given back. Leaves in `allowed` what was before.
+    pub(crate) fn allow(&mut self, allowed: &mut Allowed) {
         self.free = 0;
         self.summary = [0; WORDS / 64];
         for word in 0..WORDS {
-            let in_use = old.allowed(word) & !old.words[word];
-            let free = self.allowed(word) & !in_use;
+            let in_use = self.allowed(word) & !self.words[word];
+            let free = allowed.word(word) & !in_use;
             self.words[word] = free;
             self.free += free.count_ones();
             self.summary[word / 64] |= u64::from(free != 0) << (word % 64);
         }
+        std::mem::swap(&mut self.range, &mut allowed.range);
+        std::mem::swap(&mut self.allowed, &mut allowed.ports);
     }
 
     /// Takes `port`, which is free.
@@ -129,7 +132,11 @@ impl Ports {
         debug_assert!(!self.is_free(port));
         let place = place(port);
         let word = place as usize / 64;
-        if self.allowed.as_ref().is_some_and(|allowed| allowed[word] >> (place % 64) & 1 == 0) {
+        let is_allowed = match &self.allowed {
+            Some(allowed) => allowed[word] >> (place % 64) & 1 != 0,
+            None => self.range.contains(&port),
+        };
+        if !is_allowed {
             return;
         }
         self.words[word] |= 1 << (place % 64);
@@ -146,12 +153,6 @@ impl Ports {
     pub(crate) fn part(&self, part: u32) -> Part {
         let words = &self.words[part as usize * PART_WORDS..][..PART_WORDS];
         std::array::from_fn(|word| words[word])
-    }
-
-    /// Which parts have a free port, a bit each.
-    pub(crate) fn parts(&self) -> Part {
-        let bit = |part: usize| self.summary[part / 16] >> (part % 16 * PART_WORDS) & 0xf != 0;
-        std::array::from_fn(|word| (0..64).fold(0, |bits, at| bits | u64::from(bit(word * 64 + at)) << at))
     }
 
     /// Takes a port as wished.
@@ -174,6 +175,11 @@ impl Ports {
         let port = wish.choose_within(self, ranges, random)?;
         self.remove(port);
         Some(port)
+    }
+
+    /// Whether a port of a range may be handed out.
+    pub(crate) fn allows_any_of(&self, range: &RangeInclusive<u16>) -> bool {
+        range.clone().any(|port| self.allows(port))
     }
 
     /// Whether a port of a range is free.
@@ -212,6 +218,39 @@ impl Free for Ports {
             self.next_word(first + 1).map(|word| (word, self.words[word]))
         };
         found.map(|(word, bits)| word as u32 * 64 + bits.trailing_zeros()).filter(|&place| place < places.end)
+    }
+}
+
+/// Which ports of an address may be handed out.
+pub(crate) struct Allowed {
+    range: RangeInclusive<u16>,
+    /// Some of the range; all of it where they are not there.
+    ports: Option<Box<[u64; WORDS]>>,
+}
+
+impl Allowed {
+    /// Of `parts` of a range all but what is `withheld`.
+    pub(crate) fn new(
+        range: RangeInclusive<u16>,
+        parts: &[RangeInclusive<u16>],
+        withheld: impl Iterator<Item = RangeInclusive<u16>>,
+    ) -> Allowed {
+        let mut withheld = withheld.peekable();
+        if withheld.peek().is_none() && *parts == [range.clone()] {
+            return Allowed { range, ports: None };
+        }
+        let mut ports = Box::new([0; WORDS]);
+        let mut set = |port: u16, is_in: bool| {
+            let (word, bit) = (place(port) as usize / 64, 1 << (place(port) % 64));
+            if is_in { ports[word] |= bit } else { ports[word] &= !bit }
+        };
+        parts.iter().cloned().flatten().filter(|&port| port != 0).for_each(|port| set(port, true));
+        withheld.flatten().for_each(|port| set(port, false));
+        Allowed { range, ports: Some(ports) }
+    }
+
+    fn word(&self, word: usize) -> u64 {
+        self.ports.as_ref().map_or_else(|| in_range(&self.range, word), |ports| ports[word])
     }
 }
 
@@ -383,12 +422,11 @@ mod tests {
             let mut ports = Ports::new(start..=end);
             let any = Wish { inside: 5000, preserved: false, parity: false };
             let taken: Vec<u16> = (0..taken).map_while(|_| ports.take_for(any, &mut random)).collect();
-            let mut new = Ports::new(new_start..=new_end);
-            new.keep_within();
-            for &port in &withheld {
-                new.withhold(port);
-            }
-            new.succeed(&ports);
+            let new_range = new_start..=new_end;
+            let withheld_ports = withheld.iter().map(|&port| port..=port);
+            let mut allowed = Allowed::new(new_range.clone(), &[new_range], withheld_ports);
+            ports.allow(&mut allowed);
+            let mut new = ports;
             let may = |port: u16| port != 0 && (new_start..=new_end).contains(&port) && !withheld.contains(&port);
             for port in 0..=u16::MAX {
                 prop_assert_eq!(new.allows(port), may(port), "{}", port);

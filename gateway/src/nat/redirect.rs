@@ -19,8 +19,9 @@ use std::net::Ipv4Addr;
 use super::beginning::Begun;
 use super::classifier::RuleKey;
 use super::endpoint::{Endpoint, Flow, Tuple};
+use super::grant::GrantId;
 use super::hash::Random;
-use super::mapping::{FoundBy, Kind, New};
+use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::pool::ShardPool;
 use super::ports::Wish;
@@ -32,7 +33,7 @@ use super::time::Time;
 use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
 
 /// Where a redirected outside endpoint leads.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Redirect {
     /// `a:p`.
     pub(crate) internal: Endpoint,
@@ -154,11 +155,17 @@ impl Shard {
             return Err(DropReason::SubscribersFull);
         }
         if self.mappings.ids.is_exhausted()
-            && is_new(self.mappings.by_external(parsed.protocol, parsed.tuple().to()))
+            && is_new(self.redirect_mapping(parsed.protocol, parsed.tuple().to()))
         {
             return Err(DropReason::MappingsFull);
         }
         Ok(())
+    }
+
+    /// The mapping that the sessions of a redirect go under.
+    fn redirect_mapping(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
+        let is_redirect = |mapping: &Mapping| mapping.kind() == Kind::Redirect && self.is_live(mapping);
+        self.mappings.by_external(protocol, external, is_redirect)
     }
 
     fn is_redirect_budget_spent(&self) -> bool {
@@ -202,11 +209,10 @@ impl Shard {
             found_by: FoundBy::Outside,
             in_block: false,
             subscriber,
-            pool: 0,
-            address_index: 0,
+            grant: GrantId::NONE,
             now,
         };
-        let mapping = match self.mappings.by_external(protocol, external) {
+        let mapping = match self.redirect_mapping(protocol, external) {
             Some(id) => id,
             None => self.enter_mapping(&new, None)?,
         };

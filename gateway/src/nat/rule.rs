@@ -49,6 +49,44 @@ impl Permanent {
         permanent
     }
 
+    /// Tells `tell` of each forwarded outside endpoint that leads elsewhere in `new`, or is in one of both alone.
+    pub(crate) fn differing(&self, new: &Permanent, mut tell: impl FnMut(Protocol, Endpoint)) {
+        for (these, those) in [(self, new), (new, self)] {
+            let forwards = these.forward_in.iter().filter(|(at, to)| those.forward_in.get(*at) != Some(*to));
+            let redirects = these.redirects.iter().filter(|(at, to)| those.redirects.get(*at) != Some(*to));
+            forwards.map(|(at, _)| at).chain(redirects.map(|(at, _)| at)).for_each(|&(of, at)| tell(of, at));
+        }
+    }
+
+    /// Whether a 1:1 mapping is not in `new`.
+    pub(crate) fn loses_statics(&self, new: &Permanent) -> bool {
+        self.static_in.iter().any(|(external, internal)| new.static_in.get(external) != Some(internal))
+    }
+
+    /// What of it is in `old` too, or has an outside address that is not `known`.
+    pub(crate) fn without_others(&self, old: &Permanent, known: impl Fn(u32) -> bool) -> Permanent {
+        let forwards = |at: &(Protocol, Endpoint), to: &Endpoint| {
+            old.forward_in.get(at) == Some(to) || !known(at.1.address)
+        };
+        let statics = |external: &u32, internal: &u32| {
+            old.static_in.get(external) == Some(internal) || !known(*external)
+        };
+        let mut kept = Permanent::default();
+        kept.forward_in.extend(self.forward_in.iter().filter(|(at, to)| forwards(at, to)));
+        kept.forward_out
+            .extend(self.forward_out.iter().filter(|(from, at)| forwards(&(from.0, **at), &from.1)));
+        kept.redirects.extend(
+            self.redirects
+                .iter()
+                .filter(|(at, to)| old.redirects.get(*at) == Some(*to) || !known(at.1.address)),
+        );
+        kept.static_in
+            .extend(self.static_in.iter().filter(|(external, internal)| statics(external, internal)));
+        kept.static_out
+            .extend(self.static_out.iter().filter(|(internal, external)| statics(external, internal)));
+        kept
+    }
+
     /// Where an outside endpoint is redirected to.
     pub(crate) fn redirect(&self, protocol: Protocol, external: Endpoint) -> Option<Redirect> {
         self.redirects.get(&(protocol, external)).copied()
@@ -88,9 +126,7 @@ impl Permanent {
 
     /// Keeps a pool from handing out what port forwards take.
     pub(crate) fn reserve_in(&self, pool: &mut ShardPool) {
-        for (protocol, external) in self.forwarded() {
-            pool.reserve(external.address.into(), protocol, external.port);
-        }
+        pool.reserve(self.forwarded());
     }
 
     /// The outside endpoints that port forwards take.

@@ -100,21 +100,33 @@ impl Pool {
     /// # Errors
     /// The key that it cannot change while mappings stand on what it says.
     pub fn can_become(&self, new: &Pool) -> Result<(), &'static str> {
-        let addresses_stay = self.addresses.iter().all(|address| new.addresses.contains(address));
-        let same_addresses = self.addresses == new.addresses;
+        if new.is_removed() {
+            return Ok(());
+        }
         let keys = [
             ("mapping", self.mapping == new.mapping),
             ("port_block_size", self.port_blocks == new.port_blocks),
             ("deterministic", self.deterministic == new.deterministic),
             ("ports", self.is_plain() || self.ports == new.ports),
-            ("addresses", self.is_plain() || same_addresses || self.may_grow() && addresses_stay),
+            ("addresses", self.deterministic.is_none() || self.addresses == new.addresses),
         ];
         keys.into_iter().find(|(_, possible)| !possible).map_or(Ok(()), |(key, _)| Err(key))
     }
 
-    /// Whether addresses can come to it, though none can go.
-    fn may_grow(&self) -> bool {
-        (self.shares_ports() || self.port_blocks.is_some()) && !self.is_removed()
+    /// Whether `new`, at its place, is this pool with changes, and not another one.
+    pub(super) fn is_succeeded_by(&self, new: &Pool) -> bool {
+        self.name == new.name && self.can_become(new).is_ok() || new.is_removed()
+    }
+
+    /// The ports of the whole blocks that these are, where it hands out ports in blocks.
+    pub(super) fn whole_blocks_of(&self, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+        match &self.port_blocks {
+            Some(blocks) if !ports.is_empty() => {
+                let grid = BlockGrid::new(ports, blocks.size);
+                grid.run(0, grid.count())
+            }
+            _ => ports.clone(),
+        }
     }
 
     /// Whether a port serves several mappings, each towards another remote.
@@ -431,9 +443,11 @@ impl Settings {
         self.pools.iter().any(Pool::shares_ports)
     }
 
-    /// The port forwards on addresses of a pool.
-    pub fn forwards_of(&self, pool: &Pool) -> impl Iterator<Item = &PortForward> {
-        let addresses: HashSet<Ipv4Addr> = pool.addresses.iter().copied().collect();
-        self.port_forwards.iter().filter(move |forward| addresses.contains(&forward.external))
+    /// Every outside address that mappings may use.
+    pub(crate) fn externals(&self) -> HashSet<u32> {
+        let pools = self.pools.iter().flat_map(|pool| &pool.addresses).copied();
+        let forwards = self.port_forwards.iter().map(|forward| forward.external);
+        let statics = self.statics.iter().flat_map(Static::pairs).map(|(external, _)| external);
+        pools.chain(forwards).chain(statics).map(Ipv4Addr::to_bits).collect()
     }
 }

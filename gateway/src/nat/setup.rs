@@ -128,6 +128,7 @@ impl Shard {
             redirects: Redirects::new(settings),
             records: block_allocation::records(settings),
             draining: false,
+            reloading: false,
         };
         shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
         Ok(shard)

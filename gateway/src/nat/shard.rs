@@ -64,6 +64,8 @@ pub struct Shard {
     pub(super) records: VecDeque<BlockRecord>,
     /// Sessions go on, and none begins.
     pub(super) draining: bool,
+    /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grant`).
+    pub(super) reloading: bool,
 }
 
 impl Shard {

@@ -73,6 +73,12 @@ impl Subscriber {
         free.map(|pair| *pair = [pool, index]).is_some()
     }
 
+    /// Forgets the pairs, of a pool and a place in it, that `keep` does not name.
+    pub(crate) fn retain_pairs(&mut self, keep: impl Fn(u16, u16) -> bool) {
+        let pairs = self.pairs.iter_mut().filter(|[pool, _]| *pool != NO_POOL);
+        pairs.filter(|&&mut [pool, place]| !keep(pool, place)).for_each(|pair| *pair = [NO_POOL, 0]);
+    }
+
     /// Forgets its address in `pool`.
     pub(crate) fn unpair(&mut self, pool: u16) {
         self.pairs.iter_mut().filter(|pair| pair[0] == pool).for_each(|pair| *pair = [NO_POOL, 0]);
@@ -234,6 +240,11 @@ impl Subscribers {
     /// Whether there is no room for another.
     pub(crate) fn is_full(&self) -> bool {
         self.ids.is_exhausted()
+    }
+
+    /// The lines that were ever in use.
+    pub(crate) fn high_water(&self) -> u32 {
+        self.ids.high_water()
     }
 
     /// How many there are.

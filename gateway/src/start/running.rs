@@ -111,6 +111,7 @@ impl Running {
                 control.poll(dataplane);
                 watchdog.poll(dataplane);
             });
+            self.settle_aside();
             if self.is_drained() {
                 return;
             }

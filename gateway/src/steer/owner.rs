@@ -68,6 +68,12 @@ pub enum SteeringError {
          change hands; a restart is needed"
     )]
     ProtocolsChangeHands(String),
+    /// A pool of a running gateway of which too many addresses change at once.
+    #[error(
+        "pool \"{0}\": a worker would have more than 65536 addresses while those that go are still in use; change it in two \
+         reloads"
+    )]
+    TooManyPlaces(String),
     /// Port forwards that overlap.
     #[error("outside port {0}:{1} is forwarded twice")]
     ForwardTwice(Ipv4Addr, u16),

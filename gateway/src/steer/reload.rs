@@ -12,6 +12,9 @@ use super::{Rss, Steering, SteeringError, WorkerId};
 use crate::nat::OtherProtocols;
 use crate::nat::settings::{Pool, Settings, Share, Static};
 
+/// Addresses that a worker tells apart in a pool, gone ones too: a mapping names its address by 16 bits.
+const PLACES_MAX: usize = 1 << 16;
+
 impl Steering {
     /// Who owns what under other settings. Pools stand in them where they stood `before`.
     ///
@@ -21,7 +24,9 @@ impl Steering {
         let mut outside = self.outside.clone();
         let mut division = Division::settled(&mut outside, self.workers);
         for (index, pool) in settings.pools.iter().enumerate() {
-            match before.pools.get(index).filter(|old| old.name == pool.name) {
+            // One that was gone is divided as a new one.
+            let stays = |old: &&Pool| old.name == pool.name && (!old.is_removed() || pool.is_removed());
+            match before.pools.get(index).filter(stays) {
                 Some(old) => {
                     let places: Vec<&[Share]> = self
                         .shares
@@ -57,6 +62,16 @@ impl Steering {
         };
         steering.set_forwards(&settings.port_forwards)?;
         Ok(steering)
+    }
+}
+
+impl Steering {
+    /// Who owns what while a reload that ends with `next` is under way: every outside address that was anybody's keeps its
+    /// owners until all workers are through with their sweeps, so that nobody begins anything on what another still has.
+    pub fn until(&self, next: &Steering) -> Steering {
+        let mut externals = next.externals.clone();
+        externals.extend(self.externals.iter().map(|(&address, external)| (address, external.clone())));
+        Steering { whole: whole(&externals), externals, ..next.clone() }
     }
 }
 
@@ -122,6 +137,9 @@ impl<'a> Division<'a> {
                 Some(_) => old.to_vec(),
                 None => Share::at_places_of(old, &all),
             };
+            if placed.len() > PLACES_MAX && pool.deterministic.is_none() {
+                return Err(SteeringError::TooManyPlaces(pool.name.clone()));
+            }
             self.shares[worker.index()].push(placed);
         }
         Ok(())

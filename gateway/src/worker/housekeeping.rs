@@ -1,6 +1,8 @@
 //! What a worker does between bursts, a bounded piece a round.
 
-use super::message::{Command, Deletion, Event, Listing, Page, Rows};
+use crossbeam_channel::Sender;
+
+use super::message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};
 use super::outlet::{Errand, Note};
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
@@ -19,6 +21,21 @@ const DELETED_PER_ROUND: u32 = 32;
 /// Rounds with packets between two looks at the commands.
 const ROUNDS_PER_LOOK: u64 = 16;
 
+/// A new configuration on its way into force, and where it goes back to.
+pub(super) struct UnderWay {
+    adoption: Box<Adoption>,
+    answer: Sender<Box<Adoption>>,
+    stage: Stage,
+}
+
+/// How far it is.
+#[derive(Clone, Copy)]
+enum Stage {
+    Adopt,
+    Sweep(Sweep),
+    Enforce,
+}
+
 impl Worker {
     pub(super) fn keep_house(&mut self, idle: bool) {
         self.shard.advance(self.now, TIMERS_PER_ROUND);
@@ -35,10 +52,8 @@ impl Worker {
         if self.deletion.is_some() {
             self.delete();
         }
-        if let Some(from) = self.sweep {
-            self.sweep = self.shard.sweep(from, SWEPT_PER_ROUND, self.now);
-        } else if self.adoption.is_some() {
-            self.adopt();
+        if self.adoption.is_some() {
+            self.reload();
         }
         if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
             self.published_at = self.now;
@@ -90,7 +105,12 @@ impl Worker {
                 std::mem::swap(&mut self.steering, &mut steering);
                 drop(answer.try_send(steering));
             }
-            Command::Adopt(adoption, answer) => self.adoption = Some((adoption, answer)),
+            Command::Adopt(adoption, answer) => {
+                self.adoption = Some(UnderWay { adoption, answer, stage: Stage::Adopt });
+            }
+            Command::Enforce(adoption, answer) => {
+                self.adoption = Some(UnderWay { adoption, answer, stage: Stage::Enforce });
+            }
             Command::Capture(tap) => self.begin_capture(tap),
             Command::EndCapture(id) => self.end_captures(|tap| tap.id == id),
             Command::Drain(draining, answer) => {
@@ -116,11 +136,31 @@ impl Worker {
     }
 
     /// Takes a step with a new configuration.
-    fn adopt(&mut self) {
-        let Some((adoption, _)) = &mut self.adoption else { return };
-        if !self.shard.adopt(&mut adoption.changes) {
-            return;
+    fn reload(&mut self) {
+        let Some(UnderWay { adoption, stage, .. }) = &mut self.adoption else { return };
+        match *stage {
+            Stage::Adopt if !self.shard.adopt(&mut adoption.changes) => return,
+            Stage::Adopt => {
+                *stage = Stage::Sweep(Sweep::START);
+                return self.follow();
+            }
+            Stage::Sweep(from) => {
+                if let Some(next) = self.shard.sweep(from, SWEPT_PER_ROUND, self.now) {
+                    *stage = Stage::Sweep(next);
+                    return;
+                }
+            }
+            Stage::Enforce if !self.shard.enforce(&mut adoption.changes) => return,
+            Stage::Enforce => {}
         }
+        if let Some(UnderWay { adoption, answer, .. }) = self.adoption.take() {
+            drop(answer.try_send(adoption));
+        }
+    }
+
+    /// Routes and addresses follow what the shard has adopted.
+    fn follow(&mut self) {
+        let Some(UnderWay { adoption, .. }) = &mut self.adoption else { return };
         std::mem::swap(&mut self.routes, &mut adoption.routes);
         // Sessions ask for their ways anew.
         self.hops.invalidate();
@@ -128,10 +168,6 @@ impl Worker {
             std::mem::swap(&mut interface.own, own);
         }
         std::mem::swap(&mut self.pools, &mut adoption.pools);
-        self.sweep = Some(Sweep::START);
-        if let Some((adoption, answer)) = self.adoption.take() {
-            drop(answer.try_send(adoption));
-        }
     }
 
     fn expire_held(&mut self) {

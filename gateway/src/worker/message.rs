@@ -32,9 +32,11 @@ pub enum Command {
     EndCapture(CaptureId),
     /// Owners are these from now on. Those before go back.
     Steer(Box<Steering>, Sender<Box<Steering>>),
-    /// Put this in force, step by step between bursts. What was in force goes back, for a worker frees nothing; then the
-    /// worker looks through its sessions. One at a time: the next begins when that is done.
+    /// Put this in force, step by step between bursts, as far as it was nobody's before, and look through the sessions. It goes
+    /// back when that is done, with what was in force, for a worker frees nothing.
     Adopt(Box<Adoption>, Sender<Box<Adoption>>),
+    /// Put the rest of it in force: every worker has given it back once. One change at a time.
+    Enforce(Box<Adoption>, Sender<Box<Adoption>>),
     /// Begin no session from now on, or begin them again. The answer comes when the counters are as of then.
     Drain(bool, Sender<()>),
     /// End.

@@ -40,7 +40,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
-use crate::nat::{Direction, DropReason, Shard, Sweep, Time};
+use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
 use crate::neighbor::{NextHops, RouteTable, TokenBucket};
 use crate::steer::{Steering, WorkerId};
@@ -86,10 +86,8 @@ pub struct Worker {
     published_at: Time,
     listing: Option<Listing>,
     deletion: Option<Deletion>,
-    /// What is being put in force, and where what was in force goes.
-    adoption: Option<(Box<Adoption>, Sender<Box<Adoption>>)>,
-    /// Where the sessions begin that a new configuration has not been held against yet.
-    sweep: Option<Sweep>,
+    /// What is being put in force.
+    adoption: Option<housekeeping::UnderWay>,
     captures: Captures,
     /// For frames of management's.
     buffers: Mempool,
@@ -116,10 +114,7 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                let has_chores = self.adoption.is_some()
-                    || self.sweep.is_some()
-                    || self.deletion.is_some()
-                    || self.listing.is_some();
+                let has_chores = self.adoption.is_some() || self.deletion.is_some() || self.listing.is_some();
                 if !has_chores {
                     self.idle.rest();
                 }

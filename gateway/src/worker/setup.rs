@@ -169,7 +169,6 @@ impl Worker {
             listing: None,
             deletion: None,
             adoption: None,
-            sweep: None,
             captures: Captures::new(options.id),
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),

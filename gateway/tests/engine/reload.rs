@@ -318,6 +318,126 @@ fn reload_changes_the_filtering_of_sessions_that_are_there() {
     assert_eq!(gateway.sessions().len(), 0);
 }
 
+fn at(host: &str) -> Ipv4Addr {
+    host.parse().expect("address")
+}
+
+/// A gateway whose pool has these addresses alone.
+fn pool_of(addresses: &[&str]) -> Gateway {
+    Gateway::changed(|settings| {
+        settings.pools[0].addresses = addresses.iter().map(|address| at(address)).collect();
+    })
+}
+
+fn redirect(external: &str, internal: &str) -> PortForward {
+    PortForward { source: ForwardSource::Gateway, ..forward(Protocol::Udp, external, internal) }
+}
+
+/// Lets the sweep look at sessions alone: the mappings that rest are there still.
+fn sweep_sessions(gateway: &mut Gateway) {
+    gateway.sweep(u32::MAX);
+}
+
+#[test]
+fn reload_wakes_no_mapping_on_an_address_that_went() {
+    let mut gateway = pool_of(&["203.0.113.10"]);
+    let before = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    gateway.pass_s(301);
+    assert_eq!(gateway.sessions().len(), 0, "its port rests");
+    gateway.begin_reload(|settings| settings.pools[0].addresses = vec![at("203.0.113.11")]);
+    sweep_sessions(&mut gateway);
+    let seen = gateway.outbound(Packet::udp(ep(HOST), ep(ELSEWHERE))).out();
+    assert_eq!(Ipv4Addr::from(seen.source.address), at("203.0.113.11"));
+    assert_eq!(gateway.inbound(Packet::udp(ep(REMOTE), before)).reason(), DropReason::NoMapping);
+    gateway.finish_reload();
+    let left: Vec<_> = gateway.mappings().iter().map(|mapping| mapping.external).collect();
+    assert_eq!(left, [seen.source]);
+}
+
+#[test]
+fn reload_gives_the_place_of_an_address_away_with_nothing_on_it() {
+    let mut gateway = pool_of(&["203.0.113.10", "203.0.113.12"]);
+    let hosts = (2..60).map(|host| format!("10.64.0.{host}:4000"));
+    let on_first = |host: &String| {
+        Ipv4Addr::from(gateway.open(Protocol::Udp, ep(host), ep(REMOTE)).address) == at("203.0.113.10")
+    };
+    let host = hosts
+        .into_iter()
+        .find({
+            let mut on_first = on_first;
+            move |host| on_first(host)
+        })
+        .expect("a host on each address");
+    gateway.pass_s(301);
+    gateway.begin_reload(|settings| settings.pools[0].addresses = vec![at("203.0.113.12")]);
+    sweep_sessions(&mut gateway);
+    gateway.outbound(Packet::udp(ep(&host), ep(ELSEWHERE))).out();
+    gateway.reload(|settings| settings.pools[0].addresses = vec![at("203.0.113.30")]);
+    let one = gateway.open(Protocol::Udp, ep("10.64.0.99:4000"), ep(ELSEWHERE));
+    for _ in 0..12 {
+        gateway.pass_s(60);
+        gateway.outbound(Packet::udp(ep("10.64.0.99:4000"), ep(ELSEWHERE))).out();
+    }
+    let other = gateway.open(Protocol::Udp, ep("10.64.0.100:4000"), ep(ELSEWHERE));
+    assert_ne!(one, other, "two hosts have the same outside endpoint");
+}
+
+#[test]
+fn reload_redirects_an_endpoint_when_nobody_else_has_it() {
+    let mut gateway = pool_of(&["203.0.113.10"]);
+    let taken = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    assert_eq!(taken, ep("203.0.113.10:4000"));
+    gateway
+        .begin_reload(|settings| settings.port_forwards.push(redirect("203.0.113.10:4000", "10.64.0.12:80")));
+    let asked = Packet::udp(ep("198.51.100.99:5"), taken);
+    assert!(!gateway.inbound(asked.clone()).is_delivered(), "it is somebody's still");
+    assert_eq!(gateway.inbound(Packet::udp(ep(REMOTE), taken)).delivered().destination, ep(HOST));
+    gateway.finish_reload();
+    assert_eq!(gateway.inbound(asked).delivered().destination, ep("10.64.0.12:80"));
+    assert_ne!(gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE)), taken);
+    assert_eq!(gateway.shards[0].counters().redirected_sessions, 1);
+    gateway.drain();
+    assert_eq!(gateway.shards[0].counters().redirected_sessions, 0);
+}
+
+#[test]
+fn an_address_goes_from_one_pool_to_another_in_one_reload() {
+    let mut gateway = two_pools();
+    gateway
+        .reload(|settings| settings.rules.insert(0, rule("10.64.0.6/32", "0.0.0.0/0", RuleAction::Pool(1))));
+    let hosts: Vec<_> = (20..60).map(|host| ep(&format!("10.64.0.{host}:4000"))).collect();
+    let opened: Vec<_> = hosts.iter().map(|&host| gateway.open(Protocol::Udp, host, ep(REMOTE))).collect();
+    gateway.begin_reload(|settings| {
+        settings.pools[0].addresses.retain(|&address| address != at("203.0.113.11"));
+        settings.pools[1].addresses = vec![at("203.0.113.11")];
+    });
+    // Nobody has it twice: until the sweep is through, the second pool has no address.
+    assert_eq!(gateway.outbound(Packet::udp(ep(OTHER), ep(REMOTE))).reason(), DropReason::PortsExhausted);
+    gateway.finish_reload();
+    let on_moved =
+        opened.iter().filter(|external| Ipv4Addr::from(external.address) == at("203.0.113.11")).count();
+    assert!(on_moved > 0);
+    assert_eq!(ended(&mut gateway), on_moved as u64);
+    assert_eq!(
+        Ipv4Addr::from(gateway.open(Protocol::Udp, ep(OTHER), ep(REMOTE)).address),
+        at("203.0.113.11")
+    );
+}
+
+#[test]
+fn a_forward_that_nobody_is_in_the_way_of_needs_no_sweep() {
+    let mut gateway = pool_of(&["203.0.113.10"]);
+    gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
+    gateway.begin_reload(|settings| {
+        settings.port_forwards.push(forward(Protocol::Udp, "203.0.113.10:4001", "10.64.0.12:80"));
+    });
+    assert!(gateway.sweep(0), "there is nothing to look through");
+    let asked = Packet::udp(ep(REMOTE), ep("203.0.113.10:4001"));
+    assert_eq!(gateway.inbound(asked).delivered().destination, ep("10.64.0.12:80"));
+    let preserved = gateway.open(Protocol::Udp, ep("10.64.0.7:4001"), ep(REMOTE));
+    assert_ne!(preserved.port, 4001);
+}
+
 /// Rules that strike some hosts and some remotes of a trial.
 fn rules() -> impl Strategy<Value = Vec<(&'static str, &'static str, RuleAction)>> {
     let sources = prop::sample::select(vec!["0.0.0.0/0", "10.64.0.5/32", "10.64.0.6/31", "10.64.0.20/32"]);

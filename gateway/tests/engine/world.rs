@@ -96,9 +96,19 @@ pub(crate) struct Gateway {
     pub now: Time,
     pub shards: Vec<Shard>,
     shares: Vec<Vec<Vec<Share>>>,
+    reload: Option<Reload>,
     /// Packets given to each shard, and those that it answered with [`Verdict::Reply`] or [`Verdict::Local`].
     pub given: Vec<u64>,
     pub not_forwarded: Vec<u64>,
+}
+
+/// A reload that is not through yet.
+struct Reload {
+    /// What was before: contested endpoints have their owners by it.
+    settings: Settings,
+    shares: Vec<Vec<Vec<Share>>>,
+    /// By shard: what it puts in force, and where its sweep stands.
+    shards: Vec<(Changes, Option<Sweep>)>,
 }
 
 impl Gateway {
@@ -130,7 +140,15 @@ impl Gateway {
             })
             .collect::<Result<_, _>>()
             .expect("memory");
-        Gateway { settings, now, shards, shares, given: vec![0; count], not_forwarded: vec![0; count] }
+        Gateway {
+            settings,
+            now,
+            shards,
+            shares,
+            reload: None,
+            given: vec![0; count],
+            not_forwarded: vec![0; count],
+        }
     }
 
     /// A packet arrives on the inside.
@@ -209,9 +227,17 @@ impl Gateway {
 
     /// Changes what a running gateway lets change, and lets every shard look through its sessions.
     pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.begin_reload(change);
+        self.finish_reload();
+    }
+
+    /// Puts what can be in force at once, and sweeps nothing yet.
+    pub(crate) fn begin_reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.finish_reload();
         let before = (self.settings.clone(), self.shares.clone());
         change(&mut self.settings);
         let count = self.shards.len();
+        let mut shards = Vec::new();
         for (index, shard) in self.shards.iter_mut().enumerate() {
             let settings = &self.settings;
             for (at, pool) in settings.pools.iter().enumerate() {
@@ -226,10 +252,40 @@ impl Gateway {
             let after = Parts { settings, shares: &self.shares[index] };
             let mut changes = Changes::new(before, after, 1024).expect("memory");
             while !shard.adopt(&mut changes) {}
-            let mut at = Some(Sweep::START);
-            while let Some(from) = at {
-                at = shard.sweep(from, 100, self.now);
+            shards.push((changes, Some(Sweep::START)));
+        }
+        self.reload = Some(Reload { settings: before.0, shares: before.1, shards });
+    }
+
+    /// Lets every shard sweep `lines` lines more, and puts in force what waited for it when all are through. Whether that is
+    /// so.
+    pub(crate) fn sweep(&mut self, lines: u32) -> bool {
+        let Some(reload) = &mut self.reload else { return true };
+        for (shard, (_, at)) in self.shards.iter_mut().zip(&mut reload.shards) {
+            *at = at.and_then(|from| shard.sweep(from, lines, self.now));
+        }
+        let is_through = reload.shards.iter().all(|(_, at)| at.is_none());
+        if is_through {
+            for (shard, (changes, _)) in self.shards.iter_mut().zip(&mut reload.shards) {
+                while !shard.enforce(changes) {}
             }
+            self.reload = None;
+        }
+        is_through
+    }
+
+    /// Lets a reload come to its end.
+    pub(crate) fn finish_reload(&mut self) {
+        while !self.sweep(100) {}
+    }
+
+    /// The settings and shares that say whose an outside address is: while a reload is under way, those of before where it was
+    /// anybody's then.
+    fn in_force_for(&self, external: u32) -> (&Settings, &[Vec<Vec<Share>>]) {
+        let address = Ipv4Addr::from_bits(external);
+        match &self.reload {
+            Some(Reload { settings, shares, .. }) if knows(settings, address) => (settings, shares),
+            _ => (&self.settings, &self.shares),
         }
     }
 
@@ -317,13 +373,14 @@ impl Gateway {
     /// Which shard an outside endpoint belongs to: for permanent mappings its inside host's, else whose share it is.
     pub(crate) fn owner_of_outside(&self, protocol: Option<Protocol>, external: Endpoint) -> usize {
         let address = Ipv4Addr::from_bits(external.address);
-        let forward = self.settings.port_forwards.iter().find(|forward| {
+        let (settings, shares) = self.in_force_for(external.address);
+        let forward = settings.port_forwards.iter().find(|forward| {
             Some(forward.protocol) == protocol
                 && forward.external == address
                 && forward.external_ports.contains(&external.port)
         });
         let host = forward.map(|forward| forward.internal).or_else(|| {
-            let mut pairs = self.settings.statics.iter().flat_map(Static::pairs);
+            let mut pairs = settings.statics.iter().flat_map(Static::pairs);
             pairs.find(|(external, _)| *external == address).map(|(_, internal)| internal)
         });
         if let Some(host) = host {
@@ -332,7 +389,7 @@ impl Gateway {
         let has_port =
             |share: &Share| protocol == Some(Protocol::Other) || share.ports.contains(&external.port);
         let has = |share: &Share| share.address == address && has_port(share);
-        let owner = self.shares.iter().position(|pools| pools.iter().flatten().any(has));
+        let owner = shares.iter().position(|pools| pools.iter().flatten().any(has));
         owner.unwrap_or_else(|| self.owner_over(protocol, external.address))
     }
 
@@ -356,6 +413,13 @@ impl Gateway {
         };
         self.owner_of_outside(IpProtocol(protocol).translated_as().ok(), external)
     }
+}
+
+/// Whether mappings may use an outside address.
+fn knows(settings: &Settings, address: Ipv4Addr) -> bool {
+    settings.pools.iter().any(|pool| pool.addresses.contains(&address))
+        || settings.port_forwards.iter().any(|forward| forward.external == address)
+        || settings.statics.iter().flat_map(Static::pairs).any(|(external, _)| external == address)
 }
 
 /// The part of a pool that one of `count` shards hands out: whole addresses where there are enough of them.
