@@ -11,6 +11,7 @@ mod fill;
 mod fragments;
 mod fragments_model;
 mod fragments_refused;
+mod grants;
 mod lacks;
 mod library;
 mod model;

@@ -361,7 +361,8 @@ impl Gateway {
     /// As [`Gateway::owner_of_inside`], over a protocol: where pools are divided by ports, the first shard has those without
     /// ports, but for hosts with 1:1 mappings.
     pub(crate) fn owner_over(&self, protocol: Option<Protocol>, address: u32) -> usize {
-        let by_ports = self.settings.pools.iter().any(|pool| pool.addresses.len() < self.shards.len());
+        let is_divided = |pool: &Pool| !pool.is_removed() && pool.addresses.len() < self.shards.len();
+        let by_ports = self.settings.pools.iter().any(is_divided);
         let mut pairs = self.settings.statics.iter().flat_map(Static::pairs);
         let mut is_static = || pairs.any(|(_, internal)| internal.to_bits() == address);
         if protocol == Some(Protocol::Other) && by_ports && !is_static() {
@@ -428,6 +429,13 @@ fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
         let mine = deterministic.hosts().filter(|host| host.to_bits() as usize % count == shard);
         let outside = mine.filter_map(|host| ranges.outside(host));
         return outside.map(|(place, ports)| Share { address: pool.addresses[place], ports }).collect();
+    }
+    // As an address table would have it, where that leaves no shard without: an address that stays has its owner still.
+    let by_table = |shard: usize| {
+        pool.addresses.iter().filter(move |address| address.to_bits() as usize % count == shard)
+    };
+    if (0..count).all(|shard| by_table(shard).next().is_some()) {
+        return by_table(shard).map(|&address| Share { address, ports: pool.ports.clone() }).collect();
     }
     if pool.addresses.len() >= count {
         let mine = pool.addresses.iter().skip(shard).step_by(count);
