@@ -97,7 +97,7 @@ fn gateway(shape: &Shape, kinds: [Kind; 2]) -> Gateway {
     settings.port_forwards.clear();
     settings.statics.clear();
     assign(&mut settings, shape.shards, [1, 1, 1, 1, 2, 2, 2, 2]);
-    Gateway::with_shards(settings, shape.shards, 512)
+    Gateway::with_table(settings, shape.shards, 512)
 }
 
 fn pool(name: &str, kind: Kind, like: &Pool) -> Pool {
@@ -242,7 +242,7 @@ fn check_settled(gateway: &Gateway) -> Result<(), TestCaseError> {
 fn check_empty(gateway: &mut Gateway) -> Result<(), TestCaseError> {
     prop_assert_eq!((gateway.sessions().len(), gateway.mappings().len()), (0, 0));
     let count = gateway.shards.len();
-    let fresh = Gateway::with_shards(gateway.settings.clone(), count, 512);
+    let fresh = Gateway::with_table(gateway.settings.clone(), count, 512);
     for (shard, fresh) in gateway.shards.iter_mut().zip(&fresh.shards) {
         let counters = *shard.counters();
         let held = (counters.mappings, counters.subscribers, counters.redirected_sessions);

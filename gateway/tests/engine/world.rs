@@ -97,10 +97,14 @@ pub(crate) struct Gateway {
     pub shards: Vec<Shard>,
     shares: Vec<Vec<Vec<Share>>>,
     reload: Option<Reload>,
+    divide: Divide,
     /// Packets given to each shard, and those that it answered with [`Verdict::Reply`] or [`Verdict::Local`].
     pub given: Vec<u64>,
     pub not_forwarded: Vec<u64>,
 }
+
+/// The part of a pool that is a shard's, one of so many.
+type Divide = fn(&Pool, usize, usize) -> Vec<Share>;
 
 /// A reload that is not through yet.
 struct Reload {
@@ -126,9 +130,18 @@ impl Gateway {
 
     /// `count` shards with room for `sessions` sessions each.
     pub(crate) fn with_shards(settings: Settings, count: usize, sessions: u32) -> Gateway {
+        Gateway::divided(settings, count, sessions, share)
+    }
+
+    /// As [`Gateway::with_shards`], with pools whose addresses keep their owners whatever a reload adds or takes out.
+    pub(crate) fn with_table(settings: Settings, count: usize, sessions: u32) -> Gateway {
+        Gateway::divided(settings, count, sessions, share_by_table)
+    }
+
+    fn divided(settings: Settings, count: usize, sessions: u32, divide: Divide) -> Gateway {
         let now = Time::from_s(1_000_000);
         let shares: Vec<Vec<Vec<Share>>> = (0..count)
-            .map(|shard| settings.pools.iter().map(|pool| share(pool, shard, count)).collect())
+            .map(|shard| settings.pools.iter().map(|pool| divide(pool, shard, count)).collect())
             .collect();
         let shards = shares
             .iter()
@@ -146,6 +159,7 @@ impl Gateway {
             shards,
             shares,
             reload: None,
+            divide,
             given: vec![0; count],
             not_forwarded: vec![0; count],
         }
@@ -241,7 +255,7 @@ impl Gateway {
         for (index, shard) in self.shards.iter_mut().enumerate() {
             let settings = &self.settings;
             for (at, pool) in settings.pools.iter().enumerate() {
-                let new = share(pool, index, count);
+                let new = (self.divide)(pool, index, count);
                 match self.shares[index].get_mut(at) {
                     Some(old) if pool.deterministic.is_none() => *old = Share::at_places_of(old, &new),
                     Some(_) => {}
@@ -423,19 +437,19 @@ fn knows(settings: &Settings, address: Ipv4Addr) -> bool {
         || settings.statics.iter().flat_map(Static::pairs).any(|(external, _)| external == address)
 }
 
+/// As [`share`], as a redirection table would have it: an address that stays has its owner still, whatever comes and goes. Each
+/// shard has one.
+fn share_by_table(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
+    let mine = pool.addresses.iter().filter(|address| address.to_bits() as usize % count == shard);
+    mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect()
+}
+
 /// The part of a pool that one of `count` shards hands out: whole addresses where there are enough of them.
 fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
     if let (Some(deterministic), Some(ranges)) = (&pool.deterministic, Ranges::of(pool)) {
         let mine = deterministic.hosts().filter(|host| host.to_bits() as usize % count == shard);
         let outside = mine.filter_map(|host| ranges.outside(host));
         return outside.map(|(place, ports)| Share { address: pool.addresses[place], ports }).collect();
-    }
-    // As an address table would have it, where that leaves no shard without: an address that stays has its owner still.
-    let by_table = |shard: usize| {
-        pool.addresses.iter().filter(move |address| address.to_bits() as usize % count == shard)
-    };
-    if (0..count).all(|shard| by_table(shard).next().is_some()) {
-        return by_table(shard).map(|&address| Share { address, ports: pool.ports.clone() }).collect();
     }
     if pool.addresses.len() >= count {
         let mine = pool.addresses.iter().skip(shard).step_by(count);
