@@ -345,11 +345,11 @@ type Line = (u16, Ipv4Addr, RangeInclusive<u16>, Vec<RangeInclusive<u16>>);
 fn lines<'a>(pool: &'a Pool, shares: &'a [Share]) -> impl Iterator<Item = Line> + 'a {
     let is_deterministic = pool.deterministic.is_some();
     let by_subscriber = is_deterministic.then(|| {
-        let addresses = pool.addresses.iter().zip(pool::parts_by_address(pool, shares)).zip(0..);
+        let addresses = pool.addresses.iter().zip(pool::parts_by_address(pool, shares)).zip(0..=u16::MAX);
         addresses.map(|((&address, parts), place)| (place, address, pool.ports.clone(), parts))
     });
     let by_place = (!is_deterministic).then(|| {
-        let open = shares.iter().zip(0..).filter(|(share, _)| !share.is_closed());
+        let open = shares.iter().zip(0..=u16::MAX).filter(|(share, _)| !share.is_closed());
         open.map(|(share, place)| {
             let ports = pool.whole_blocks_of(&share.ports);
             (place, share.address, ports.clone(), vec![ports])

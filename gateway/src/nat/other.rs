@@ -75,7 +75,8 @@ impl Shard {
         now: Time,
     ) -> Result<(), SessionFailure> {
         let bound = subscriber.filter(|&id| self.subscribers.lines[id].mappings > 0);
-        let only = bound.and_then(|id| self.only_place(id, pool));
+        let only = self.fixed_place(pool, internal.address);
+        let only = only.or_else(|| bound.and_then(|id| self.only_place(id, pool)));
         let from = &self.pools[usize::from(pool)];
         let steps = if only.is_some() { 1 } else { ADDRESS_STEPS };
         let is_free = from.open_places_from(only.unwrap_or(0)).take(steps).any(|index| {
@@ -84,9 +85,18 @@ impl Shard {
         if is_free { Ok(()) } else { Err(SessionFailure::AddressTaken) }
     }
 
+    /// The place in the pool of the address that an inside host has by the configuration.
+    fn fixed_place(&self, pool: u16, inside: u32) -> Option<u16> {
+        let ranges = self.pools[usize::from(pool)].ranges.as_ref()?;
+        ranges.outside(inside.into()).map(|(place, _)| place as u16)
+    }
+
     /// The place in the pool of the only address that the subscriber may get, where it may not get any.
     fn only_place(&self, subscriber: u32, pool: u16) -> Option<u16> {
         let (line, from) = (&self.subscribers.lines[subscriber], &self.pools[usize::from(pool)]);
+        if let Some(place) = self.fixed_place(pool, line.address) {
+            return Some(place);
+        }
         let of_blocks = from.blocks.as_ref().and_then(|blocks| blocks.held_by(subscriber));
         let hashed = || (!line.may_pair(pool, 0)).then(|| from.index_of(self.secret.pair(line.address, 1)));
         of_blocks.map(|(index, _)| index).or_else(|| from.pair_of(line, pool)).or_else(hashed)

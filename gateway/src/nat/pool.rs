@@ -247,7 +247,7 @@ impl ShardPool {
         let whole = |share: &Share| Share { ports: pool.whole_blocks_of(&share.ports), ..share.clone() };
         let shares: Vec<Share> = shares.iter().map(whole).collect();
         let mut made = ShardPool::new(pool, &shares);
-        for (share, place) in shares.iter().zip(0..) {
+        for (share, place) in shares.iter().zip(0..=u16::MAX) {
             blocks.set_in_force(place, !share.is_closed());
         }
         (made.blocks, made.is_foreseeable) = (Some(blocks), false);
@@ -507,7 +507,7 @@ impl ShardPool {
         let mut touched = HashSet::new();
         for (protocol, external) in forwarded {
             let places = places.get_or_insert_with(|| {
-                let addresses = self.addresses.iter().zip(0..);
+                let addresses = self.addresses.iter().zip(0..=u16::MAX);
                 addresses.map(|(address, place)| (address.address, place)).collect()
             });
             let Some(&place) = places.get(&external.address) else { continue };

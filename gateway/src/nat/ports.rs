@@ -50,10 +50,13 @@ impl Ports {
 
     /// Of `range` these parts free, none of which overlap (0 excepted: no port and, for ICMP, no identifier worth risking).
     pub(crate) fn of(range: RangeInclusive<u16>, parts: impl Iterator<Item = RangeInclusive<u16>>) -> Ports {
-        let mut ports =
-            Ports { words: Box::new([0; WORDS]), summary: [0; WORDS / 64], range, allowed: None, free: 0 };
-        parts.flatten().filter(|&port| port != 0).for_each(|port| ports.give(port));
-        ports
+        let words = bitmap(parts);
+        let mut summary = [0; WORDS / 64];
+        for (word, bits) in words.iter().enumerate() {
+            summary[word / 64] |= u64::from(*bits != 0) << (word % 64);
+        }
+        let free = words.iter().map(|bits| bits.count_ones()).sum();
+        Ports { words, summary, range, allowed: None, free }
     }
 
     /// How many are free.
@@ -239,13 +242,10 @@ impl Allowed {
         if withheld.peek().is_none() && *parts == [range.clone()] {
             return Allowed { range, ports: None };
         }
-        let mut ports = Box::new([0; WORDS]);
-        let mut set = |port: u16, is_in: bool| {
-            let (word, bit) = (place(port) as usize / 64, 1 << (place(port) % 64));
-            if is_in { ports[word] |= bit } else { ports[word] &= !bit }
-        };
-        parts.iter().cloned().flatten().filter(|&port| port != 0).for_each(|port| set(port, true));
-        withheld.flatten().for_each(|port| set(port, false));
+        let mut ports = bitmap(parts.iter().cloned());
+        for (word, withheld) in ports.iter_mut().zip(bitmap(withheld).iter()) {
+            *word &= !withheld;
+        }
         Allowed { range, ports: Some(ports) }
     }
 
@@ -347,6 +347,27 @@ fn in_range(range: &RangeInclusive<u16>, word: usize) -> u64 {
     let own = below(bit(places.end)) & !below(bit(places.start));
     // Port 0 is none.
     if word == 0 { own & !1 } else { own }
+}
+
+/// The ports of all these ranges, but for 0.
+fn bitmap(ranges: impl Iterator<Item = RangeInclusive<u16>>) -> Box<[u64; WORDS]> {
+    let mut words = Box::new([0u64; WORDS]);
+    for range in ranges {
+        let ports = u32::from(*range.start())..u32::from(*range.end()) + 1;
+        for places in [0, 1].map(|odd| half(&ports, odd)).into_iter().filter(|places| !places.is_empty()) {
+            let (first, last) = (places.start as usize / 64, (places.end as usize - 1) / 64);
+            let (from, to) = (!0 << (places.start % 64), !0 >> (63 - (places.end - 1) % 64));
+            if first == last {
+                words[first] |= from & to;
+            } else {
+                words[first] |= from;
+                words[first + 1..last].fill(!0);
+                words[last] |= to;
+            }
+        }
+    }
+    words[0] &= !1;
+    words
 }
 
 /// The places of a range's even or odd ports.

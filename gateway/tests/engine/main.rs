@@ -14,6 +14,7 @@ mod fragments_refused;
 mod grants;
 mod lacks;
 mod library;
+mod many_addresses;
 mod model;
 mod mss;
 mod other;
