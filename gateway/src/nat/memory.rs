@@ -112,6 +112,13 @@ impl<T: Pod> Lines<T> {
         bytemuck::cast_slice_mut(&mut self.region.map[..self.bytes])
     }
 
+    /// Where a record lies: a view of it alone takes fewer checks than one of all.
+    #[inline(always)]
+    fn place(id: u32) -> Range<usize> {
+        let start = id as usize * size_of::<T>();
+        start..start + size_of::<T>()
+    }
+
     /// The memory behind them.
     pub(crate) fn region(&self) -> &Region {
         &self.region
@@ -122,14 +129,14 @@ impl<T: Pod> std::ops::Index<u32> for Lines<T> {
     type Output = T;
     #[inline]
     fn index(&self, id: u32) -> &T {
-        &self.as_slice()[id as usize]
+        bytemuck::from_bytes(&self.region.map[Lines::<T>::place(id)])
     }
 }
 
 impl<T: Pod> std::ops::IndexMut<u32> for Lines<T> {
     #[inline]
     fn index_mut(&mut self, id: u32) -> &mut T {
-        &mut self.as_mut_slice()[id as usize]
+        bytemuck::from_bytes_mut(&mut self.region.map[Lines::<T>::place(id)])
     }
 }
 
