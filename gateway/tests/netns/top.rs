@@ -140,10 +140,10 @@ fn top_tells_that_the_gateway_went_away_and_goes_on_when_it_is_back() {
     terminal.end();
 }
 
-#[test]
-fn top_ends_with_its_terminal() {
+/// Takes the terminal of a `natctl top` away, in a shell that was given this before.
+fn ends_with_its_terminal(before: &str) {
     let lab = Lab::new(Options::DEFAULT);
-    let mut terminal = Terminal::new(&lab, "");
+    let mut terminal = Terminal::new(&lab, before);
     terminal.wait("q quit");
     assert!(runs(&lab));
     drop(terminal);
@@ -152,4 +152,15 @@ fn top_ends_with_its_terminal() {
         assert!(Instant::now() < until, "it goes on without a terminal");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    ends_with_its_terminal("");
+}
+
+/// As under nohup, cron or a service manager: then the shell ignores its own SIGHUP, and `natctl` is sent none.
+#[test]
+fn top_ends_with_its_terminal_where_sighup_is_ignored() {
+    ends_with_its_terminal("trap '' HUP;");
 }

@@ -1,7 +1,7 @@
 //! `natctl top`: the running gateway on a terminal, anew each second.
 //!
 //! One thread asks the gateway, this one draws and reads keys, so that a gateway that answers late holds up no key. The
-//! terminal is as it was afterwards, also after a panic and on SIGTERM.
+//! terminal is as it was afterwards, also after a panic and on SIGTERM. A terminal that is gone ends the program.
 
 mod panel;
 mod sample;
@@ -10,6 +10,7 @@ mod screen;
 mod tests;
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use crossterm::event::{self, Event, KeyEventKind};
+use nix::poll::{PollFd, PollFlags, poll};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm;
 use ratatui::layout::Rect;
@@ -44,6 +46,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const SUBSCRIBERS_EVERY: u64 = 5;
 /// How soon a key or a signal is answered.
 const KEYS_EVERY: Duration = Duration::from_millis(50);
+/// How often the terminal is looked after, milliseconds: nothing wakes for a hangup alone on every kernel.
+const TERMINAL_EVERY_MS: u16 = 200;
 /// Columns of what is printed once.
 const ONCE_WIDTH: u16 = 100;
 
@@ -60,6 +64,7 @@ impl Asked {
         let mut screen = Screen::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
         screen.take(Ok(first));
         let ended = ended_by_signal().map_err(Failure::Output)?;
+        end_with_terminal();
         let answers = ask(client.clone());
         let mut terminal = ratatui::try_init().map_err(Failure::Output)?;
         let shown = watch(&mut terminal, &mut screen, &answers, &ended);
@@ -102,6 +107,24 @@ fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
         }
     });
     Ok(ended)
+}
+
+/// Ends the program when its terminal is gone. SIGHUP does not always tell: the kernel sends it to the session's leader, and
+/// where that ignores it (under nohup, cron, a service manager) to nobody else. `event::poll` does not either: it reads
+/// the end of a terminal again and again, and never returns.
+fn end_with_terminal() {
+    thread::spawn(|| {
+        let stdin = io::stdin();
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        loop {
+            let mut terminal = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+            // An interrupted look is repeated.
+            let _ = poll(&mut terminal, TERMINAL_EVERY_MS);
+            if terminal[0].revents().is_some_and(|events| events.intersects(gone)) {
+                process::exit(0);
+            }
+        }
+    });
 }
 
 /// Asks each second, for as long as somebody takes the answers.
