@@ -107,6 +107,7 @@ fn refuse_port_overlaps(report: &Report, forwards: Vec<&Claim>) {
 fn refuse_pair(report: &Report, one: &Claim, other: &Claim) {
     let (first, second) = if one.line <= other.line { (one, other) } else { (other, one) };
     let found = format!("{} of {}", second.range, second.owner);
-    let allowed = format!("what {} (line {}) does not use: {}", first.owner, first.line, first.range);
+    let place = report.place(first.line);
+    let allowed = format!("what {} ({place}) does not use: {}", first.owner, first.range);
     report.wrong(second.line, &second.key, found, allowed);
 }

@@ -57,7 +57,7 @@ pub(super) fn read_forwards(
     forwarded: &mut Forwarded,
 ) -> Option<Vec<PortForward>> {
     let mut room = FORWARDED_PORTS_MAX;
-    nat.tables("port_forwards", PORT_FORWARDS_MAX, |section| {
+    nat.tables_and_added("port_forwards", PORT_FORWARDS_MAX, |section| {
         let protocols = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol.name(), protocol));
         let protocol = section.required("protocol", value::choice(&protocols));
         let external = section.required("external", value::endpoint);
@@ -86,8 +86,8 @@ pub(super) fn read_forwards(
             .then(|| forwarded.add(internal, protocol, internal_ports.clone(), internal_line))
             .flatten();
         if let Some(line) = earlier {
-            let found =
-                format!("{internal}:{}, which line {line} forwards to already", Ports(&internal_ports));
+            let place = section.report().place(line);
+            let found = format!("{internal}:{}, which {place} forwards to already", Ports(&internal_ports));
             section.wrong(internal_line, "internal", found, "an inside endpoint with no other forward");
         }
         claims.push(Claim {
@@ -168,7 +168,8 @@ fn refuse_taken(
     let forward =
         AddressRange::from(internal.value).iter().find_map(|host| Some((host, forwarded.to_host(host)?)));
     if let Some((host, earlier)) = forward {
-        let found = format!("{host}, which the port forward of line {earlier} leads to");
+        let place = section.report().place(earlier);
+        let found = format!("{host}, which the port forward of {place} leads to");
         section.wrong(line, "internal", found, "an inside host without port forwards");
     }
 }

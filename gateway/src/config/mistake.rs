@@ -4,6 +4,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 
+use toml::de::DeTable;
+
+use super::added::AddedForward;
+
 /// One thing wrong with a configuration file, or worth a warning: `FILE:LINE: what, found X, allowed Y`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Mistake {
@@ -50,6 +54,8 @@ pub(super) struct Report {
     file: String,
     line_starts: Vec<usize>,
     damaged_lines: Vec<usize>,
+    /// Tables that are not of the file, with their names: each stands on a line of its own behind it.
+    added: Vec<(String, DeTable<'static>)>,
     mistakes: RefCell<Vec<Mistake>>,
     warnings: RefCell<Vec<Mistake>>,
 }
@@ -62,6 +68,7 @@ impl Report {
             file: file.to_owned(),
             line_starts: std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect(),
             damaged_lines: Vec::new(),
+            added: Vec::new(),
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         };
@@ -77,6 +84,28 @@ impl Report {
             }
         }
         report
+    }
+
+    /// With tables beside those of the file.
+    pub(super) fn with_added(self, added: &[AddedForward]) -> Report {
+        let added = added.iter().map(|forward| (format!("forward {}", forward.id()), forward.table()));
+        Report { added: added.collect(), ..self }
+    }
+
+    /// The tables beside those of the file, and where they stand.
+    pub(super) fn added(&self) -> impl Iterator<Item = (usize, &DeTable<'static>)> {
+        (self.line_starts.len() + 1..).zip(self.added.iter().map(|(_, table)| table))
+    }
+
+    /// The name of what stands on a line that is not of the file.
+    fn added_on(&self, line: usize) -> Option<&str> {
+        let nth = line.checked_sub(self.line_starts.len() + 1)?;
+        self.added.get(nth).map(|(name, _)| name.as_str())
+    }
+
+    /// A line, or what stands there, as a message refers to it.
+    pub(super) fn place(&self, line: usize) -> String {
+        self.added_on(line).map_or_else(|| format!("line {line}"), str::to_owned)
     }
 
     /// The line on which a span of the text begins.
@@ -106,9 +135,8 @@ impl Report {
 
     /// `what` is allowed, but hardly meant.
     pub(super) fn warn(&self, line: usize, what: &str, found: impl fmt::Display, advice: impl fmt::Display) {
-        let (file, what) = (self.file.clone(), what.to_owned());
         let (found, allowed) = (Some(found.to_string()), Some(advice.to_string()));
-        self.warnings.borrow_mut().push(Mistake { file, line, what, found, allowed });
+        self.warnings.borrow_mut().push(self.mistake(line, what.to_owned(), found, allowed));
     }
 
     /// Whether syntax errors may have hidden parts of the file.
@@ -119,13 +147,21 @@ impl Report {
     /// Every mistake and every warning, by line.
     pub(super) fn finish(self) -> (Vec<Mistake>, Vec<Mistake>) {
         let (mut mistakes, mut warnings) = (self.mistakes.into_inner(), self.warnings.into_inner());
-        mistakes.sort_by_key(|mistake| mistake.line);
+        // What is of no file comes behind it.
+        mistakes.sort_by_key(|mistake| mistake.line.wrapping_sub(1));
         warnings.sort_by_key(|warning| warning.line);
         (mistakes, warnings)
     }
 
     fn push(&self, line: usize, what: String, found: Option<String>, allowed: Option<String>) {
-        let file = self.file.clone();
-        self.mistakes.borrow_mut().push(Mistake { file, line, what, found, allowed });
+        self.mistakes.borrow_mut().push(self.mistake(line, what, found, allowed));
+    }
+
+    fn mistake(&self, line: usize, what: String, found: Option<String>, allowed: Option<String>) -> Mistake {
+        let (file, line) = match self.added_on(line) {
+            Some(name) => (name.to_owned(), 0),
+            None => (self.file.clone(), line),
+        };
+        Mistake { file, line, what, found, allowed }
     }
 }

@@ -8,6 +8,7 @@
 //! prefixes of two interfaces do not overlap; every next hop is on a connected prefix; no outside address has two
 //! users, other than a port forward on a pool's; every pool has a port for every worker; every index is in range.
 
+mod added;
 mod address;
 mod buffers;
 mod claim;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use added::{AddedForward, forward_id};
 pub use buffers::PacketBuffers;
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
 pub use explain::MemoryEstimate;
@@ -77,6 +79,8 @@ pub struct Config {
     pub log: Log,
     /// What the engine is told.
     pub settings: Settings,
+    /// How many of the port forwards, the last ones, are not the file's.
+    pub added_forwards: usize,
     /// What is allowed but hardly meant, to be logged at start.
     pub warnings: Vec<Mistake>,
 }
@@ -148,12 +152,19 @@ impl Config {
     /// }));
     /// ```
     pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Mistake>> {
+        Config::parse_with(text, file, &[])
+    }
+
+    /// As [`Config::parse`], with port forwards beside those of the file. A mistake in one of them names it.
+    pub fn parse_with(text: &str, file: &str, added: &[AddedForward]) -> Result<Config, Vec<Mistake>> {
         let (table, syntax_errors) = DeTable::parse_recoverable(text);
-        let report = Report::new(file, text, &syntax_errors);
+        let report = Report::new(file, text, &syntax_errors).with_added(added);
         let config = Section::root(&report, table.get_ref(), read);
         let (mistakes, warnings) = report.finish();
         match config {
-            Some(config) if mistakes.is_empty() => Ok(Config { warnings, ..config }),
+            Some(config) if mistakes.is_empty() => {
+                Ok(Config { warnings, added_forwards: added.len(), ..config })
+            }
             _ => Err(mistakes),
         }
     }
@@ -227,7 +238,16 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         ..settings?
     };
     let interfaces = interfaces.into_iter().map(|draft| draft.interface).collect();
-    Some(Config { dpdk: dpdk?, interfaces, routes, management, log, settings, warnings: Vec::new() })
+    Some(Config {
+        dpdk: dpdk?,
+        interfaces,
+        routes,
+        management,
+        log,
+        settings,
+        added_forwards: 0,
+        warnings: Vec::new(),
+    })
 }
 
 fn lines(mistakes: &[Mistake]) -> String {

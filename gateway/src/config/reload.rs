@@ -58,7 +58,13 @@ impl Config {
             fragments: old_nat.limits.fragments,
             ..new_nat.limits
         };
-        let mut config = Config { warnings: new.warnings, routes: new.routes, settings, ..self.clone() };
+        let mut config = Config {
+            warnings: new.warnings,
+            routes: new.routes,
+            added_forwards: new.added_forwards,
+            settings,
+            ..self.clone()
+        };
         if self.interfaces != new.interfaces {
             needs_restart.extend(config.keep_what_stands_on_interfaces(self)?);
         }

@@ -15,6 +15,8 @@ pub(super) struct Section<'a> {
     table: Option<&'a DeTable<'a>>,
     path: String,
     line: usize,
+    /// Of an added table, which has one place.
+    is_added: bool,
     known: Vec<&'static str>,
 }
 
@@ -54,6 +56,30 @@ impl<'a> Section<'a> {
             }
         }
         Section::new(self.report, table, self.path(key), line).read(read)
+    }
+
+    /// As [`Section::tables`], and then each table that was added beside the file.
+    pub(super) fn tables_and_added<T>(
+        &mut self,
+        key: &'static str,
+        max: usize,
+        mut read: impl FnMut(&mut Section<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let mut items = self.tables(key, max, &mut read);
+        let of_file = items.as_ref().map_or(0, Vec::len);
+        for (nth, (line, table)) in self.report.added().enumerate() {
+            if of_file + nth == max {
+                self.wrong(line, key, of_file + nth + 1, format_args!("at most {max}"));
+                return None;
+            }
+            let section = Section::new(self.report, Some(table), self.path(key), line);
+            let item = Section { is_added: true, ..section }.read(&mut read);
+            items = items.zip(item).map(|(mut items, item)| {
+                items.push(item);
+                items
+            });
+        }
+        items
     }
 
     /// Reads each table `[[key]]`; `None` if any of them is not whole or there are more than `max`.
@@ -180,7 +206,7 @@ impl<'a> Section<'a> {
     }
 
     fn new(report: &'a Report, table: Option<&'a DeTable<'a>>, path: String, line: usize) -> Section<'a> {
-        Section { report, table, path, line, known: Vec::new() }
+        Section { report, table, path, line, is_added: false, known: Vec::new() }
     }
 
     fn read<T>(mut self, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
@@ -194,6 +220,9 @@ impl<'a> Section<'a> {
             self.known.push(key);
         }
         let (name, value) = self.table?.get_key_value(key)?;
+        if self.is_added {
+            return Some((self.line, value.get_ref()));
+        }
         // What stands in for a value that could not be parsed has no span of its own.
         let span = if value.span().is_empty() { name.span() } else { value.span() };
         Some((self.report.line(&span), value.get_ref()))

@@ -1,5 +1,6 @@
 //! The parser against the specification's example, the shipped files and a table of mistakes.
 
+mod added;
 mod additions;
 mod deterministic;
 mod limits;

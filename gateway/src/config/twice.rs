@@ -35,7 +35,7 @@ pub(super) fn read_all(
                 refuse(format!("those of line {line}"));
             }
             if let Some(claim) = claims.iter().find(|claim| claim.range.overlaps(range)) {
-                refuse(format!("{}, line {}", claim.owner, claim.line));
+                refuse(format!("{}, {}", claim.owner, section.report().place(claim.line)));
             }
             earlier.push((range, at.line));
         }
