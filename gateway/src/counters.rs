@@ -105,6 +105,8 @@ pub struct WorkerCounters {
     pub busy_cycles: u64,
     /// Packets a burst, of the bursts that held any.
     pub burst_size: BurstSizes,
+    /// Gauge: lines of tables that a change of the configuration has still to be held against.
+    pub sweep_lines: u64,
     /// Gauge: packets that wait for their next hop's address, and fragments that wait for the first of their datagram.
     pub held: u64,
 }

@@ -108,6 +108,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750 section 3.
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -115,6 +118,9 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// Seconds after which what cannot be had now may be asked for again.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 #[cfg(test)]
 mod tests {
@@ -135,5 +141,6 @@ mod tests {
         let response = problem.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::CONTENT_TYPE], Problem::CONTENT_TYPE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }
 }

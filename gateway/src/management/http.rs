@@ -15,20 +15,26 @@ use tokio::sync::Semaphore;
 
 use super::access::Access;
 use super::metrics::Metrics;
-use super::{CAPTURES_MAX, DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, api};
+use super::{
+    CAPTURES_MAX, CHANGE_TIMEOUT, DELETION_TIMEOUT, Gateway, LISTING_TIMEOUT, Problem, Unavailable, api,
+};
 use crate::config::Token;
 
-/// Threads of the blocking pool. A capture has one for as long as it runs.
-pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + CAPTURES_MAX + 4;
+/// Threads of the blocking pool. A capture has one for as long as it runs, and the one change of the configuration that may
+/// be under way for as long as it takes.
+pub(super) const BLOCKING_THREADS: usize = LISTINGS_MAX + CAPTURES_MAX + 5;
 
-/// Listings at once; more wait for their turn until [`LISTING_TIMEOUT`].
-const LISTINGS_MAX: usize = 2;
+/// Listings, deletions and explanations at once, as many as half of what a worker takes; more wait for their turn until
+/// [`LISTING_TIMEOUT`].
+const LISTINGS_MAX: usize = 32;
 
 /// After this long the gateway's answer is no longer waited for. Above [`LISTING_TIMEOUT`], so that the gateway's
 /// own reason is heard.
 const ANSWER_TIMEOUT: Duration = LISTING_TIMEOUT.saturating_add(GRACE);
 /// As [`ANSWER_TIMEOUT`], for a deletion.
 pub(super) const DELETED_TIMEOUT: Duration = DELETION_TIMEOUT.saturating_add(GRACE);
+/// As [`ANSWER_TIMEOUT`], for a change of the configuration, with those before it.
+const CHANGED_TIMEOUT: Duration = CHANGE_TIMEOUT.saturating_add(GRACE);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Largest body of a request, bytes.
@@ -45,6 +51,8 @@ pub(super) struct App {
     /// The OpenAPI document.
     pub(super) document: Arc<str>,
     listings: Arc<Semaphore>,
+    /// The permit of whoever changes the configuration.
+    changes: Arc<Semaphore>,
     /// A permit for each capture that may run.
     pub(super) captures: Arc<Semaphore>,
 }
@@ -61,8 +69,9 @@ pub(super) fn routers(
     let listings = Arc::new(Semaphore::new(LISTINGS_MAX));
     let document = api::document().to_json().map_err(|error| prometheus::Error::Msg(error.to_string()))?;
     let captures = Arc::new(Semaphore::new(CAPTURES_MAX));
+    let changes = Arc::new(Semaphore::new(1));
     let access = Access::Tcp(token);
-    let app = App { gateway, access, metrics, document: document.into(), listings, captures };
+    let app = App { gateway, access, metrics, document: document.into(), listings, changes, captures };
     Ok([app.clone(), App { access: Access::Socket, ..app }].map(router))
 }
 
@@ -98,6 +107,22 @@ impl App {
             Ok(Err(panicked)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, panicked.to_string())),
             Err(_) => Err(busy()),
         }
+    }
+
+    /// Asks the gateway for a change of its configuration. They come one after another, and those that wait hold no thread.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let until = tokio::time::Instant::now() + CHANGED_TIMEOUT;
+        let permit = tokio::time::timeout_at(until, Arc::clone(&self.changes).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else { return Err(busy()) };
+        let patience = until.saturating_duration_since(tokio::time::Instant::now());
+        let answer = self.ask_within(patience, move |app| {
+            let _permit = permit;
+            question(app)
+        });
+        answer.await
     }
 
     /// Asks the gateway for what the workers must be asked for.

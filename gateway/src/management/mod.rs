@@ -39,10 +39,23 @@ pub const LISTING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a deletion may take: tables are long, and a worker looks at a bounded piece between bursts.
 pub const DELETION_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long a change of the configuration may take until workers are through with the sessions that it ends: the largest tables
+/// on one worker under full load need less. Below how long a connection lasts ([`Limits::connection_time`]).
+pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// What a change of the configuration is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// It is in force.
+    InForce,
+    /// All sessions that it ends have ended.
+    Through,
+}
+
 /// A running gateway, seen from outside.
 ///
 /// Any thread calls, several at once. Every method returns within [`LISTING_TIMEOUT`], a deletion within
-/// [`DELETION_TIMEOUT`]; those that return a plain value take what is at hand and don't wait for a worker.
+/// [`DELETION_TIMEOUT`], a change of the configuration within [`CHANGE_TIMEOUT`] after the one before it; those that return a plain value take what is at hand and don't wait for a worker.
 pub trait Gateway: Send + Sync {
     /// What is running, and since when.
     fn about(&self) -> About;
@@ -110,11 +123,11 @@ pub trait Gateway: Send + Sync {
     /// Why not; nothing was changed then.
     fn delete_forward(&self, id: &str) -> Result<(), ForwardError>;
 
-    /// Reads the configuration file again and puts what it says in force.
+    /// Reads the configuration file again and puts what it says in force, when the change before it is through.
     ///
     /// # Errors
     /// Why not; nothing was changed then.
-    fn reload(&self) -> Result<Reloaded, ReloadError>;
+    fn reload(&self, until: Until) -> Result<Reloaded, ReloadError>;
 
     /// Lets no session begin from now on; the gateway ends with the last one, or after `limit`. Asked again, the new limit
     /// holds.

@@ -17,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::management::Problem;
+use crate::management::{CHANGE_TIMEOUT, Problem};
 
-/// How long an answer may take; the gateway itself gives up earlier.
+/// How long an answer may take, and that to a change; the gateway itself gives up earlier.
 const TIMEOUT: Duration = Duration::from_secs(10);
+const CHANGE_PATIENCE: Duration = CHANGE_TIMEOUT.saturating_add(TIMEOUT);
 /// Largest answer read, bytes.
 const BODY_SIZE_MAX: usize = 64 << 20;
 
@@ -112,9 +113,10 @@ impl Client {
     ) -> Result<(), Failure> {
         self.run(async {
             let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
-            let mut response = self.in_time(self.send(Method::GET, path, token, Bytes::new())).await?;
+            let mut response =
+                self.within(TIMEOUT, self.send(Method::GET, path, token, Bytes::new())).await?;
             if !response.status().is_success() {
-                return self.in_time(self.whole(response)).await.map(drop);
+                return self.within(TIMEOUT, self.whole(response)).await.map(drop);
             }
             loop {
                 let frame = tokio::select! {
@@ -134,7 +136,9 @@ impl Client {
     }
 
     fn ask(&self, method: Method, path: &str, token: Option<&str>, body: Bytes) -> Result<Bytes, Failure> {
-        self.run(self.in_time(async { self.whole(self.send(method, path, token, body).await?).await }))
+        let patience = if method == Method::GET { TIMEOUT } else { CHANGE_PATIENCE };
+        let answer = async { self.whole(self.send(method, path, token, body).await?).await };
+        self.run(self.within(patience, answer))
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -142,9 +146,13 @@ impl Client {
         runtime.map_err(|error| Failure::NoGateway(error.to_string()))?.block_on(work)
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let late = || self.no_gateway(format!("no answer within {} s", TIMEOUT.as_secs()));
-        tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let late = || self.no_gateway(format!("no answer within {} s", patience.as_secs()));
+        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn send(

@@ -112,7 +112,13 @@ enum Command {
     /// Interfaces, workers, pools, drops and subscribers on the terminal, with rates, anew each second.
     Top(top::Asked),
     /// Read the configuration file again and put it in force; a wrong file changes nothing.
-    Reload(Authorization),
+    Reload {
+        /// Do not wait until the sessions have ended that are not allowed any more.
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        authorization: Authorization,
+    },
     /// Begin no session any more, and end the gateway with the last one: before maintenance, while another takes over.
     Drain {
         /// End it after so many seconds, whatever sessions it has then.
@@ -293,8 +299,9 @@ fn run(terminal: &Terminal, command: Command) -> Result<(), Failure> {
             Err(Failure::NoJson("natctl status, interfaces, pools and drops have it"))
         }
         Command::Top(asked) => asked.run(&terminal.client),
-        Command::Reload(authorization) => {
-            let body = terminal.client.post("reload", authorization.token()?.as_deref())?;
+        Command::Reload { no_wait, authorization } => {
+            let path = if no_wait { "reload?wait=false" } else { "reload" };
+            let body = terminal.client.post(path, authorization.token()?.as_deref())?;
             terminal.show_body(&body, |reloaded: &Reloaded| show::reloaded(reloaded))
         }
         Command::Drain { stop: true, authorization, .. } => {

@@ -6,7 +6,7 @@ use super::table::Align::{Left, Right};
 use super::table::Table;
 use crate::management::snapshot::{
     Counters, Deleted, Drops, Forward, Holder, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures,
-    Reloaded, Route, Session, Status, Subscriber, WorkerStatus,
+    Reloaded, Route, Session, Status, Subscriber, Swept, WorkerStatus,
 };
 use crate::nat::Protocol;
 
@@ -65,6 +65,12 @@ pub(super) fn reloaded(reloaded: &Reloaded) -> String {
     for warning in &reloaded.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
+    let _ = match reloaded.swept {
+        Some(Swept { sessions_ended, mappings_ended }) => {
+            writeln!(text, "{sessions_ended} sessions and {mappings_ended} mappings ended")
+        }
+        None => writeln!(text, "workers still look through their sessions (natgw_reload_sweep_lines)"),
+    };
     text
 }
 

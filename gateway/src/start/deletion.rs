@@ -2,23 +2,27 @@
 
 use std::time::Instant;
 
-use super::ask::ask_each;
-use super::running::{Running, lock};
+use super::ask;
+use super::running::Running;
 use crate::management::snapshot::Deleted;
 use crate::management::{DELETION_TIMEOUT, Unavailable};
 use crate::nat::Filter;
-use crate::worker::{Command, Deletion};
+use crate::worker::{self, Command, Deletion};
 
 impl Running {
-    /// All workers at once go through their tables. One deletion at a time.
+    /// All workers at once go through their tables.
     pub(super) fn delete(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
-        let _one = lock(&self.deleting);
         let deadline = Instant::now() + DELETION_TIMEOUT;
-        let ask = |answer| Command::Delete(Deletion { filter: *filter, from: 0, sessions: 0, answer });
-        let ended = ask_each(&self.commands()?, deadline, ask).map_err(|index| {
+        let ask =
+            |id, answer| Command::Delete(Deletion { id, filter: *filter, from: 0, sessions: 0, answer });
+        let ended = self.ask_each(&self.commands()?, deadline, ask).map_err(|index| {
             Unavailable(format!("worker {index} is not through with its sessions; ask again for the rest"))
         })?;
-        let deleted = Deleted { sessions: ended.iter().sum() };
+        let ended = ended.into_iter().enumerate().map(|(index, ended)| match ended {
+            worker::Deleted::All(sessions) => Ok(sessions),
+            worker::Deleted::Refused => Err(ask::refused(index)),
+        });
+        let deleted = Deleted { sessions: ended.sum::<Result<u64, Unavailable>>()? };
         tracing::info!(sessions = deleted.sessions, "sessions deleted");
         Ok(deleted)
     }

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::ask::ask_each;
 use super::running::{Running, lock};
 use crate::management::snapshot::Drain;
 use crate::management::{LISTING_TIMEOUT, Unavailable};
@@ -17,7 +16,7 @@ pub(super) struct Draining {
 impl Running {
     /// Lets no session begin from now on. A limit comes in the place of an earlier one.
     pub(super) fn begin_drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {
-        let _one = lock(&self.in_force);
+        let _one = lock(&self.drains);
         if let Err(late) = self.tell_of_drain(true) {
             if lock(&self.draining).is_none() {
                 // As far as they can be reached.
@@ -34,7 +33,7 @@ impl Running {
 
     /// Lets sessions begin again.
     pub(super) fn end_drain(&self) -> Result<(), Unavailable> {
-        let _one = lock(&self.in_force);
+        let _one = lock(&self.drains);
         self.tell_of_drain(false)?;
         if lock(&self.draining).take().is_some() {
             tracing::info!("draining no more");
@@ -63,7 +62,7 @@ impl Running {
     /// A worker that has answered has no session in its counters that it did not have then.
     fn tell_of_drain(&self, draining: bool) -> Result<(), Unavailable> {
         let deadline = Instant::now() + LISTING_TIMEOUT;
-        ask_each(&self.commands()?, deadline, |answer| Command::Drain(draining, answer))
+        self.ask_each(&self.commands()?, deadline, |_, answer| Command::Drain(draining, answer))
             .map(drop)
             .map_err(|index| Unavailable(format!("worker {index} did not answer in time; ask again")))
     }

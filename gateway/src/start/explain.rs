@@ -3,8 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
-use crossbeam_channel::bounded;
-
 use super::Dataplane;
 use super::running::{Running, lock};
 use crate::config::{Role, Whose};
@@ -60,13 +58,8 @@ impl Running {
         });
         let (worker, commands) =
             owner.flatten().ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
-        let (answer, answered) = bounded(1);
-        commands
-            .send_deadline(Command::Explain(*question, answer), deadline)
-            .map_err(|_| Unavailable(format!("worker {worker} does not take commands")))?;
-        let view = answered
-            .recv_deadline(deadline)
-            .map_err(|_| Unavailable(format!("worker {worker} did not answer in time")))?;
+        let ask = |_, answer| Command::Explain(*question, answer);
+        let view = self.ask(worker, &commands, deadline, ask)?;
         Ok((self.explanation(question, &view, worker), view))
     }
 

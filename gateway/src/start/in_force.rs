@@ -10,76 +10,85 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::ask::ask_each;
-use super::forwards::{self, Added};
 use super::running::{Running, lock};
 use super::{Dataplane, plan, tables};
-use crate::config::{Config, Reloaded};
+use crate::config::{AddedForward, Config, Reloaded};
 use crate::counters::Published;
+use crate::management::snapshot::Swept;
 use crate::management::{LISTING_TIMEOUT, ReloadError, Unavailable};
 use crate::nat::{Changes, Parts};
 use crate::neighbor::InterfaceId;
 use crate::steer::{Steering, WorkerId};
-use crate::worker::{Adoption, Command};
+use crate::worker::{Adoption, Command, Ended, Progress};
 
 /// What the configuration in force was made of.
 pub(super) struct InForce {
     /// The file's text.
     pub(super) text: String,
     /// What was added beside it.
-    pub(super) added: Vec<Added>,
+    pub(super) added: Vec<AddedForward>,
     /// The last change, as long as workers are not through with it.
     pending: Option<Pending>,
+    /// What it has ended so far.
+    ended: Ended,
     /// A worker did not take a change that others have taken.
     is_torn: bool,
 }
 
 impl InForce {
     pub(super) fn new(text: String) -> InForce {
-        InForce { text, added: Vec::new(), pending: None, is_torn: false }
+        InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), is_torn: false }
     }
 }
 
 /// What the workers are doing about a change.
 enum Pending {
     /// They look through their sessions. Those that are through have given it back; when all are, these are the owners.
-    Sweep {
-        sweeping: VecDeque<Receiver<Box<Adoption>>>,
-        swept: VecDeque<Box<Adoption>>,
-        steering: Box<Steering>,
-    },
+    Sweep { sweeping: VecDeque<Sweeping>, swept: VecDeque<Box<Adoption>>, steering: Box<Steering> },
     /// They put the rest in force.
-    Enforce(Vec<Receiver<Box<Adoption>>>),
+    Enforce(Vec<Receiver<Progress>>),
 }
 
-/// How long whoever changes something waits for the workers to be through with it, or with the change before.
-pub(super) const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A worker that is about it.
+struct Sweeping {
+    progress: Receiver<Progress>,
+    is_in_force: bool,
+}
+
+impl InForce {
+    /// Waits until the last change is in force in all workers, as far as it was nobody's before. They do it, however late.
+    fn wait_in_force(&mut self, deadline: Instant) {
+        let Some(Pending::Sweep { sweeping, .. }) = &mut self.pending else { return };
+        for worker in sweeping.iter_mut().filter(|worker| !worker.is_in_force) {
+            // It is the first word of each.
+            worker.is_in_force = matches!(worker.progress.recv_deadline(deadline), Ok(Progress::InForce));
+        }
+    }
+}
 
 impl Running {
-    /// Lets the workers and everybody else do as the `text` of a file says, with these forwards beside it. Nothing is changed where
-    /// something is wrong.
+    /// Lets the workers and everybody else do as the `text` of a file says, with these forwards beside it, when the workers are
+    /// through with the change before. Nothing is changed where something is wrong.
     pub(super) fn put_in_force(
         &self,
         in_force: &mut InForce,
         text: &str,
-        added: Vec<Added>,
+        added: Vec<AddedForward>,
+        deadline: Instant,
     ) -> Result<Reloaded, ReloadError> {
         if in_force.is_torn {
             let detail =
                 "a worker did not take an earlier change that others have taken; restart the gateway";
             return Err(ReloadError::Refused(detail.into()));
         }
-        self.settle(in_force, Instant::now() + RELOAD_TIMEOUT)?;
-        let all = forwards::with_added(text, &added);
-        let new = Config::parse(&all, &self.file.display().to_string()).map_err(|mistakes| {
-            let explain = |mistake| forwards::explain_mistake(mistake, text, &added);
-            ReloadError::Wrong(mistakes.iter().map(explain).collect())
-        })?;
+        self.settle(in_force, deadline)?;
+        let file = self.file.display().to_string();
+        let new = Config::parse_with(text, &file, &added)
+            .map_err(|mistakes| ReloadError::Wrong(mistakes.iter().map(ToString::to_string).collect()))?;
         let refused = |error: &dyn std::error::Error| ReloadError::Refused(error.to_string());
         let old = self.config();
         let reloaded = old.reloaded(new).map_err(|error| refused(&error))?;
@@ -119,21 +128,20 @@ impl Running {
         }
 
         let deadline = Instant::now() + LISTING_TIMEOUT;
-        steer(&commands, &before.until(&steering), deadline).inspect_err(|_| in_force.is_torn = true)?;
+        self.steer(&commands, &before.until(&steering), deadline).inspect_err(|_| in_force.is_torn = true)?;
         let mut sweeping = VecDeque::new();
         for (index, (commands, adoption)) in commands.iter().zip(adoptions).enumerate() {
-            let (answer, adopted) = bounded(1);
-            if commands.send_deadline(Command::Adopt(adoption, answer), deadline).is_err() {
+            let (told, progress) = bounded(2);
+            if commands.send_deadline(Command::Adopt(adoption, told), deadline).is_err() {
                 in_force.is_torn = true;
                 return Err(Unavailable(format!("worker {index} does not take commands")).into());
             }
-            sweeping.push_back(adopted);
+            sweeping.push_back(Sweeping { progress, is_in_force: false });
         }
         let swept = VecDeque::new();
         let pending = Pending::Sweep { sweeping, swept, steering: Box::new(steering.clone()) };
-        in_force.pending = Some(pending);
+        (in_force.pending, in_force.ended) = (Some(pending), Ended::default());
         // From here on the workers will do it, however late.
-        self.added_forwards.store(added.len(), Ordering::Relaxed);
         self.follow(config, |dataplane| {
             dataplane.steering = steering;
             dataplane.routes = routes;
@@ -142,44 +150,71 @@ impl Running {
         });
         in_force.text = text.to_owned();
         in_force.added = added;
-        // A slow worker makes whoever changes something next wait; this change is in force.
-        let _ = self.settle(in_force, Instant::now() + RELOAD_TIMEOUT);
+        // A slow worker makes the next change wait; this one is in force.
+        in_force.wait_in_force(Instant::now() + LISTING_TIMEOUT);
         Ok(reloaded)
     }
 
     /// Waits for the workers to be through with the last change, and lets them put in force what had to wait for that. What was
-    /// in force before it ends here: a worker frees nothing.
-    pub(super) fn settle(&self, in_force: &mut InForce, deadline: Instant) -> Result<(), Unavailable> {
-        let late = || Unavailable("the workers are not through with the change before; try again".into());
+    /// in force before it ends here: a worker frees nothing. What the change has ended, the first time that it is through.
+    pub(super) fn settle(
+        &self,
+        in_force: &mut InForce,
+        deadline: Instant,
+    ) -> Result<Option<Swept>, Unavailable> {
         if let Some(Pending::Sweep { sweeping, swept, steering }) = &mut in_force.pending {
             while let Some(first) = sweeping.front() {
-                swept.push_back(first.recv_deadline(deadline).map_err(|_| late())?);
+                match first.progress.recv_deadline(deadline).map_err(|_| self.late())? {
+                    Progress::InForce => continue,
+                    Progress::Through(adoption, ended) => {
+                        in_force.ended.sessions += ended.sessions;
+                        in_force.ended.mappings += ended.mappings;
+                        swept.push_back(adoption);
+                    }
+                    Progress::Refused(adoption) => {
+                        in_force.is_torn = true;
+                        swept.push_back(adoption);
+                    }
+                }
                 sweeping.pop_front();
             }
             let (swept, steering) = (std::mem::take(swept), steering.clone());
             in_force.pending = None;
             let commands = self.commands()?;
             let deadline = Instant::now() + LISTING_TIMEOUT;
-            steer(&commands, &steering, deadline).inspect_err(|_| in_force.is_torn = true)?;
+            self.steer(&commands, &steering, deadline).inspect_err(|_| in_force.is_torn = true)?;
             let mut enforcing = Vec::new();
             for (index, (commands, adoption)) in commands.iter().zip(swept).enumerate() {
-                let (answer, enforced) = bounded(1);
-                if commands.send_deadline(Command::Enforce(adoption, answer), deadline).is_err() {
+                let (told, progress) = bounded(2);
+                if commands.send_deadline(Command::Enforce(adoption, told), deadline).is_err() {
                     in_force.is_torn = true;
                     return Err(Unavailable(format!("worker {index} does not take commands")));
                 }
-                enforcing.push(enforced);
+                enforcing.push(progress);
             }
             in_force.pending = Some(Pending::Enforce(enforcing));
         }
-        if let Some(Pending::Enforce(enforcing)) = &mut in_force.pending {
-            while let Some(last) = enforcing.last() {
-                last.recv_deadline(deadline).map_err(|_| late())?;
-                enforcing.pop();
-            }
-            in_force.pending = None;
+        let Some(Pending::Enforce(enforcing)) = &mut in_force.pending else { return Ok(None) };
+        while let Some(last) = enforcing.last() {
+            let done = last.recv_deadline(deadline).map_err(|_| self.late())?;
+            in_force.is_torn |= matches!(done, Progress::Refused(_));
+            enforcing.pop();
         }
-        Ok(())
+        in_force.pending = None;
+        let Ended { sessions, mappings } = in_force.ended;
+        tracing::info!(sessions_ended = sessions, mappings_ended = mappings, "the change is through");
+        Ok(Some(Swept { sessions_ended: sessions, mappings_ended: mappings }))
+    }
+
+    /// Why the next change has to wait.
+    fn late(&self) -> Unavailable {
+        let left = |dataplane: &Dataplane| {
+            dataplane.workers().iter().map(|worker| worker.counters.read().sweep_lines).sum::<u64>()
+        };
+        let lines = self.with(left).unwrap_or(0);
+        Unavailable(format!(
+            "the workers are not through with the change before, {lines} lines are left; try again"
+        ))
     }
 
     /// As [`Running::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked for
@@ -191,6 +226,19 @@ impl Running {
         }
     }
 
+    /// Tells every worker who owns what from now on.
+    fn steer(
+        &self,
+        commands: &[Sender<Command>],
+        steering: &Steering,
+        deadline: Instant,
+    ) -> Result<(), Unavailable> {
+        let ask = |_, answer| Command::Steer(Box::new(steering.clone()), answer);
+        self.ask_each(commands, deadline, ask)
+            .map(drop)
+            .map_err(|index| Unavailable(format!("worker {index} did not take the configuration in time")))
+    }
+
     /// Lets management go by the same.
     fn follow(&self, config: &Config, change: impl FnOnce(&mut Dataplane)) {
         let mut control = lock(&self.control);
@@ -200,12 +248,4 @@ impl Running {
             control.follow(dataplane, &config.settings);
         });
     }
-}
-
-/// Tells every worker who owns what from now on.
-fn steer(commands: &[Sender<Command>], steering: &Steering, deadline: Instant) -> Result<(), Unavailable> {
-    let ask = |answer| Command::Steer(Box::new(steering.clone()), answer);
-    ask_each(commands, deadline, ask)
-        .map(drop)
-        .map_err(|index| Unavailable(format!("worker {index} did not take the configuration in time")))
 }

@@ -1,21 +1,29 @@
 //! The configuration file, read again.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::running::{Running, lock};
 use crate::config::{Config, LoadError, Reloaded};
-use crate::management::{ReloadError, snapshot};
+use crate::management::{CHANGE_TIMEOUT, ReloadError, Until, snapshot};
 
 impl Running {
-    /// Reads the file again and puts it in force, worker by worker. One reload at a time; each is counted and logged.
-    pub(super) fn reload_file(&self) -> Result<snapshot::Reloaded, ReloadError> {
+    /// Reads the file again and puts it in force, worker by worker. One change at a time; each is counted and logged.
+    pub(super) fn reload_file(&self, until: Until) -> Result<snapshot::Reloaded, ReloadError> {
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let outcome = Config::read(&self.file).map_err(ReloadError::from).and_then(|text| {
             let added = in_force.added.clone();
-            self.put_in_force(&mut in_force, &text, added)
+            self.put_in_force(&mut in_force, &text, added, deadline)
         });
-        drop(in_force);
-        self.report(outcome)
+        let reloaded = self.report(outcome)?;
+        let swept = match until {
+            // The control loop looks after the rest.
+            Until::InForce => None,
+            // It is in force, whatever the workers are still at.
+            Until::Through => self.settle(&mut in_force, deadline).unwrap_or(None),
+        };
+        Ok(snapshot::Reloaded { swept, ..reloaded })
     }
 
     /// Counts and logs what became of a change.
@@ -42,13 +50,14 @@ impl Running {
             config_generation: 1 + reloads.applied,
             warnings: reloaded.config.warnings.iter().map(ToString::to_string).collect(),
             needs_restart: reloaded.needs_restart,
+            swept: None,
         })
     }
 
     /// As asked by a signal: the control loop goes on meanwhile, and the log tells what became of it.
     pub(super) fn reload_aside(self: &Arc<Running>) {
         let running = Arc::clone(self);
-        let reload = move || drop(running.reload_file());
+        let reload = move || drop(running.reload_file(Until::Through));
         if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(reload) {
             tracing::error!(%error, "the configuration stays as it is");
         }

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::Receiver;
 
 use super::Dataplane;
 use super::Signal;
+use super::ask::{self, Channels};
 use super::control::Control;
 use super::drain::Draining;
 use super::in_force::InForce;
@@ -23,7 +23,7 @@ use crate::management::snapshot::{
     Subscriber, WorkerSnapshot,
 };
 use crate::management::{
-    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable,
+    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable, Until,
 };
 use crate::nat::Filter;
 use crate::neighbor::InterfaceId;
@@ -37,10 +37,11 @@ pub(super) struct Running {
     pub(super) reloads: Mutex<Reloads>,
     /// Held while something else is put in force.
     pub(super) in_force: Mutex<InForce>,
-    /// How many of the port forwards, the last ones, are not the file's.
-    pub(super) added_forwards: AtomicUsize,
-    /// Held while workers look for sessions to end.
-    pub(super) deleting: Mutex<()>,
+    pub(super) forward_changes: Mutex<Reloads>,
+    /// Of requests whose askers are gone.
+    pub(super) channels: Channels,
+    /// Held while a drain begins or ends.
+    pub(super) drains: Mutex<()>,
     /// While no session begins.
     pub(super) draining: Mutex<Option<Draining>>,
     since: Instant,
@@ -57,8 +58,9 @@ impl Running {
             config: Mutex::new(Arc::new(config)),
             reloads: Mutex::default(),
             in_force: Mutex::new(InForce::new(text)),
-            added_forwards: AtomicUsize::new(0),
-            deleting: Mutex::default(),
+            forward_changes: Mutex::default(),
+            channels: Channels::default(),
+            drains: Mutex::default(),
             draining: Mutex::default(),
             file: file.to_owned(),
             since: Instant::now(),
@@ -174,20 +176,13 @@ impl Running {
                 .with(|dataplane| dataplane.workers().get(usize::from(at.worker)).map(|w| w.commands.clone()))
                 .ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
             let Some(commands) = commands else { return Ok(Page { items, next_cursor: None }) };
-            let (answer, answered) = bounded(1);
-            let listing = Listing {
-                filter: query.filter,
-                from: at.position,
-                lines: LINES_AT_ONCE,
-                rows: empty(query.limit - items.len()),
-                answer,
-            };
-            commands
-                .send_deadline(Command::List(listing), deadline)
-                .map_err(|_| Unavailable(format!("worker {} does not take commands", at.worker)))?;
-            let page = answered
-                .recv_deadline(deadline)
-                .map_err(|_| Unavailable(format!("worker {} did not answer in time", at.worker)))?;
+            let (filter, from, rows) = (query.filter, at.position, empty(query.limit - items.len()));
+            let page: WorkerPage = self.ask(at.worker, &commands, deadline, |id, answer| {
+                Command::List(Listing { id, filter, from, lines: LINES_AT_ONCE, rows, answer })
+            })?;
+            if page.refused {
+                return Err(ask::refused(at.worker));
+            }
             at = match page.next {
                 Some(position) => Cursor { position, ..at },
                 None => Cursor { worker: at.worker + 1, position: 0 },
@@ -228,6 +223,7 @@ impl Gateway for Running {
             config_file: self.file.display().to_string(),
             config_generation: 1 + reloads.applied,
             config_reloads: reloads,
+            forward_changes: *lock(&self.forward_changes),
             drain: self.drain_under_way(),
             memory: self.memory.to_owned(),
             tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
@@ -421,8 +417,8 @@ impl Gateway for Running {
         self.remove_forward(id)
     }
 
-    fn reload(&self) -> Result<Reloaded, ReloadError> {
-        self.reload_file()
+    fn reload(&self, until: Until) -> Result<Reloaded, ReloadError> {
+        self.reload_file(until)
     }
 
     fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {

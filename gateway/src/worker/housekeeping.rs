@@ -1,40 +1,23 @@
 //! What a worker does between bursts, a bounded piece a round.
 
-use crossbeam_channel::Sender;
-
-use super::message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};
+use super::message::{Command, Event};
 use super::outlet::{Errand, Note};
+use super::reload::Stage;
+use super::requests::Request;
 use super::{TIMERS_PER_ROUND, Worker};
 use crate::counters::PoolCounters;
-use crate::nat::{DropReason, Sweep};
+use crate::dpdk::Clock;
+use crate::nat::DropReason;
 
 /// How often counters are published while there is traffic, milliseconds.
 const PUBLISH_EVERY_MS: u64 = 1;
 /// Commands looked at in a round.
 const COMMANDS_PER_ROUND: usize = 8;
-/// Table lines looked at for a listing in a round.
-const LINES_PER_ROUND: u32 = 256;
-/// Sessions looked at in a round after a change of the configuration.
-const SWEPT_PER_ROUND: u32 = 32;
-/// Lines of the session table looked at in a round for a deletion.
-const DELETED_PER_ROUND: u32 = 32;
+/// How long a round that leaves no packet waiting may give to chores, as a part of a millisecond: fewer packets arrive in
+/// 20 us than a receive queue or a ring has room for, at any rate that the worker can follow.
+const CHORES_PART_OF_MS: u64 = 50;
 /// Rounds with packets between two looks at the commands.
 const ROUNDS_PER_LOOK: u64 = 16;
-
-/// A new configuration on its way into force, and where it goes back to.
-pub(super) struct UnderWay {
-    adoption: Box<Adoption>,
-    answer: Sender<Box<Adoption>>,
-    stage: Stage,
-}
-
-/// How far it is.
-#[derive(Clone, Copy)]
-enum Stage {
-    Adopt,
-    Sweep(Sweep),
-    Enforce,
-}
 
 impl Worker {
     pub(super) fn keep_house(&mut self, idle: bool) {
@@ -46,14 +29,8 @@ impl Worker {
                 self.obey(command);
             }
         }
-        if self.listing.is_some() {
-            self.list();
-        }
-        if self.deletion.is_some() {
-            self.delete();
-        }
-        if self.adoption.is_some() {
-            self.reload();
+        if self.has_chores() {
+            self.do_chores();
         }
         if self.now.0 - self.published_at.0 >= PUBLISH_EVERY_MS {
             self.published_at = self.now;
@@ -62,6 +39,24 @@ impl Worker {
             self.answer_unsolicited();
             self.tend_captures();
             self.publish();
+        }
+    }
+
+    /// Whether there is work for management that takes more than a moment. The worker does not sleep over it.
+    pub(super) fn has_chores(&self) -> bool {
+        self.reload.is_some() || !self.requests.is_empty()
+    }
+
+    /// Where packets wait, one piece of each; else as many as there is time for. So chores take what packets leave: a busy
+    /// worker falls behind for a moment, and then does the least of them until it has caught up.
+    fn do_chores(&mut self) {
+        let (begun, time) = (Clock::tsc(), self.cycles_per_ms / CHORES_PART_OF_MS);
+        loop {
+            self.go_on_with_reload();
+            self.serve_request();
+            if self.is_behind || !self.has_chores() || Clock::tsc().wrapping_sub(begun) >= time {
+                return;
+            }
         }
     }
 
@@ -94,23 +89,19 @@ impl Worker {
                 self.released = held;
             }
             Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
-            // One at a time: management asks again when the answer does not come.
-            Command::List(listing) => self.listing = Some(listing),
-            // Whoever asked may have given up.
+            Command::List(listing) => self.enqueue(Request::List(listing)),
+            // The asker may have given up.
             Command::Explain(question, answer) => {
                 let _ = answer.try_send(self.shard.explain(&question, self.now));
             }
-            Command::Delete(deletion) => self.deletion = Some(deletion),
+            Command::Delete(deletion) => self.enqueue(Request::Delete(deletion)),
+            Command::Cancel(id) => self.cancel(id),
             Command::Steer(mut steering, answer) => {
                 std::mem::swap(&mut self.steering, &mut steering);
                 drop(answer.try_send(steering));
             }
-            Command::Adopt(adoption, answer) => {
-                self.adoption = Some(UnderWay { adoption, answer, stage: Stage::Adopt });
-            }
-            Command::Enforce(adoption, answer) => {
-                self.adoption = Some(UnderWay { adoption, answer, stage: Stage::Enforce });
-            }
+            Command::Adopt(adoption, progress) => self.begin_reload(adoption, progress, Stage::Adopting),
+            Command::Enforce(adoption, progress) => self.begin_reload(adoption, progress, Stage::Enforcing),
             Command::Capture(tap) => self.begin_capture(tap),
             Command::EndCapture(id) => self.end_captures(|tap| tap.id == id),
             Command::Drain(draining, answer) => {
@@ -135,41 +126,6 @@ impl Worker {
         self.send();
     }
 
-    /// Takes a step with a new configuration.
-    fn reload(&mut self) {
-        let Some(UnderWay { adoption, stage, .. }) = &mut self.adoption else { return };
-        match *stage {
-            Stage::Adopt if !self.shard.adopt(&mut adoption.changes) => return,
-            Stage::Adopt => {
-                *stage = Stage::Sweep(Sweep::START);
-                return self.follow();
-            }
-            Stage::Sweep(from) => {
-                if let Some(next) = self.shard.sweep(from, SWEPT_PER_ROUND, self.now) {
-                    *stage = Stage::Sweep(next);
-                    return;
-                }
-            }
-            Stage::Enforce if !self.shard.enforce(&mut adoption.changes) => return,
-            Stage::Enforce => {}
-        }
-        if let Some(UnderWay { adoption, answer, .. }) = self.adoption.take() {
-            drop(answer.try_send(adoption));
-        }
-    }
-
-    /// Routes and addresses follow what the shard has adopted.
-    fn follow(&mut self) {
-        let Some(UnderWay { adoption, .. }) = &mut self.adoption else { return };
-        std::mem::swap(&mut self.routes, &mut adoption.routes);
-        // Sessions ask for their ways anew.
-        self.hops.invalidate();
-        for (interface, own) in self.interfaces.iter_mut().zip(&mut adoption.own) {
-            std::mem::swap(&mut interface.own, own);
-        }
-        std::mem::swap(&mut self.pools, &mut adoption.pools);
-    }
-
     fn expire_held(&mut self) {
         let mut held = std::mem::take(&mut self.released);
         self.hops.expire(self.now_ms(), |packet| held.push(packet));
@@ -192,43 +148,10 @@ impl Worker {
         self.released = held;
     }
 
-    /// Goes on with a listing, and answers when its page is full, its lines have been looked at or the table is through.
-    fn list(&mut self) {
-        let Some(mut listing) = self.listing.take() else { return };
-        let Listing { filter, from, lines, .. } = listing;
-        let step = lines.min(LINES_PER_ROUND);
-        let next = match &mut listing.rows {
-            Rows::Sessions(rows) => self.shard.list_sessions(from, step, &filter, self.now, rows),
-            Rows::Mappings(rows) => self.shard.list_mappings(from, step, &filter, self.now, rows),
-        };
-        let full = match &listing.rows {
-            Rows::Sessions(rows) => rows.len() == rows.capacity(),
-            Rows::Mappings(rows) => rows.len() == rows.capacity(),
-        };
-        match next {
-            Some(next) if !full && step < lines => {
-                self.listing = Some(Listing { from: next, lines: lines - step, ..listing });
-            }
-            // Whoever asked may have given up.
-            next => drop(listing.answer.try_send(Page { worker: self.id, rows: listing.rows, next })),
-        }
-    }
-
-    /// Goes on with a deletion, and answers when the table is through.
-    fn delete(&mut self) {
-        let Some(mut deletion) = self.deletion.take() else { return };
-        let Deletion { filter, from, .. } = &deletion;
-        let deleted = self.shard.delete_sessions(*from, DELETED_PER_ROUND, filter, self.now);
-        deletion.sessions += u64::from(deleted.sessions);
-        match deleted.next {
-            Some(next) => self.deletion = Some(Deletion { from: next, ..deletion }),
-            None => drop(deletion.answer.try_send(deletion.sessions)),
-        }
-    }
-
     /// Shows the counters to management.
     pub(super) fn publish(&mut self) {
         self.counters.held = u64::from(self.hops.held() + self.fragments.held());
+        self.counters.sweep_lines = self.lines_to_sweep();
         self.counters.nat = *self.shard.counters();
         self.counters.capture = self.captures.counters();
         self.published.publish(&self.counters);

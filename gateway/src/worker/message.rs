@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::capture::{CaptureId, Tap};
+use super::requests::RequestId;
 use crate::counters::{PoolCounters, Published};
 use crate::nat::{BlockRecord, Changes, Explanation, Filter, MappingView, Question, SessionView};
 use crate::neighbor::arp::FRAME_LEN;
@@ -20,23 +21,25 @@ pub enum Command {
     Forget(InterfaceId, u32),
     /// Send this frame.
     Transmit(InterfaceId, [u8; FRAME_LEN]),
-    /// List a part of a table.
+    /// List a part of a table, in turn with other requests.
     List(Listing),
     /// Say what would become of a packet.
     Explain(Question, Sender<Explanation>),
-    /// End sessions. The answer comes when the worker has been through its table.
+    /// End sessions, in turn with other requests. The answer comes when the worker has been through its table.
     Delete(Deletion),
+    /// Nobody waits for this listing or deletion any more.
+    Cancel(RequestId),
     /// Capture frames, until told to end, until the tap's time is over or for as long as the worker runs.
     Capture(Box<Tap>),
     /// End a capture. Its tap goes back.
     EndCapture(CaptureId),
     /// Owners are these from now on. Those before go back.
     Steer(Box<Steering>, Sender<Box<Steering>>),
-    /// Put this in force, step by step between bursts, as far as it was nobody's before, and look through the sessions. It goes
-    /// back when that is done, with what was in force, for a worker frees nothing.
-    Adopt(Box<Adoption>, Sender<Box<Adoption>>),
-    /// Put the rest of it in force: every worker has given it back once. One change at a time.
-    Enforce(Box<Adoption>, Sender<Box<Adoption>>),
+    /// Put this in force, step by step between bursts, as far as it was nobody's before, and look through the sessions. One
+    /// change at a time: another is refused. There is room for two words of progress.
+    Adopt(Box<Adoption>, Sender<Progress>),
+    /// Put the rest of it in force: every worker is through with its sessions.
+    Enforce(Box<Adoption>, Sender<Progress>),
     /// Begin no session from now on, or begin them again. The answer comes when the counters are as of then.
     Drain(bool, Sender<()>),
     /// End.
@@ -55,6 +58,26 @@ pub struct Adoption {
     pub pools: Vec<Arc<Published<PoolCounters>>>,
 }
 
+/// How far a worker is with an [`Adoption`].
+pub enum Progress {
+    /// It is in force.
+    InForce,
+    /// The worker has done it; of an [`Adopt`](Command::Adopt), it has looked through its tables, and ended what is not allowed
+    /// any more. It goes back, with what was in force before, for a worker frees nothing.
+    Through(Box<Adoption>, Ended),
+    /// The one before it is not through.
+    Refused(Box<Adoption>),
+}
+
+/// What a change of the configuration has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Sessions.
+    pub sessions: u64,
+    /// Mappings that were in use.
+    pub mappings: u64,
+}
+
 /// From a worker to management.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
@@ -70,6 +93,8 @@ pub enum Event {
 
 /// A part of a table that management wants. The worker looks at it in bounded steps between bursts.
 pub struct Listing {
+    /// Its name.
+    pub id: RequestId,
     /// What is wanted.
     pub filter: Filter,
     /// Where in the worker's table to begin.
@@ -84,14 +109,25 @@ pub struct Listing {
 
 /// Sessions that management wants ended. The worker looks through its table in bounded steps between bursts.
 pub struct Deletion {
+    /// Its name.
+    pub id: RequestId,
     /// Which.
     pub filter: Filter,
     /// Where in the worker's table to go on.
     pub from: u32,
     /// How many have been ended.
     pub sessions: u64,
-    /// Where the number goes.
-    pub answer: Sender<u64>,
+    /// Where the outcome goes.
+    pub answer: Sender<Deleted>,
+}
+
+/// A worker's answer to a [`Deletion`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The table has been looked through, and so many sessions are ended.
+    All(u64),
+    /// The worker has as many requests as it takes; none is ended.
+    Refused,
 }
 
 /// Rows of one table.
@@ -112,4 +148,6 @@ pub struct Page {
     pub rows: Rows,
     /// Where to go on; `None` at the end of the worker's table.
     pub next: Option<u32>,
+    /// The worker has as many requests as it takes; nothing was looked at.
+    pub refused: bool,
 }

@@ -25,13 +25,16 @@ mod link;
 mod message;
 mod outlet;
 mod receive;
+mod reload;
+mod requests;
 mod setup;
 mod too_big;
 mod unsolicited;
 
 pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
 pub use idle::Idle;
-pub use message::{Adoption, Command, Deletion, Event, Listing, Page, Rows};
+pub use message::{Adoption, Command, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
+pub use requests::{REQUESTS_MAX, RequestId};
 pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
 
 use std::sync::Arc;
@@ -50,6 +53,8 @@ use fragments::Waiting;
 use idle::Backoff;
 use link::Link;
 use outlet::{Exit, Note, Relay};
+use reload::Reload;
+use requests::Requests;
 
 /// See the module.
 pub struct Worker {
@@ -82,12 +87,12 @@ pub struct Worker {
     congestion: Congestion,
     idle: Backoff,
     cycles_per_ms: u64,
+    /// In this round a queue or a ring gave a full burst: more packets wait behind it.
+    is_behind: bool,
     now: Time,
     published_at: Time,
-    listing: Option<Listing>,
-    deletion: Option<Deletion>,
-    /// What is being put in force.
-    adoption: Option<housekeeping::UnderWay>,
+    requests: Requests,
+    reload: Option<Reload>,
     captures: Captures,
     /// For frames of management's.
     buffers: Mempool,
@@ -105,6 +110,7 @@ impl Worker {
         while !self.stopping {
             let start = Clock::tsc();
             self.now = Time(start / self.cycles_per_ms);
+            self.is_behind = false;
             let handed_over = self.take_handed_over();
             let received = self.receive(start);
             self.send();
@@ -114,8 +120,7 @@ impl Worker {
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
-                let has_chores = self.adoption.is_some() || self.deletion.is_some() || self.listing.is_some();
-                if !has_chores {
+                if !self.has_chores() {
                     self.idle.rest();
                 }
             } else {
@@ -145,6 +150,7 @@ impl Worker {
             let interface = *interface;
             let received = queue.receive(&mut burst);
             if received > 0 {
+                self.is_behind |= received == BURST;
                 self.counters.burst_size.record(received as u64);
                 self.arrived(interface, &mut burst);
                 packets += received;
@@ -160,6 +166,7 @@ impl Worker {
     fn take_handed_over(&mut self) -> usize {
         let mut packets = 0;
         for index in 0..self.rings.len() {
+            let mut is_empty = false;
             for _ in 0..2 * self.queues.len().max(1) {
                 let mut burst = Burst::new();
                 let received = self.rings[index].receive(&mut burst);
@@ -169,9 +176,11 @@ impl Worker {
                     packets += received;
                 }
                 if received < BURST {
+                    is_empty = true;
                     break;
                 }
             }
+            self.is_behind |= !is_empty;
         }
         packets
     }

@@ -13,6 +13,7 @@ use super::idle::{Backoff, Idle};
 use super::link::Link;
 use super::message::{Command, Event};
 use super::outlet::{Exit, Relay};
+use super::requests::Requests;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use crate::nat::{Direction, Shard, Time};
@@ -164,11 +165,11 @@ impl Worker {
             congestion: Congestion::new(cycles_per_ms),
             idle: Backoff::new(options.idle),
             cycles_per_ms,
+            is_behind: false,
             now,
             published_at: now,
-            listing: None,
-            deletion: None,
-            adoption: None,
+            requests: Requests::new(),
+            reload: None,
             captures: Captures::new(options.id),
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crossbeam_channel::{TryRecvError, bounded};
 use gateway::nat::{DeleteReason, Filter, Protocol};
-use gateway::worker::{Command, Deletion};
+use gateway::worker::{Command, Deleted, Deletion, RequestId};
 
 use crate::lab::{Lab, Sent, Setup, Side};
 use crate::packet::{Kind, Packet, SYN};
@@ -39,15 +39,17 @@ fn a_deletion_of_10_000_sessions_loses_no_packet_of_others() {
 
         let (answer, answered) = bounded(2);
         let filter = Filter { protocol: Some(Protocol::Tcp), ..Filter::default() };
-        lab.dataplane()
-            .tell_all(|| Command::Delete(Deletion { filter, from: 0, sessions: 0, answer: answer.clone() }));
+        let deletion =
+            || Deletion { id: RequestId::next(), filter, from: 0, sessions: 0, answer: answer.clone() };
+        lab.dataplane().tell_all(|| Command::Delete(deletion()));
         drop(answer);
         let mut ended = 0;
         loop {
             lab.exchange(misled(lab, Side::Outside, &back), back.len());
             lab.exchange(misled(lab, Side::Inside, &others), others.len());
             match answered.try_recv() {
-                Ok(sessions) => ended += sessions,
+                Ok(Deleted::All(sessions)) => ended += sessions,
+                Ok(Deleted::Refused) => panic!("it is the only request"),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => break,
             }

@@ -18,6 +18,7 @@ mod drops;
 mod fragments;
 mod own;
 mod refused;
+mod requests;
 mod too_big;
 mod unresolved;
 mod whole;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use gateway::nat::{Filter, MappingView, SessionView};
-use gateway::worker::{Command, Listing, Page, Rows};
+use gateway::worker::{Command, Listing, Page, RequestId, Rows};
 
 use crate::lab::{Lab, ROUTER, Seen, Sent, Setup, Side};
 use crate::packet::{ACK, Kind, Packet, SYN};
@@ -227,7 +227,7 @@ fn pages(lab: &mut Lab, empty: fn() -> Rows, mut meanwhile: impl FnMut(&mut Lab)
 
 fn ask(lab: &Lab, worker: usize, filter: Filter, from: u32, rows: Rows) -> Receiver<Page> {
     let (answer, answered) = bounded(1);
-    let listing = Listing { filter, from, lines: LINES, rows, answer };
+    let listing = Listing { id: RequestId::next(), filter, from, lines: LINES, rows, answer };
     lab.dataplane().workers()[worker].commands.send(Command::List(listing)).unwrap();
     answered
 }

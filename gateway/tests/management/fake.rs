@@ -10,10 +10,10 @@ use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
     About, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
     Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
-    Subscriber, WorkerSnapshot,
+    Subscriber, Swept, WorkerSnapshot,
 };
 use gateway::management::{
-    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable,
+    Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable, Until,
 };
 use gateway::nat::{self, Direction, DropReason, IpProtocol, PortBlocks, Protocol};
 
@@ -274,7 +274,7 @@ impl Gateway for Fake {
         Ok(())
     }
 
-    fn reload(&self) -> Result<Reloaded, ReloadError> {
+    fn reload(&self, until: Until) -> Result<Reloaded, ReloadError> {
         match self.file_is_wrong.load(Ordering::Relaxed) {
             true => {
                 Err(ReloadError::Wrong(vec!["gateway.toml:3: first".into(), "gateway.toml:7: second".into()]))
@@ -283,6 +283,7 @@ impl Gateway for Fake {
                 config_generation: 2,
                 needs_restart: vec!["interfaces".into(), "nat.pools".into()],
                 warnings: vec!["gateway.toml:9: hardly meant".into()],
+                swept: (until == Until::Through).then_some(Swept { sessions_ended: 12, mappings_ended: 3 }),
             }),
         }
     }

@@ -28,6 +28,11 @@ fn over_tcp_the_token_reloads() {
         assert_eq!(post(server.address, RELOAD, wrong).status, 401, "{wrong:?}");
     }
     assert_eq!(request(server.address, "GET", RELOAD).status, 405);
+    let answer = |query: &str| post(server.address, &format!("{RELOAD}{query}"), Some(&bearer));
+    assert_eq!(answer("").json()["swept"]["sessions_ended"], 12);
+    assert_eq!(answer("?wait=true").json()["swept"]["mappings_ended"], 3);
+    assert!(answer("?wait=false").json()["swept"].is_null());
+    assert_eq!(answer("?wait=no").status, 400);
 }
 
 #[test]
@@ -38,8 +43,11 @@ fn natctl_says_what_came_into_force_and_what_did_not() {
         String::from_utf8_lossy(&output.stdout),
         "configuration generation 2 is in force\n\
          as before until a restart: interfaces, nat.pools\n\
-         warning: gateway.toml:9: hardly meant\n"
+         warning: gateway.toml:9: hardly meant\n\
+         12 sessions and 3 mappings ended\n"
     );
+    let output = natctl(&server, &["reload", "--no-wait"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("workers still look through their sessions"));
     server.gateway.file_is_wrong.store(true, Ordering::Relaxed);
     let output = natctl(&server, &["reload"]);
     assert_eq!(output.status.code(), Some(1));

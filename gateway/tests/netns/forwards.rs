@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, HOST_B, Lab, Options, POOL, SERVER, STATIC, in_a_lab};
 use crate::management::natctl;
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
+use crate::reload::{natctl_reload, rewrite};
 
 const HOST_C: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 20);
 
@@ -161,6 +162,9 @@ fn static_host_is_reached_on_every_port(lab: &mut Lab) {
     lab.server.exec("ping -q -c 2 -i 0.2 -W 2 203.0.113.20");
 }
 
+/// A forward of the file's from the same endpoint as [`ADDED`].
+const COLLIDING: &str = "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.13:9090\"\n\
+                         internal = \"10.64.0.11:90\"\n";
 const ADDED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 13), 9090);
 
 in_a_lab!(a_forward_added_by_natctl_serves_until_it_is_deleted);
@@ -177,6 +181,18 @@ fn a_forward_added_by_natctl_serves_until_it_is_deleted(lab: &mut Lab) {
     stream.write_all(b"by the new forward").expect("sent");
     stream.read_exact(&mut [0; 18]).expect("the echo");
     assert!(natctl(lab, &["forwards"]).contains("tcp-203.0.113.13-9090"));
+
+    // It is no reload, and one that collides with it is refused.
+    let metrics = lab.gateway.metrics();
+    assert_eq!(metrics.sum("forward_changes_total", &[("result", "applied")]), 1);
+    assert_eq!(metrics.sum("config_reloads_total", &[]), 0);
+    assert_eq!(metrics.sum("config_generation", &[]), 1);
+    let log = lab.gateway.log();
+    assert!(log.contains("port forward added") && !log.contains("configuration reloaded"), "{log}");
+    rewrite(lab, |text| format!("{text}\n{COLLIDING}"));
+    let refused = natctl_reload(lab);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("forward tcp-203.0.113.13-9090: "), "{said}");
 
     natctl(lab, &["forwards", "delete", "tcp-203.0.113.13-9090"]);
     assert!(lab.server.tcp(ADDED).is_err(), "nothing is forwarded any more");

@@ -1,6 +1,7 @@
 //! What operators and Prometheus see of a running gateway.
 
 use std::process::{Command, Stdio};
+use std::thread;
 
 use nix::sys::signal::Signal;
 
@@ -28,6 +29,42 @@ fn natctl_shows_the_session_of_a_ping(lab: &mut Lab) {
     for command in ["status", "interfaces", "pools", "mappings", "drops"] {
         assert!(!natctl(lab, &[command]).trim().is_empty(), "natctl {command} says nothing");
     }
+}
+
+/// Clients at once, fewer than connections that are served.
+const CLIENTS: u16 = 48;
+/// What each of them asks.
+const QUESTIONS: u16 = 5;
+
+in_a_lab!(requests_at_once_are_all_answered_each_with_its_own);
+fn requests_at_once_are_all_answered_each_with_its_own(lab: &mut Lab) {
+    lab.a.exec("ping -q -c 1 -W 2 198.51.100.10");
+    let lab = &*lab;
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || {
+                for question in 0..QUESTIONS {
+                    match (client + question) % 6 {
+                        0 => assert!(lab.gateway.get("/api/v1/sessions").contains("10.64.0.11")),
+                        1 => assert!(lab.gateway.get("/api/v1/mappings").contains("\"sessions\":1")),
+                        2 => {
+                            let nobody = lab.gateway.get("/api/v1/sessions?inside=10.64.0.99");
+                            assert!(nobody.contains("\"items\":[]"), "{nobody}");
+                        }
+                        3 => assert!(lab.gateway.get("/api/v1/subscribers").contains("10.64.0.11")),
+                        4 => {
+                            let gone = natctl(lab, &["sessions", "delete", "--inside", "10.64.0.99"]);
+                            assert!(gone.contains('0'), "{gone}");
+                        }
+                        _ => {
+                            let packet = ["explain", "udp", "10.64.0.11:1000", "198.51.100.10:53"];
+                            assert!(natctl(lab, &packet).contains("10.64.0.11"));
+                        }
+                    }
+                }
+            });
+        }
+    });
 }
 
 /// What `natctl` prints; it must succeed.

@@ -16,7 +16,7 @@ use super::problem::{
 use super::table::{Parameters, filter};
 use crate::management::http::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
 use crate::management::snapshot::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};
-use crate::management::{ForwardError, Problem};
+use crate::management::{ForwardError, Problem, Until};
 use crate::nat::Filter;
 
 #[derive(Deserialize, IntoParams)]
@@ -69,12 +69,26 @@ async fn delete(app: &App, filter: Filter) -> Answer<Deleted> {
     app.ask_workers_within(DELETED_TIMEOUT, move |gateway| gateway.delete_sessions(&filter)).await
 }
 
-/// Reads the configuration file again and puts it in force.
-#[utoipa::path(post, path = "/reload", tag = "changes", security(("token" = [])),
-    responses((status = 200, body = Reloaded), Unauthorized, WrongFile, Unanswered))]
-pub(super) async fn reload(State(app): State<App>, headers: HeaderMap) -> Answer<Reloaded> {
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReloadParameters {
+    /// Whether the answer comes when the sessions have ended that are not allowed any more, rather than when the new
+    /// configuration is in force; `true` by default.
+    wait: Option<bool>,
+}
+
+/// Reads the configuration file again and puts it in force, when the change before it is through.
+#[utoipa::path(post, path = "/reload", tag = "changes", params(ReloadParameters), security(("token" = [])),
+    responses((status = 200, body = Reloaded), BadParameters, Unauthorized, WrongFile, Unanswered))]
+pub(super) async fn reload(
+    State(app): State<App>,
+    headers: HeaderMap,
+    parameters: Parameters<ReloadParameters>,
+) -> Answer<Reloaded> {
     app.access.may_change(&headers)?;
-    app.ask(|app| Ok(app.gateway().reload()?)).await.map(Json)
+    let until = if parameters?.0.wait == Some(false) { Until::InForce } else { Until::Through };
+    app.change(move |app| Ok(app.gateway().reload(until)?)).await.map(Json)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -120,7 +134,7 @@ pub(super) async fn add_forward(
     let body = tokio::time::timeout(BODY_TIMEOUT, Json::<NewForward>::from_request(request, &()));
     let body = body.await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come"))?;
     let Json(new) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    let added = app.ask(move |app| {
+    let added = app.change(move |app| {
         let is_same = |old: &Forward| {
             old.external == new.external && old.protocol.is_some_and(|of| of.name() == new.protocol)
         };
@@ -144,6 +158,6 @@ pub(super) async fn delete_forward(
     app.access.may_change(&headers)?;
     // What is no text is no ID.
     let Path(id) = id.map_err(|_| Problem::from(ForwardError::Unknown))?;
-    app.ask(move |app| Ok(app.gateway().delete_forward(&id)?)).await?;
+    app.change(move |app| Ok(app.gateway().delete_forward(&id)?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

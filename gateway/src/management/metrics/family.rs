@@ -132,6 +132,10 @@ families! {
         "Configurations that have come into force, the first counted.";
     CONFIG_RELOADS: COUNTER "config_reloads_total" ["result"],
         "Requests to reload the configuration.";
+    FORWARD_CHANGES: COUNTER "forward_changes_total" ["result"],
+        "Requests to add or to delete a port forward while the gateway runs.";
+    SWEEP_LINES: GAUGE "reload_sweep_lines" ["worker"],
+        "Lines of tables that a change of the configuration has still to be held against; 0 when it is through.";
     READY: GAUGE "ready" [],
         "1 while workers poll, links are up and the routes' gateways are resolved, as /readyz says.";
     DRAINING: GAUGE "draining" [],

@@ -98,6 +98,7 @@ impl Samples {
         self.add(&f::CONSUMED, &[id], counters.consumed);
         self.add(&f::GENERATED, &[id], counters.generated);
         self.add(&f::HELD, &[id], counters.held);
+        self.add(&f::SWEEP_LINES, &[id], counters.sweep_lines);
         self.add(&f::BUSY_CYCLES, &[id], counters.busy_cycles);
         self.add(&f::POLLS, &[id], counters.polls);
         self.add(&f::EMPTY_POLLS, &[id], counters.empty_polls);
@@ -175,6 +176,8 @@ impl Samples {
         self.add(&f::CONFIG_GENERATION, &[], about.config_generation);
         self.add(&f::CONFIG_RELOADS, &["applied"], about.config_reloads.applied);
         self.add(&f::CONFIG_RELOADS, &["refused"], about.config_reloads.refused);
+        self.add(&f::FORWARD_CHANGES, &["applied"], about.forward_changes.applied);
+        self.add(&f::FORWARD_CHANGES, &["refused"], about.forward_changes.refused);
         self.add(&f::READY, &[], gateway.readiness().ready.into());
         self.add(&f::DRAINING, &[], about.drain.is_some().into());
         self.add(&f::TSC, &[], about.tsc_hz);

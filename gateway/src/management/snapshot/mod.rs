@@ -22,6 +22,6 @@ pub use explanation::{Explanation, Question, SubscriberState, WrongPorts};
 pub use holder::Holder;
 pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
 pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
-pub use status::{About, Drain, Readiness, Reloaded, Reloads, Status, WorkerSnapshot, WorkerStatus};
+pub use status::{About, Drain, Readiness, Reloaded, Reloads, Status, Swept, WorkerSnapshot, WorkerStatus};
 pub use table::{Deleted, Forward, Mapping, Neighbor, NewForward, Page, Query, Route, Session, Subscriber};
 pub use text::Address;

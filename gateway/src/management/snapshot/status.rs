@@ -26,6 +26,8 @@ pub struct About {
     pub config_generation: u64,
     /// What became of the requests to reload.
     pub config_reloads: Reloads,
+    /// What became of the requests to add and to delete port forwards.
+    pub forward_changes: Reloads,
     /// While the gateway drains.
     pub drain: Option<Drain>,
     /// Where packet buffers lie: `hugepages` or `no-huge`.
@@ -40,12 +42,12 @@ pub struct About {
     pub tsc_hz: u64,
 }
 
-/// Requests to reload, by result.
+/// Requests to change what is in force, by result.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Reloads {
-    /// The new configuration came into force.
+    /// The change came into force.
     pub applied: u64,
-    /// It was wrong, and nothing changed.
+    /// It was wrong or could not be, and nothing changed.
     pub refused: u64,
 }
 
@@ -74,6 +76,17 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
     /// What the file allows but hardly means, a line each.
     pub warnings: Vec<String>,
+    /// What the change has ended; `null` while workers still look through their tables.
+    pub swept: Option<Swept>,
+}
+
+/// What a change of the configuration has ended, over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Swept {
+    /// Sessions that are not allowed any more.
+    pub sessions_ended: u64,
+    /// Mappings that were in use.
+    pub mappings_ended: u64,
 }
 
 /// Whether traffic passes.
