@@ -13,6 +13,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::nat::{self, Protocol, SessionFailure, Shard};
 
+/// Kinds of ICMP messages of the gateway's own.
+pub const ANSWER_KINDS: usize = 6;
+
 /// How many interfaces a worker counts for.
 pub const MAX_INTERFACES: usize = 8;
 
@@ -93,6 +96,8 @@ pub struct WorkerCounters {
     /// Packets that began in the gateway itself: ARP requests and announcements, fragments of what was cut. An answer is
     /// not among them: it takes the place of the packet that it answers.
     pub generated: u64,
+    /// ICMP messages of the gateway's own that a rate limit held back, by their kind.
+    pub answers_limited: [u64; ANSWER_KINDS],
     /// Packets handed to and taken from other workers.
     pub handoff: HandoffCounters,
     /// Frames that captures asked for.

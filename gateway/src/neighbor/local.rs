@@ -1,7 +1,7 @@
 //! Answers to packets that are addressed to the gateway itself: pings, and for inside hosts an ICMP port unreachable,
 //! by which a traceroute to the gateway ends. The gateway runs no other service on its interfaces.
 
-use super::{RouteTable, TokenBucket};
+use super::{AnswerBudgets, AnswerKind, RouteTable};
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::ipv4;
 
@@ -23,23 +23,20 @@ pub enum Outcome {
     PortUnreachable(usize),
     /// Nothing here takes it.
     NoService,
-    /// The answer was held back by its rate limit.
-    Limited,
+    /// The answer, of this kind, was held back by its rate limit.
+    Limited(AnswerKind),
 }
 
-/// One worker's answers and their rate limits.
+/// One worker's answers on one side, and their rate limits.
 #[derive(Clone, Debug)]
 pub struct Responder {
-    echo_replies: TokenBucket,
-    errors: TokenBucket,
-    refusals: TokenBucket,
+    budgets: AnswerBudgets,
 }
 
 impl Responder {
-    /// Pings, refusals of new sessions and all other errors have limits of their own, so that none of them keeps another
-    /// from being sent.
-    pub const fn new(echo_replies: TokenBucket, errors: TokenBucket, refusals: TokenBucket) -> Responder {
-        Responder { echo_replies, errors, refusals }
+    /// With these budgets.
+    pub const fn new(budgets: AnswerBudgets) -> Responder {
+        Responder { budgets }
     }
 
     /// Answers the IPv4 packet at the front of `buf`, whose destination is an own address, in place. `buf` should
@@ -51,38 +48,25 @@ impl Responder {
         if routes.is_broadcast(src) || routes.own(src).is_some() {
             return Outcome::NoService;
         }
-        match (packet.protocol(), from) {
-            (ipv4::ICMP, _) => {
-                let reply = icmpv4::echo_reply(buf).map(Outcome::EchoReply);
-                limited(reply, &mut self.echo_replies, now_ms)
-            }
+        let (kind, answer) = match (packet.protocol(), from) {
+            (ipv4::ICMP, _) => (AnswerKind::EchoReply, icmpv4::echo_reply(buf).map(Outcome::EchoReply)),
             (ipv4::UDP, Side::Inside) => {
                 let error = icmpv4::error(buf, message::UNREACHABLE, unreachable::PORT, 0, dst);
-                limited(error.map(Outcome::PortUnreachable), &mut self.errors, now_ms)
+                (AnswerKind::PortUnreachable, error.map(Outcome::PortUnreachable))
             }
-            _ => Outcome::NoService,
+            _ => return Outcome::NoService,
+        };
+        match answer {
+            None => Outcome::NoService,
+            Some(answer) if self.may_send(kind, src, now_ms) => answer,
+            Some(_) => Outcome::Limited(kind),
         }
     }
 
-    /// Whether the worker may send an ICMP error of its own now; takes a token of the errors' limit.
+    /// Whether a message of this kind may go to a host now; takes it out of the budget.
     #[must_use]
-    pub fn may_send_error(&mut self, now_ms: u32) -> bool {
-        self.errors.take(now_ms)
-    }
-
-    /// Whether the worker may tell a host now that its session is refused; takes a token of the refusals' limit.
-    #[must_use]
-    pub fn may_refuse(&mut self, now_ms: u32) -> bool {
-        self.refusals.take(now_ms)
-    }
-}
-
-/// The answer, if there is one and its limit lets it pass.
-fn limited(answer: Option<Outcome>, limit: &mut TokenBucket, now_ms: u32) -> Outcome {
-    match answer {
-        None => Outcome::NoService,
-        Some(answer) if limit.take(now_ms) => answer,
-        Some(_) => Outcome::Limited,
+    pub fn may_send(&mut self, kind: AnswerKind, to: u32, now_ms: u32) -> bool {
+        self.budgets.take(kind, to, now_ms)
     }
 }
 
@@ -100,8 +84,7 @@ mod tests {
     }
 
     fn responder() -> Responder {
-        let one = || TokenBucket::new(1, 1, 0);
-        Responder::new(one(), one(), one())
+        Responder::new(AnswerBudgets::new(7, 0))
     }
 
     /// A packet of 12 octets of payload, an echo if the protocol is ICMP, in a buffer with room behind it.
@@ -177,15 +160,11 @@ mod tests {
     #[test]
     fn pings_and_errors_are_limited_apart() {
         let (mut responder, routes) = (responder(), routes());
-        let mut at =
-            |protocol, now_ms| responder.answer(&mut packet(protocol, HOST), Side::Inside, &routes, now_ms);
-        assert_eq!(at(ipv4::ICMP, 0), Outcome::EchoReply(32));
-        assert_eq!(at(ipv4::ICMP, 999), Outcome::Limited);
-        assert_eq!(at(ipv4::UDP, 999), Outcome::PortUnreachable(60));
-        assert_eq!(at(ipv4::TCP, 999), Outcome::NoService);
-        assert_eq!(at(ipv4::ICMP, 1000), Outcome::EchoReply(32));
-        assert_eq!(at(ipv4::UDP, 1000), Outcome::Limited);
-        assert!(!responder.may_send_error(1998) && responder.may_send_error(1999));
-        assert!(responder.may_refuse(1999) && !responder.may_refuse(1999));
+        let mut at = |protocol| responder.answer(&mut packet(protocol, HOST), Side::Inside, &routes, 0);
+        let pings: Vec<Outcome> = (0..501).map(|_| at(ipv4::ICMP)).collect();
+        assert!(pings[..500].iter().all(|outcome| *outcome == Outcome::EchoReply(32)));
+        assert_eq!(pings[500], Outcome::Limited(AnswerKind::EchoReply));
+        assert_eq!(at(ipv4::UDP), Outcome::PortUnreachable(60));
+        assert_eq!(at(ipv4::TCP), Outcome::NoService);
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod arp;
 mod arp_cache;
+mod budget;
 mod hold;
 pub mod local;
 mod own;
@@ -19,6 +20,7 @@ mod route;
 mod table;
 
 pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, Neighbors, State};
+pub use budget::{AnswerBudgets, AnswerKind};
 pub use hold::{Queue, Slab};
 pub use own::OwnAddresses;
 pub use rate::TokenBucket;

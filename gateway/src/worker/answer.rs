@@ -6,11 +6,14 @@
 
 use super::Worker;
 use super::batch::Batch;
+use crate::counters::ANSWER_KINDS;
 use crate::dpdk::Mbuf;
 use crate::nat::{Direction, DropReason, IcmpGenerated};
-use crate::neighbor::local::Outcome;
+use crate::neighbor::AnswerKind;
+use crate::neighbor::local::{Outcome, Side};
 use crate::wire::ethernet;
 use crate::wire::icmpv4::{self, message, time_exceeded, unreachable};
+use crate::wire::ipv4;
 
 /// An ICMP error of the gateway's own.
 #[derive(Clone, Copy)]
@@ -20,6 +23,8 @@ pub(super) struct Answer {
     /// The four octets that each type reads its own way.
     rest: u32,
     counted: IcmpGenerated,
+    /// Whose budget it takes from.
+    kind: AnswerKind,
     /// What the packet counts as where no answer may be sent.
     otherwise: DropReason,
 }
@@ -30,6 +35,7 @@ impl Answer {
         code: time_exceeded::TTL,
         rest: 0,
         counted: IcmpGenerated::TimeExceeded,
+        kind: AnswerKind::TimeExceeded,
         otherwise: DropReason::TtlExceeded,
     };
     pub(super) const NO_ROUTE: Answer = Answer::unreachable(unreachable::NET, DropReason::NoRoute);
@@ -39,23 +45,31 @@ impl Answer {
     /// The packet must not be cut, and the way out takes `mtu` octets (RFC 1191 section 4).
     pub(super) const fn too_big(mtu: u16) -> Answer {
         let answer = Answer::unreachable(unreachable::FRAG_NEEDED, DropReason::TooBig);
-        Answer { rest: mtu as u32, counted: IcmpGenerated::FragmentationNeeded, ..answer }
+        let kind = AnswerKind::FragmentationNeeded;
+        Answer { rest: mtu as u32, counted: IcmpGenerated::FragmentationNeeded, kind, ..answer }
     }
 
     /// The rules forbid the session (RFC 5508 REQ-8), or something has run out: that is no lasting error, by which a host
     /// would give its connection up (RFC 6888 REQ-11).
     const fn refused(reason: DropReason) -> Answer {
-        match reason {
+        let (code, counted) = match reason {
             DropReason::NoRule | DropReason::RuleReject => {
-                let answer = Answer::unreachable(unreachable::PROHIBITED, reason);
-                Answer { counted: IcmpGenerated::Prohibited, ..answer }
+                (unreachable::PROHIBITED, IcmpGenerated::Prohibited)
             }
-            _ => Answer::unreachable(unreachable::HOST, reason),
-        }
+            _ => (unreachable::HOST, IcmpGenerated::Unreachable),
+        };
+        Answer { counted, kind: AnswerKind::Refused, ..Answer::unreachable(code, reason) }
     }
 
     const fn unreachable(code: u8, otherwise: DropReason) -> Answer {
-        Answer { ty: message::UNREACHABLE, code, rest: 0, counted: IcmpGenerated::Unreachable, otherwise }
+        Answer {
+            ty: message::UNREACHABLE,
+            code,
+            rest: 0,
+            counted: IcmpGenerated::Unreachable,
+            kind: AnswerKind::Unreachable,
+            otherwise,
+        }
     }
 }
 
@@ -73,7 +87,10 @@ impl Worker {
                 Outcome::EchoReply(len) => (len, IcmpGenerated::EchoReply),
                 Outcome::PortUnreachable(len) => (len, IcmpGenerated::Unreachable),
                 Outcome::NoService => return self.drop(packet, DropReason::LocalNoService, direction),
-                Outcome::Limited => return self.drop(packet, DropReason::ReplyLimited, direction),
+                Outcome::Limited(kind) => {
+                    self.counters.answers_limited[kind as usize] += 1;
+                    return self.drop(packet, DropReason::ReplyLimited, direction);
+                }
             };
         debug_assert!(len <= room.max(icmpv4::ERROR_LEN_MAX));
         self.reply(packet, header_len + len, counted);
@@ -90,11 +107,10 @@ impl Worker {
     /// Answers a packet that the shard has refused and counted: what leaves in its place is one of the gateway's own.
     #[cold]
     pub(super) fn reject(&mut self, mut packet: Mbuf, reason: DropReason) {
-        let side = self.interfaces[self.arrival(&packet)].side();
-        if !self.responders[side as usize].may_refuse(self.now_ms()) {
+        let answer = Answer::refused(reason);
+        if !self.may_answer(&packet, answer.kind) {
             return;
         }
-        let answer = Answer::refused(reason);
         if let Some(len) = self.quote(&mut packet, answer) {
             self.counters.generated += 1;
             self.reply(packet, len, answer.counted);
@@ -125,8 +141,7 @@ impl Worker {
     /// Makes a packet the error about it, and says how long the frame is then. Where none may be sent the packet is
     /// dropped.
     fn error(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) -> Option<(Mbuf, usize)> {
-        let interface = &self.interfaces[self.arrival(&packet)];
-        if !self.responders[interface.side() as usize].may_send_error(self.now_ms()) {
+        if !self.may_answer(&packet, answer.kind) {
             self.drop(packet, DropReason::ReplyLimited, direction);
             return None;
         }
@@ -137,6 +152,22 @@ impl Worker {
                 None
             }
         }
+    }
+
+    /// Whether the sender of a packet may be sent an answer of this kind now.
+    fn may_answer(&mut self, packet: &Mbuf, kind: AnswerKind) -> bool {
+        let interface = &self.interfaces[self.arrival(packet)];
+        let header = ipv4::Packet::new_header(&packet.data()[interface.header_len()..]);
+        let to = header.map_or(0, |header| header.src_bits());
+        let side = interface.side();
+        self.may_send_answer(side, kind, to)
+    }
+
+    /// Whether a host on a side may be sent an answer of this kind now.
+    pub(super) fn may_send_answer(&mut self, side: Side, kind: AnswerKind, to: u32) -> bool {
+        let may = self.responders[side as usize].may_send(kind, to, self.now_ms());
+        self.counters.answers_limited[kind as usize] += u64::from(!may);
+        may
     }
 
     /// Makes a packet the error about it, where one may be sent; how long the frame is then.
@@ -164,6 +195,8 @@ impl Worker {
         self.transmit(arrival, packet);
     }
 }
+
+const _: () = assert!(AnswerKind::ALL.len() == ANSWER_KINDS);
 
 /// Makes room behind a packet for the error that quotes it, as far as the buffer goes.
 fn grow(packet: &mut Mbuf, header_len: usize) {

@@ -18,7 +18,7 @@ use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use crate::nat::{Direction, Shard, Time};
 use crate::neighbor::local::{Responder, Side};
-use crate::neighbor::{NextHops, OwnAddresses, RouteTable, Sizes, TokenBucket};
+use crate::neighbor::{AnswerBudgets, NextHops, OwnAddresses, RouteTable, Sizes, TokenBucket};
 use crate::steer::{Steering, WorkerId};
 use crate::wire::ethernet::{self, Mac};
 
@@ -116,11 +116,6 @@ pub struct WorkerOptions {
 const LEARNED_PER_S: u32 = 1000;
 /// Claims of our addresses that are told to management, and so logged, a second, by one worker.
 const CONFLICTS_PER_S: u32 = 1;
-/// Answers to pings a second, for one worker and side, and at once.
-const ECHO_REPLIES_PER_S: u32 = 1000;
-/// ICMP errors a second, for one worker and side, and at once (RFC 1812 section 4.3.2.8).
-const ERRORS_PER_S: u32 = 1000;
-
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
@@ -149,11 +144,7 @@ impl Worker {
             hops: NextHops::new(sizes),
             fragments: Waiting::new(),
             responders: std::array::from_fn(|_| {
-                Responder::new(
-                    TokenBucket::new(ECHO_REPLIES_PER_S, ECHO_REPLIES_PER_S, now_ms),
-                    TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
-                    TokenBucket::new(ERRORS_PER_S, ERRORS_PER_S, now_ms),
-                )
+                Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
             }),
             learned: TokenBucket::new(LEARNED_PER_S, LEARNED_PER_S, now_ms),
             conflicts: TokenBucket::new(CONFLICTS_PER_S, CONFLICTS_PER_S, now_ms),

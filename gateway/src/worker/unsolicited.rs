@@ -4,6 +4,7 @@ use super::Worker;
 use super::batch::Batch;
 use super::outlet::{Errand, Note};
 use crate::nat::{Direction, IcmpGenerated, UnansweredSyn};
+use crate::neighbor::AnswerKind;
 use crate::neighbor::local::Side;
 use crate::wire::icmpv4::{self, message, unreachable};
 use crate::wire::ipv4;
@@ -16,7 +17,8 @@ impl Worker {
         let mut budget = SYNS_PER_LOOK;
         while let Some(syn) = self.shard.unanswered_syn(self.now, &mut budget) {
             let side = if syn.hairpinned { Side::Inside } else { Side::Outside };
-            if self.responders[side as usize].may_refuse(self.now_ms()) {
+            let Ok(header) = ipv4::Packet::new_header(&syn.quote[..]) else { continue };
+            if self.may_send_answer(side, AnswerKind::PortUnreachable, header.src_bits()) {
                 self.refuse_port(&syn);
             }
         }

@@ -135,8 +135,8 @@ fn rfc5508_req8_answers_are_limited_and_every_refusal_is_counted() {
         }
         assert_eq!(lab.dropped(DropReason::NoRule), 4000);
         let answered = generated(lab, IcmpGenerated::Prohibited);
-        // A second's worth, and what was earned meanwhile.
-        assert!((1000..3000).contains(&answered), "{answered} answers");
+        // A second's worth for one host, and what was earned meanwhile.
+        assert!((250..3000).contains(&answered), "{answered} answers");
         assert_eq!(lab.look().len() as u64, answered);
     });
 }

@@ -190,3 +190,21 @@ fn rfc4787_req13a_packets_too_large_that_may_be_cut_leave_in_fragments_in_order(
         });
     }
 }
+
+#[test]
+fn rfc1191_fragmentation_needed_is_told_though_ttls_run_out() {
+    Setup { mtus: [1500, NARROW], ..Setup::new(1) }.run(|lab| {
+        lab.learn_all([HOST]);
+        // All on the wire at once: the limits earn next to nothing meanwhile.
+        for nth in 0..6000_u32 {
+            let host = SocketAddrV4::new(Ipv4Addr::from_bits(SERVER.to_bits() + nth % 100), 5000);
+            lab.send_packet(Side::Inside, &Packet { ttl: 1, ..Packet::new(Kind::Udp, host, REMOTE, b"") });
+        }
+        for port in 5000..5500 {
+            lab.send_packet(Side::Inside, &large(host(port), REMOTE));
+        }
+        assert!(lab.dropped(DropReason::ReplyLimited) > 0, "nothing is left for time exceeded");
+        let needed = lab.look().iter().filter(|seen| seen.packet().kind == Kind::Error(3, 4)).count();
+        assert_eq!(needed, 500);
+    });
+}

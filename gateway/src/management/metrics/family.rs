@@ -86,6 +86,8 @@ families! {
     // Protocols.
     ICMP_GENERATED: COUNTER "icmp_generated_total" ["type"],
         "ICMP messages that the gateway made itself.";
+    ICMP_LIMITED: COUNTER "icmp_limited_total" ["kind"],
+        "ICMP messages of the gateway's own that their budget did not allow.";
     ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
         "ICMP errors translated.";
     UNSOLICITED_SYNS: COUNTER "unsolicited_syns_total" ["event"],

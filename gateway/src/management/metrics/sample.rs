@@ -8,6 +8,7 @@ use crate::nat::{
     self, DeleteReason, Direction, DropReason, FragmentEvent, IcmpGenerated, Protocol, SessionFailure,
     UnsolicitedSyn,
 };
+use crate::neighbor::AnswerKind;
 
 /// One number, or one histogram, with the values of its metric's labels.
 #[derive(Debug)]
@@ -134,6 +135,10 @@ impl Samples {
         self.add(&f::SUBSCRIBERS, &[], sum(&|nat| nat.subscribers));
         for kind in IcmpGenerated::ALL {
             self.add(&f::ICMP_GENERATED, &[kind.name()], sum(&|nat| nat.icmp_generated[kind as usize]));
+        }
+        for kind in AnswerKind::ALL {
+            let limited = workers.iter().map(|worker| worker.counters.answers_limited[kind as usize]).sum();
+            self.add(&f::ICMP_LIMITED, &[kind.name()], limited);
         }
         self.add(&f::ICMP_ERRORS, &[], sum(&|nat| nat.icmp_errors_translated.iter().sum()));
         for &event in UnsolicitedSyn::ALL {
