@@ -98,6 +98,10 @@ pub struct WorkerCounters {
     pub generated: u64,
     /// ICMP messages of the gateway's own that a rate limit held back, by their kind.
     pub answers_limited: [u64; ANSWER_KINDS],
+    /// By interface: ARP messages in which another station claims an address of the gateway's.
+    pub address_conflicts: [u64; MAX_INTERFACES],
+    /// What management was not told, because there was too much of it, by [`EventKind`].
+    pub events_lost: [u64; EventKind::ALL.len()],
     /// Packets handed to and taken from other workers.
     pub handoff: HandoffCounters,
     /// Frames that captures asked for.
@@ -119,6 +123,31 @@ pub struct WorkerCounters {
 impl Default for WorkerCounters {
     fn default() -> WorkerCounters {
         Zeroable::zeroed()
+    }
+}
+
+/// What a worker tells management about a link's stations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A neighbour was heard of.
+    Learned,
+    /// Packets wait for a neighbour.
+    Needed,
+    /// Another station claims an address of the gateway's.
+    Conflict,
+}
+
+impl EventKind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [EventKind; 3] = [EventKind::Learned, EventKind::Needed, EventKind::Conflict];
+
+    /// The label used in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Learned => "learned",
+            EventKind::Needed => "needed",
+            EventKind::Conflict => "conflict",
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use super::address::{self, AddressRange};
 use super::interface::{Connected, Draft, Role};
 use super::mistake::Report;
+use super::neighbor::StaticNeighbor;
 use super::route::Route;
 use crate::nat::Protocol;
 
@@ -34,7 +35,13 @@ pub(super) enum Use {
 }
 
 /// Refuses claims to addresses that are someone else's: an inside network's, a router's, the network's own.
-pub(super) fn refuse_foreign(report: &Report, claims: &[Claim], interfaces: &[Draft], routes: &[Route]) {
+pub(super) fn refuse_foreign(
+    report: &Report,
+    claims: &[Claim],
+    interfaces: &[Draft],
+    routes: &[Route],
+    neighbors: &[StaticNeighbor],
+) {
     let connected = Connected(interfaces);
     for claim in claims {
         let range = claim.range;
@@ -47,6 +54,8 @@ pub(super) fn refuse_foreign(report: &Report, claims: &[Claim], interfaces: &[Dr
             refuse(format!("the inside prefix {}", net.trunc()));
         } else if let Some(via) = routes.iter().map(|route| route.via).find(|via| range.contains(*via)) {
             refuse(format!("the router {via}"));
+        } else if let Some(neighbor) = neighbors.iter().find(|neighbor| range.contains(neighbor.address)) {
+            refuse(format!("the neighbor {}", neighbor.address));
         } else if let Some(edge) = reserved().find(|edge| range.contains(*edge)) {
             refuse(format!("the network's own {edge}"));
         } else if let (Use::Static, Some(own)) = (&claim.purpose, own().find(|own| range.contains(*own))) {

@@ -82,6 +82,13 @@ impl Config {
                 writeln!(out, "  {} via {} on {interface}", route.prefix, route.via)?;
             }
         }
+        if !self.neighbors.is_empty() {
+            writeln!(out, "\nStatic neighbors")?;
+            for neighbor in &self.neighbors {
+                let interface = &self.interfaces[neighbor.interface].name;
+                writeln!(out, "  {} at {} on {interface}", neighbor.address, neighbor.mac)?;
+            }
+        }
         self.write_nat(out)?;
 
         let (limits, timeouts) = (&self.settings.limits, &self.settings.timeouts);

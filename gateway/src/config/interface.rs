@@ -204,7 +204,7 @@ fn pci_address(text: &str) -> Option<String> {
     is_pci.then(|| full.to_ascii_lowercase())
 }
 
-fn mac(text: &str) -> Option<Mac> {
+pub(super) fn mac(text: &str) -> Option<Mac> {
     text.parse().ok().filter(|mac: &Mac| mac.is_station())
 }
 
@@ -242,4 +242,4 @@ const QUEUE_SIZES: std::ops::RangeInclusive<u16> = 32..=32768;
 const DEVICES: &str =
     "a PCI address like \"0000:3b:00.0\" or a vdev \"net_...\" like \"net_tap0,iface=tap0\"";
 const ADDRESSES: &str = "a host's address with its prefix length of 8 or more, like \"192.0.2.1/24\"";
-const MACS: &str = "a station's MAC address like \"02:00:00:00:00:01\"";
+pub(super) const MACS: &str = "a station's MAC address like \"02:00:00:00:00:01\"";

@@ -21,6 +21,7 @@ mod limits;
 mod management;
 mod mistake;
 mod nat;
+mod neighbor;
 mod pool;
 mod port_block;
 mod protocol;
@@ -51,6 +52,7 @@ pub use interface::{Device, INTERFACES_MAX, Interface, Role};
 pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
 pub use management::{Log, Management, Socket, Token};
 pub use mistake::Mistake;
+pub use neighbor::{NEIGHBORS_MAX, StaticNeighbor};
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
 pub use reload::{NotNow, Reloaded};
 pub use route::{ROUTES_MAX, Route};
@@ -73,6 +75,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Static routes, in the file's order.
     pub routes: Vec<Route>,
+    /// Static neighbours, in the file's order.
+    pub neighbors: Vec<StaticNeighbor>,
     /// The HTTP API.
     pub management: Management,
     /// The log.
@@ -189,6 +193,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let dpdk = root.table("dpdk", dpdk::read);
     let interfaces = interface::read_all(root);
     let routes = route::read_all(root, interfaces.as_deref());
+    let neighbors = neighbor::read_all(root, interfaces.as_deref());
     let management = root.table("management", management::read);
     let log = root.table("log", management::read_log);
 
@@ -211,7 +216,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let limits = section.table("limits", |limits| limits::read_limits(limits, workers));
         let timeouts = section.table("timeouts", limits::read_timeouts);
         if let Some((interfaces, routes)) = known {
-            claim::refuse_foreign(section.report(), &claims, interfaces, routes);
+            let neighbors = neighbors.as_deref().unwrap_or_default();
+            claim::refuse_foreign(section.report(), &claims, interfaces, routes, neighbors);
         }
         claim::refuse_overlaps(section.report(), &claims);
         Some(Settings {
@@ -242,6 +248,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         dpdk: dpdk?,
         interfaces,
         routes,
+        neighbors: neighbors?,
         management,
         log,
         settings,

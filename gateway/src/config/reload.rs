@@ -62,6 +62,7 @@ impl Config {
             warnings: new.warnings,
             routes: new.routes,
             added_forwards: new.added_forwards,
+            neighbors: new.neighbors,
             settings,
             ..self.clone()
         };
@@ -76,6 +77,7 @@ impl Config {
         let (settings, in_force) = (&mut self.settings, &old.settings);
         let parts = [
             ("routes", self.routes == old.routes),
+            ("neighbors", self.neighbors == old.neighbors),
             ("nat.pools", settings.pools == in_force.pools),
             ("nat.port_forwards", settings.port_forwards == in_force.port_forwards),
             ("nat.static", settings.statics == in_force.statics),
@@ -89,6 +91,7 @@ impl Config {
             }
         }
         self.routes.clone_from(&old.routes);
+        self.neighbors.clone_from(&old.neighbors);
         *settings = Settings {
             rules: std::mem::take(&mut settings.rules),
             timeouts: settings.timeouts,

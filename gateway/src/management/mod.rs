@@ -29,8 +29,9 @@ pub use error::{ForwardError, Problem, ReloadError, Unavailable};
 pub use limits::Limits;
 pub use server::{BindError, Handle, Server};
 use snapshot::{
-    About, Deleted, Drain, Explanation, Forward, Holder, Interface, Mapping, Mempool, Neighbor, NewForward,
-    Nic, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, WorkerSnapshot,
+    About, ControlCounts, Deleted, Drain, Explanation, Forward, Holder, Interface, Mapping, Mempool,
+    Neighbor, NewForward, Nic, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber,
+    WorkerSnapshot,
 };
 
 /// How long a listing may wait for the workers before its caller is told to come again.
@@ -71,6 +72,9 @@ pub trait Gateway: Send + Sync {
 
     /// Link and hardware counters, in the order of [`Gateway::interfaces`].
     fn nics(&self) -> Vec<Nic>;
+
+    /// What management has counted itself.
+    fn control_counts(&self) -> ControlCounts;
 
     /// Packet buffer pools.
     fn mempools(&self) -> Vec<Mempool>;

@@ -17,15 +17,16 @@ pub mod local;
 mod own;
 mod rate;
 mod route;
+mod share;
 mod table;
 
-pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, Neighbors, State};
+pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, NeighborCounts, Neighbors, State};
 pub use budget::{AnswerBudgets, AnswerKind};
 pub use hold::{Queue, Slab};
 pub use own::OwnAddresses;
 pub use rate::TokenBucket;
 pub use route::{Connected, ROUTES_MAX, Route, RouteEntry, RouteError, RouteTable, StaticRoute};
-pub use table::{Full, HOLD_MS, Held, NEXT_HOPS_MAX, NextHopId, NextHops, Sizes};
+pub use table::{Full, HOLD_MS, Heard, Held, NEXT_HOPS_MAX, NextHopId, NextHops, Sizes};
 
 use crate::wire::ethernet::Mac;
 

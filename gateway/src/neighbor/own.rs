@@ -74,6 +74,15 @@ impl OwnAddresses {
         own.chain(self.proxies.iter().cloned().flatten().filter(|&ip| !self.is_own(ip)))
     }
 
+    /// How many those are.
+    pub fn announced_count(&self) -> usize {
+        let proxies: usize =
+            self.proxies.iter().map(|range| (range.end() - range.start()) as usize + 1).sum();
+        let is_proxied = |net: &&Ipv4Net| self.is_proxied(net.addr().into());
+        let both = self.connected.iter().filter(is_proxied).count();
+        self.connected.len() + proxies - both
+    }
+
     fn is_own(&self, ip: u32) -> bool {
         self.connected.iter().any(|net| u32::from(net.addr()) == ip)
     }
@@ -134,6 +143,7 @@ mod tests {
         let own = own(&["203.0.113.2/24"], &ranges);
         let expected = ["203.0.113.2", "203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.13"];
         assert_eq!(own.announced().collect::<Vec<_>>(), expected.map(ip));
+        assert_eq!(own.announced_count(), 5);
     }
 
     #[test]

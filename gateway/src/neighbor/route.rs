@@ -9,7 +9,7 @@
 
 use std::net::Ipv4Addr;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 use thiserror::Error;
 
@@ -91,6 +91,7 @@ pub struct RouteTable {
     own: HashMap<u32, InterfaceId>,
     /// Network and broadcast addresses of the connected prefixes.
     nobodys: HashMap<u32, InterfaceId>,
+    gateways: HashSet<(InterfaceId, u32)>,
 }
 
 /// The routes of one prefix length.
@@ -126,6 +127,9 @@ impl RouteTable {
         }
         for &StaticRoute { prefix, via } in statics {
             let target = table.by_way_of(prefix, via)?;
+            if let Target::Via(interface, via) = target {
+                table.gateways.insert((interface, via));
+            }
             table.insert(prefix, target)?;
         }
         table.lengths.sort_unstable_by_key(|length| std::cmp::Reverse(length.mask));
@@ -161,16 +165,15 @@ impl RouteTable {
 
     /// The gateways of all routes, each once, in ascending order: what must be resolved before the gateway is ready.
     pub fn gateways(&self) -> Vec<Route> {
-        let targets = self.lengths.iter().flat_map(|length| length.routes.values());
-        let mut gateways: Vec<Route> = targets
-            .filter_map(|target| match *target {
-                Target::Via(interface, next_hop) => Some(Route { interface, next_hop }),
-                Target::Connected(_) => None,
-            })
-            .collect();
+        let routes = self.gateways.iter().map(|&(interface, next_hop)| Route { interface, next_hop });
+        let mut gateways: Vec<Route> = routes.collect();
         gateways.sort_unstable_by_key(|route| (route.interface, route.next_hop));
-        gateways.dedup();
         gateways
+    }
+
+    /// Whether this host is the gateway of a route.
+    pub fn is_gateway(&self, interface: InterfaceId, host: u32) -> bool {
+        self.gateways.contains(&(interface, host))
     }
 
     /// Every route, longest prefix first and then in ascending order.

@@ -14,11 +14,15 @@
 //!               + epoch
 //! ```
 //!
+//! Places for next hops and for packets are shared so that no link takes those of another, or of the routers that routes
+//! lead through ([`NextHops::resolve_router`]).
+//!
 //! Nothing is allocated after [`NextHops::new`]. Time is a wrapping count of milliseconds.
 
 use hashbrown::HashMap;
 
 use super::hold::{Queue, Slab};
+use super::share::{Shares, Subject};
 use super::{Binding, InterfaceId, Learn};
 use crate::wire::ethernet::Mac;
 
@@ -30,6 +34,9 @@ pub const HOLD_MS: u32 = 3000;
 
 /// How long after asking for a resolution one asks again.
 const ASK_AGAIN_MS: u32 = 1000;
+
+/// How long after a message of a neighbour's was new another one is.
+const HEARD_AGAIN_MS: u32 = 100;
 
 /// How many next hops one [`NextHops::expire`] gives up at most.
 const EXPIRE_MAX: usize = 16;
@@ -81,6 +88,17 @@ pub enum Held {
     Wait,
 }
 
+/// What a message of a neighbour's is to this table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// From a neighbour that it does not have.
+    Stranger,
+    /// From one that it has; another that said the same is less than 100 ms ago.
+    Again,
+    /// From one that it has.
+    Known,
+}
+
 /// Next hops by handle, and the packets that wait for them.
 #[derive(Debug)]
 pub struct NextHops<P> {
@@ -94,6 +112,9 @@ pub struct NextHops<P> {
     epoch: u16,
     slab: Slab<P>,
     held_each: u32,
+    /// Who has how many of the slots, and of the slab's places.
+    shares: Shares,
+    held_shares: Shares,
 }
 
 /// What every packet reads.
@@ -116,6 +137,9 @@ struct Slot {
     previous: u16,
     since_ms: u32,
     asked_ms: Option<u32>,
+    /// When a message was new that told the MAC address that is known, and one that told another.
+    heard_ms: [Option<u32>; 2],
+    subject: Subject,
     queue: Queue,
 }
 
@@ -135,6 +159,8 @@ impl<P> NextHops<P> {
             epoch: 0,
             slab: Slab::new(sizes.held),
             held_each: sizes.held_each,
+            shares: Shares::new(sizes.next_hops.into()),
+            held_shares: Shares::new(sizes.held),
         }
     }
 
@@ -158,10 +184,33 @@ impl<P> NextHops<P> {
     /// # Errors
     /// [`Full`] when it is new and there is no room.
     pub fn resolve(&mut self, interface: InterfaceId, ip: u32, now_ms: u32) -> Result<NextHopId, Full> {
+        self.resolve_as(Subject::Link(interface), interface, ip, now_ms)
+    }
+
+    /// As [`NextHops::resolve`], for a router that routes lead through: it has places that no host of a link takes.
+    ///
+    /// # Errors
+    /// As [`NextHops::resolve`].
+    pub fn resolve_router(
+        &mut self,
+        interface: InterfaceId,
+        ip: u32,
+        now_ms: u32,
+    ) -> Result<NextHopId, Full> {
+        self.resolve_as(Subject::Routers, interface, ip, now_ms)
+    }
+
+    fn resolve_as(
+        &mut self,
+        subject: Subject,
+        interface: InterfaceId,
+        ip: u32,
+        now_ms: u32,
+    ) -> Result<NextHopId, Full> {
         if let Some(&slot) = self.index.get(&(interface, ip)) {
             return Ok(self.id(slot));
         }
-        let slot = self.add(interface, ip)?;
+        let slot = self.add(subject, interface, ip)?;
         self.wait(slot, now_ms);
         Ok(self.id(slot))
     }
@@ -175,10 +224,13 @@ impl<P> NextHops<P> {
             return Err(packet);
         }
         let slot = &mut self.slots[usize::from(id.slot())];
-        if slot.queue.len() >= self.held_each {
+        if slot.queue.len() >= self.held_each || !self.held_shares.take(slot.subject) {
             return Err(packet);
         }
-        self.slab.push(&mut slot.queue, packet)?;
+        if let Err(packet) = self.slab.push(&mut slot.queue, packet) {
+            self.held_shares.give(slot.subject, 1);
+            return Err(packet);
+        }
         Ok(if self.ask(id, now_ms) { Held::Ask } else { Held::Wait })
     }
 
@@ -208,15 +260,30 @@ impl<P> NextHops<P> {
         let slot = match (self.index.get(&(interface, ip)), learn) {
             (Some(&slot), _) => slot,
             (None, Learn::Merge) => return,
-            (None, Learn::Add) => match self.add(interface, ip) {
+            (None, Learn::Add) => match self.add(Subject::Link(interface), interface, ip) {
                 Ok(slot) => slot,
                 Err(Full) => return,
             },
         };
         if self.links[usize::from(slot)].mac.replace(mac).is_none() {
             self.unwait(slot);
-            self.slab.drain(&mut self.slots[usize::from(slot)].queue, sink);
+            let slot = &mut self.slots[usize::from(slot)];
+            self.held_shares.give(slot.subject, slot.queue.len());
+            self.slab.drain(&mut slot.queue, sink);
         }
+    }
+
+    /// What a message is in which a station says that it is this neighbour.
+    pub fn heard(&mut self, binding: Binding, now_ms: u32) -> Heard {
+        let Binding { interface, ip, mac } = binding;
+        let Some(&slot) = self.index.get(&(interface, ip)) else { return Heard::Stranger };
+        let is_known = self.links[usize::from(slot)].mac == Some(mac);
+        let heard_ms = &mut self.slots[usize::from(slot)].heard_ms[usize::from(!is_known)];
+        if heard_ms.is_some_and(|heard_ms| now_ms.wrapping_sub(heard_ms) < HEARD_AGAIN_MS) {
+            return Heard::Again;
+        }
+        *heard_ms = Some(now_ms);
+        Heard::Known
     }
 
     /// Removes a next hop, and hands out the packets that waited for it.
@@ -268,13 +335,13 @@ impl<P> NextHops<P> {
         NextHopId(u32::from(version) << 16 | u32::from(slot))
     }
 
-    fn add(&mut self, interface: InterfaceId, ip: u32) -> Result<u16, Full> {
+    fn add(&mut self, subject: Subject, interface: InterfaceId, ip: u32) -> Result<u16, Full> {
         let slot = self.free;
-        if slot == END {
+        if slot == END || !self.shares.take(subject) {
             return Err(Full);
         }
         self.free = self.slots[usize::from(slot)].next;
-        self.slots[usize::from(slot)] = Slot { interface, ip, ..Slot::FREE };
+        self.slots[usize::from(slot)] = Slot { interface, ip, subject, ..Slot::FREE };
         self.links[usize::from(slot)].interface = interface;
         self.index.insert((interface, ip), slot);
         Ok(slot)
@@ -286,7 +353,9 @@ impl<P> NextHops<P> {
         if link.mac.take().is_none() {
             self.unwait(slot);
         }
-        let Slot { interface, ip, mut queue, .. } = self.slots[usize::from(slot)];
+        let Slot { interface, ip, mut queue, subject, .. } = self.slots[usize::from(slot)];
+        self.shares.give(subject, 1);
+        self.held_shares.give(subject, queue.len());
         self.index.remove(&(interface, ip));
         self.slots[usize::from(slot)] = Slot { next: self.free, ..Slot::FREE };
         self.free = slot;
@@ -327,6 +396,8 @@ impl Slot {
         previous: END,
         since_ms: 0,
         asked_ms: None,
+        heard_ms: [None; 2],
+        subject: Subject::Routers,
         queue: Queue::EMPTY,
     };
 }

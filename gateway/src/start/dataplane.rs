@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use super::StartError;
 use super::tables::{self, Tables};
@@ -14,12 +14,12 @@ use crate::nat::{Direction, Settings, Shard};
 use crate::neighbor::{OwnAddresses, RouteTable};
 use crate::steer::{Nic, Rss, Steering, WorkerId};
 use crate::wire::ethernet::Mac;
-use crate::worker::{Command, Event, Idle, Inlet, Interface, Outlet, Ring, Worker, WorkerOptions};
+use crate::worker::{
+    Command, EventReceiver, Idle, Inlet, Interface, Outlet, Ring, Worker, WorkerOptions, event_queues,
+};
 
 /// Commands that wait for a worker; a burst of neighbours after a restart fits.
 const COMMANDS: usize = 1024;
-/// Events that wait for management.
-const EVENTS: usize = 4096;
 /// Buffers that an lcore keeps at hand.
 const BUFFER_CACHE: u32 = 256;
 
@@ -105,7 +105,7 @@ pub struct Dataplane {
     /// What memory the workers' tables got.
     pub tables: String,
     /// From the workers.
-    pub events: Receiver<Event>,
+    pub events: EventReceiver,
     /// Who owns what.
     pub steering: Steering,
     /// Routes.
@@ -134,7 +134,7 @@ impl Dataplane {
         for (port, info) in ports.into_iter().zip(infos) {
             open.push(start_port(port, info, workers, &steering, &buffers)?);
         }
-        let (events_in, events) = bounded(EVENTS);
+        let (events_in, events) = event_queues(open.len());
         let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
         let Tables { shards, nodes, memory } = tables::make(eal, &lcores, &settings, &steering)?;
         warn_of_distance(&open, &nodes);

@@ -245,7 +245,7 @@ impl Running {
         *lock(&self.config) = Arc::new(config.clone());
         self.with_mut(|dataplane| {
             change(dataplane);
-            control.follow(dataplane, &config.settings);
+            control.follow(dataplane, config);
         });
     }
 }

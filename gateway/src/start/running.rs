@@ -18,9 +18,9 @@ use crate::config::{Config, Whose};
 use crate::counters::PoolCounters;
 use crate::dpdk::{Clock, Eal};
 use crate::management::snapshot::{
-    About, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool, Neighbor,
-    NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
-    Subscriber, WorkerSnapshot,
+    About, ControlCounts, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping,
+    Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads,
+    Route, Session, Subscriber, WorkerSnapshot,
 };
 use crate::management::{
     Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable, Until,
@@ -53,7 +53,7 @@ pub(super) struct Running {
 impl Running {
     /// With the `text` of the file that the configuration was made of.
     pub(super) fn new(config: Config, file: &Path, text: String, eal: &Eal, dataplane: Dataplane) -> Running {
-        let control = Control::new(&dataplane, pool_names(&config));
+        let control = Control::new(&dataplane, &config);
         Running {
             config: Mutex::new(Arc::new(config)),
             reloads: Mutex::default(),
@@ -99,15 +99,20 @@ impl Running {
                     Ok(Signal::Reload) => self.reload_aside(),
                     Ok(Signal::Stop) | Err(_) => return,
                 },
-                recv(events) -> event => {
-                    let Ok(event) = event else { return };
-                    self.step(|control, dataplane| {
-                        control.take(event, dataplane);
-                        // What came meanwhile belongs to the same moment.
-                        events.try_iter().take(EVENTS_AT_ONCE).for_each(|event| control.take(event, dataplane));
-                    });
-                }
+                recv(events.woken()) -> woken => if woken.is_err() {
+                    return;
+                },
                 default(CONTROL_EVERY) => {}
+            }
+            // As many from each queue in turn, so that none waits for a long one.
+            for _ in 0..EVENT_ROUNDS {
+                let mut is_more = false;
+                self.step(|control, dataplane| {
+                    is_more = events.take(EVENTS_AT_ONCE, |event| control.take(event, dataplane));
+                });
+                if !is_more {
+                    break;
+                }
             }
             self.step(|control, dataplane| {
                 control.poll(dataplane);
@@ -201,8 +206,9 @@ const CONTROL_EVERY: Duration = Duration::from_millis(50);
 const PAGE_TIME: Duration = Duration::from_secs(1);
 /// Lines of a worker's table behind one another for a page.
 const LINES_AT_ONCE: u32 = 65_536;
-/// Events taken in one step.
-const EVENTS_AT_ONCE: usize = 256;
+/// Events taken of one queue in one step, and steps before timers are looked at.
+const EVENTS_AT_ONCE: usize = 64;
+const EVENT_ROUNDS: usize = 8;
 
 fn pool_names(config: &Config) -> Vec<String> {
     config.settings.pools.iter().map(|pool| pool.name.clone()).collect()
@@ -305,6 +311,10 @@ impl Gateway for Running {
             }
         };
         self.with(|dataplane| dataplane.ports.iter().map(nic).collect()).unwrap_or_default()
+    }
+
+    fn control_counts(&self) -> ControlCounts {
+        lock(&self.control).counts()
     }
 
     fn mempools(&self) -> Vec<Mempool> {

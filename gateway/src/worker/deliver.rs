@@ -1,11 +1,13 @@
 //! What becomes of a packet after its verdict: next hop, answer, or drop.
 
 use super::answer::Answer;
+use super::events::EventQueue;
 use super::outlet::{Errand, Note};
 use super::{Event, Worker};
+use crate::counters::EventKind;
 use crate::dpdk::Mbuf;
 use crate::nat::{Direction, DropReason, Refusal, SessionId, Verdict};
-use crate::neighbor::{Held, InterfaceId, NextHopId};
+use crate::neighbor::{Binding, Full, Heard, Held, InterfaceId, NextHopId};
 use crate::wire::ethernet::Mac;
 use crate::wire::ipv4;
 
@@ -54,7 +56,7 @@ impl Worker {
         let Some(route) = route else {
             return self.answer_translated(packet, Answer::NO_ROUTE, direction);
         };
-        let Ok(id) = self.hops.resolve(route.interface, route.next_hop, self.now_ms()) else {
+        let Ok(id) = self.next_hop(route.interface, route.next_hop) else {
             return self.drop(packet, DropReason::NextHopUnresolved, direction);
         };
         if let Some(session) = session {
@@ -76,6 +78,15 @@ impl Worker {
         }
     }
 
+    /// The handle of a next hop, which is added if it is new.
+    pub(super) fn next_hop(&mut self, interface: InterfaceId, ip: u32) -> Result<NextHopId, Full> {
+        if self.routes.is_gateway(interface, ip) {
+            self.hops.resolve_router(interface, ip, self.now.0 as u32)
+        } else {
+            self.hops.resolve(interface, ip, self.now.0 as u32)
+        }
+    }
+
     /// A translated packet leaves by `interface` for the station `mac`.
     #[inline(always)]
     pub(super) fn leave(&mut self, mut packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
@@ -94,15 +105,34 @@ impl Worker {
     }
 
     /// Tells management something. When it does not listen fast enough, the occasion will come again. What any station on
-    /// a link can cause at will has a limit, so that it cannot crowd out the questions for next hops.
+    /// a link can cause at will has a limit of that link's own; the next hops of routes are apart from it.
     pub(super) fn tell(&mut self, event: Event) {
-        let told = match event {
-            Event::Needed(..) | Event::PortBlock(_) => true,
-            Event::Learned(..) => self.learned.take(self.now.0 as u32),
-            Event::Conflict(_) => self.conflicts.take(self.now.0 as u32),
+        let now_ms = self.now_ms();
+        let (interface, ip, kind) = match event {
+            Event::Needed(interface, ip) => (interface, ip, EventKind::Needed),
+            Event::Learned(Binding { interface, ip, .. }, _) => (interface, ip, EventKind::Learned),
+            Event::Conflict(Binding { interface, ip, .. }) => (interface, ip, EventKind::Conflict),
+            // They have a way of their own.
+            Event::PortBlock(_) => return,
         };
-        if told {
-            let _ = self.events.try_send(event);
+        let is_router = self.routes.is_gateway(interface, ip);
+        let heard = match event {
+            Event::Learned(binding, _) => self.hops.heard(binding, now_ms),
+            _ => Heard::Known,
+        };
+        let Some(budgets) = self.link_budgets.get_mut(usize::from(interface.0)) else { return };
+        let may = match (kind, heard) {
+            (_, Heard::Again) => return,
+            (EventKind::Conflict, _) => budgets.conflicts.take(now_ms),
+            (_, Heard::Known) if is_router => true,
+            (EventKind::Needed, _) => budgets.needed.take(now_ms),
+            (EventKind::Learned, Heard::Known) => budgets.known.take(now_ms),
+            (EventKind::Learned, Heard::Stranger) if is_router => budgets.routers.take(now_ms),
+            (EventKind::Learned, Heard::Stranger) => budgets.strangers.take(now_ms),
+        };
+        let queue = if is_router { EventQueue::Routers } else { EventQueue::Link(interface) };
+        if !may || !self.events.send(queue, event) {
+            self.counters.events_lost[kind as usize] += 1;
         }
     }
 

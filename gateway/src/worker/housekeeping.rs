@@ -1,5 +1,6 @@
 //! What a worker does between bursts, a bounded piece a round.
 
+use super::events::EventQueue;
 use super::message::{Command, Event};
 use super::outlet::{Errand, Note};
 use super::reload::Stage;
@@ -60,15 +61,13 @@ impl Worker {
         }
     }
 
-    /// Tells management of port blocks that changed hands, as long as half the room stays for what packets wait for. The
-    /// others wait in the shard.
+    /// Tells management of port blocks that changed hands, as long as there is room. The others wait in the shard.
     fn tell_of_blocks(&mut self) {
-        let most = self.events.capacity().map_or(usize::MAX, |room| room / 2);
         while self.shard.has_block_records()
-            && self.events.len() < most
+            && self.events.has_room(EventQueue::PortBlocks)
             && let Some(record) = self.shard.next_block_record()
         {
-            if self.events.try_send(Event::PortBlock(record)).is_err() {
+            if !self.events.send(EventQueue::PortBlocks, Event::PortBlock(record)) {
                 self.shard.count_lost_record();
             }
         }
@@ -87,6 +86,10 @@ impl Worker {
                 self.hops.forget(interface, ip, |packet| held.push(packet));
                 self.give_up(&mut held);
                 self.released = held;
+            }
+            Command::Expect(interface, ip) => {
+                // Without room the answer is a stranger's.
+                let _ = self.next_hop(interface, ip);
             }
             Command::Transmit(interface, frame) => self.originate(usize::from(interface.0), &frame),
             Command::List(listing) => self.enqueue(Request::List(listing)),

@@ -19,6 +19,8 @@ pub enum Command {
     Learn(Binding),
     /// A neighbour is gone, or never answered.
     Forget(InterfaceId, u32),
+    /// Management asks for this neighbour: what it says is news, whichever worker receives it.
+    Expect(InterfaceId, u32),
     /// Send this frame.
     Transmit(InterfaceId, [u8; FRAME_LEN]),
     /// List a part of a table, in turn with other requests.

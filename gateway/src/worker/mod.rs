@@ -18,6 +18,7 @@ mod batch;
 mod capture;
 mod congestion;
 mod deliver;
+mod events;
 mod fragments;
 mod housekeeping;
 mod idle;
@@ -32,6 +33,7 @@ mod too_big;
 mod unsolicited;
 
 pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
+pub use events::{EventReceiver, EventSender, event_queues};
 pub use idle::Idle;
 pub use message::{Adoption, Command, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
 pub use requests::{REQUESTS_MAX, RequestId};
@@ -39,16 +41,17 @@ pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
-use crate::neighbor::{NextHops, RouteTable, TokenBucket};
+use crate::neighbor::{NextHops, RouteTable};
 use crate::steer::{Steering, WorkerId};
 use capture::Captures;
 use congestion::{Congestion, is_low};
+use events::LinkBudgets;
 use fragments::Waiting;
 use idle::Backoff;
 use link::Link;
@@ -75,11 +78,10 @@ pub struct Worker {
     fragments: Waiting,
     /// By side: neither can silence the other's answers.
     responders: [Responder; 2],
-    /// How often management hears of neighbours, and of stations that claim our addresses.
-    learned: TokenBucket,
-    conflicts: TokenBucket,
+    /// By interface: how often management hears of what any station can cause.
+    link_budgets: Vec<LinkBudgets>,
     commands: Receiver<Command>,
-    events: Sender<Event>,
+    events: EventSender,
     counters: WorkerCounters,
     published: Arc<Published<WorkerCounters>>,
     /// By pool.

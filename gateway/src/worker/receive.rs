@@ -171,6 +171,7 @@ impl Worker {
                 }
             }
             arp::Outcome::Conflict(binding) => {
+                self.counters.address_conflicts[interface] += 1;
                 self.tell(super::Event::Conflict(binding));
                 self.counters.consumed += 1;
             }

@@ -3,22 +3,23 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use super::Worker;
 use super::capture::Captures;
 use super::congestion::Congestion;
+use super::events::{EventSender, LinkBudgets};
 use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
 use super::link::Link;
-use super::message::{Command, Event};
+use super::message::Command;
 use super::outlet::{Exit, Relay};
 use super::requests::Requests;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use crate::nat::{Direction, Shard, Time};
 use crate::neighbor::local::{Responder, Side};
-use crate::neighbor::{AnswerBudgets, NextHops, OwnAddresses, RouteTable, Sizes, TokenBucket};
+use crate::neighbor::{AnswerBudgets, NextHops, OwnAddresses, RouteTable, Sizes};
 use crate::steer::{Steering, WorkerId};
 use crate::wire::ethernet::{self, Mac};
 
@@ -101,7 +102,7 @@ pub struct WorkerOptions {
     /// From management.
     pub commands: Receiver<Command>,
     /// To management.
-    pub events: Sender<Event>,
+    pub events: EventSender,
     /// Where its counters are read.
     pub published: Arc<Published<WorkerCounters>>,
     /// By pool: where their use is read.
@@ -112,10 +113,6 @@ pub struct WorkerOptions {
     pub idle: Idle,
 }
 
-/// Neighbours heard of that are told to management a second, by one worker, and at once.
-const LEARNED_PER_S: u32 = 1000;
-/// Claims of our addresses that are told to management, and so logged, a second, by one worker.
-const CONFLICTS_PER_S: u32 = 1;
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
@@ -135,6 +132,7 @@ impl Worker {
             shard: options.shard,
             steering: options.steering,
             links: options.interfaces.iter().map(Link::of).collect(),
+            link_budgets: options.interfaces.iter().map(|_| LinkBudgets::new(now_ms)).collect(),
             interfaces: options.interfaces,
             queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
             rings,
@@ -146,8 +144,6 @@ impl Worker {
             responders: std::array::from_fn(|_| {
                 Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
             }),
-            learned: TokenBucket::new(LEARNED_PER_S, LEARNED_PER_S, now_ms),
-            conflicts: TokenBucket::new(CONFLICTS_PER_S, CONFLICTS_PER_S, now_ms),
             commands: options.commands,
             events: options.events,
             counters: WorkerCounters::default(),

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use gateway::counters::EventKind;
 use gateway::dpdk::Mbuf;
 use gateway::nat::DropReason;
 use gateway::neighbor::arp::{self, Sender};
@@ -187,5 +188,68 @@ fn an_answer_without_room_in_its_buffer_quotes_less() {
         lab.send_mbuf(Side::Inside, 0, packet);
         let error = lab.exchange(Vec::new(), 1).remove(0).packet();
         assert_error(&error, (11, 0), Side::Inside.own(), &probe);
+    });
+}
+
+/// An ARP message: who asks, or tells, from which MAC address.
+fn arp_message(lab: &Lab, side: Side, op: u8, from: Ipv4Addr, to: Ipv4Addr) -> Sent {
+    let station = Lab::mac_of(from);
+    let ours = if op == 2 { lab.mac(side).0 } else { [0; 6] };
+    let mut message = vec![0, 1, 8, 0, 6, 4, 0, op];
+    message.extend([&station.0[..], &from.octets(), &ours, &to.octets()].concat());
+    Sent { side, queue: 0, frame: lab.link(side, from).frame(0x0806, &message) }
+}
+
+/// What management hears of a neighbour.
+fn hears_of(lab: &Lab, neighbor: Ipv4Addr) -> usize {
+    let is_of =
+        |event: &Event| matches!(event, Event::Learned(binding, _) if binding.ip == neighbor.to_bits());
+    lab.dataplane().events.try_iter().filter(is_of).count()
+}
+
+/// A host inside that floods with ARP costs nobody the router outside.
+#[test]
+fn arp_of_one_link_keeps_nothing_of_another_from_management() {
+    Setup::new(1).run(|lab| {
+        let peer = Ipv4Addr::new(203, 0, 113, 200);
+        for flood in 0..3 {
+            let strangers = (0..7000).map(|nth| Ipv4Addr::from_bits(HOST.to_bits() + 1 + flood * 7000 + nth));
+            for stranger in strangers.collect::<Vec<_>>() {
+                let request = arp_message(lab, Side::Inside, 1, stranger, Side::Inside.own());
+                lab.send(&request);
+            }
+            for neighbor in [ROUTER, peer] {
+                let reply = arp_message(lab, Side::Outside, 2, neighbor, Side::Outside.own());
+                lab.send(&reply);
+            }
+            lab.rest();
+            assert_eq!(lab.look().len(), 7000, "every request is answered");
+            if flood == 2 {
+                assert!(lab.counters()[0].events_lost[EventKind::Learned as usize] > 10_000);
+            }
+        }
+        assert_eq!(hears_of(lab, ROUTER), 3);
+        lab.send(&arp_message(lab, Side::Outside, 2, peer, Side::Outside.own()));
+        lab.rest();
+        assert_eq!(hears_of(lab, peer), 1);
+    });
+}
+
+/// Nor does one on the router's own link, once management asks for it.
+#[test]
+fn arp_of_strangers_does_not_hide_the_answer_of_a_neighbour_that_is_asked_for() {
+    Setup::new(1).run(|lab| {
+        let peer = Ipv4Addr::new(10, 64, 200, 1);
+        let expect = || Command::Expect(Side::Inside.interface(), peer.to_bits());
+        lab.dataplane().tell_all(expect);
+        lab.wait("the worker takes its commands", |lab| lab.dataplane().workers()[0].commands.is_empty());
+        for nth in 0..3000 {
+            let stranger = Ipv4Addr::from_bits(HOST.to_bits() + 1 + nth);
+            lab.send(&arp_message(lab, Side::Inside, 1, stranger, Side::Inside.own()));
+        }
+        lab.send(&arp_message(lab, Side::Inside, 2, peer, Side::Inside.own()));
+        lab.rest();
+        lab.look();
+        assert_eq!(hears_of(lab, peer), 1);
     });
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use gateway::config::Whose;
 use gateway::counters::{PoolCounters, PoolPorts, WorkerCounters};
 use gateway::management::snapshot::{
-    About, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping, Mempool,
-    Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
-    Subscriber, Swept, WorkerSnapshot,
+    About, ControlCounts, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link,
+    LinkChanges, Mapping, Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question,
+    Readiness, Reloaded, Route, Session, Subscriber, Swept, WorkerSnapshot,
 };
 use gateway::management::{
     Capture, CaptureRequest, ForwardError, Gateway, LISTING_TIMEOUT, ReloadError, Unavailable, Until,
@@ -96,6 +96,14 @@ impl Gateway for Fake {
         let stats = NicStats { rx_packets: 1, rx_missed: 5, ..NicStats::default() };
         let nic = Nic { link, stats, xstats: [("rx_q0_packets".into(), 9)].into() };
         vec![nic.clone(), nic]
+    }
+
+    fn control_counts(&self) -> ControlCounts {
+        ControlCounts {
+            links: vec![LinkChanges { ups: 2, downs: 1 }; 2],
+            delayed: 3,
+            ..ControlCounts::default()
+        }
     }
 
     fn mempools(&self) -> Vec<Mempool> {

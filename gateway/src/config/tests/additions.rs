@@ -112,6 +112,34 @@ pub(super) const ADDITIONS: &[(&str, &[&str])] = &[
         &["nat.twice.internal, found 10.99.0.1, allowed addresses apart from those of line"],
     ),
     (
+        "[[neighbors]]\naddress = \"203.0.113.99\"\nmac = \"02:00:00:00:00:09\"\ninterface = \"outsid\" #!",
+        &["neighbors.interface, found \"outsid\", allowed an interface: outside (nearest), inside"],
+    ),
+    (
+        "[[neighbors]]\naddress = \"10.64.0.9\" #!\nmac = \"02:00:00:00:00:09\"\ninterface = \"outside\"",
+        &[
+            "neighbors.address, found 10.64.0.9, allowed another host's address in 203.0.113.0/24, the prefix of outside",
+        ],
+    ),
+    (
+        "[[neighbors]]\naddress = \"203.0.113.2\" #!\nmac = \"02:00:00:00:00:09\"\ninterface = \"outside\"",
+        &["neighbors.address, found 203.0.113.2, allowed another host's address"],
+    ),
+    (
+        "[[neighbors]]\naddress = \"203.0.113.255\" #!\nmac = \"02:00:00:00:00:09\"\ninterface = \"outside\"",
+        &["neighbors.address, found 203.0.113.255, allowed another host's address"],
+    ),
+    (
+        "[[neighbors]]\naddress = \"203.0.113.99\"\nmac = \"ff:ff:ff:ff:ff:ff\" #!\ninterface = \"outside\"",
+        &["neighbors.mac, found \"ff:ff:ff:ff:ff:ff\", allowed a station's MAC address"],
+    ),
+    ("[[neighbors]] #!\naddress = \"203.0.113.99\"\ninterface = \"outside\"", &["neighbors.mac is missing"]),
+    (
+        "[[neighbors]]\naddress = \"203.0.113.99\"\nmac = \"02:00:00:00:00:09\"\ninterface = \"outside\"\n\
+         [[neighbors]]\naddress = \"203.0.113.99\" #!\nmac = \"02:00:00:00:00:0a\"\ninterface = \"outside\"",
+        &["neighbors.address, found \"203.0.113.99\", allowed each once"],
+    ),
+    (
         "[[routes]]\nprefix = \"0.0.0.0/0\" #!\nvia = \"203.0.113.3\"",
         &["routes.prefix, found \"0.0.0.0/0\", allowed each once"],
     ),

@@ -126,8 +126,20 @@ families! {
         "Receive buffers that could not be had.";
     LINK_UP: GAUGE "link_up" ["interface"],
         "1 while the link has carrier.";
+    LINK_CHANGES: COUNTER "link_changes_total" ["interface", "state"],
+        "Times that the link came up and went down; also in the log.";
     MEMPOOL: GAUGE "mempool_buffers" ["pool", "state"],
         "Packet buffers.";
+
+    // Neighbours.
+    ADDRESS_CONFLICTS: COUNTER "address_conflicts_total" ["interface"],
+        "ARP messages in which another station claims an address of the gateway's.";
+    NEIGHBOR_EVENTS: COUNTER "neighbor_events_total" ["event"],
+        "Neighbours whose MAC address changed (moved), claims to be one that were not believed (refused), and those without room (full).";
+    NEIGHBOR_EVENTS_LOST: COUNTER "neighbor_events_lost_total" ["kind"],
+        "What workers did not tell management of neighbours, because the link brought more of it than its budget.";
+    NEIGHBOR_COMMANDS_DELAYED: COUNTER "neighbor_commands_delayed_total" [],
+        "News of neighbours for workers, and questions for neighbours, that had to wait for room among a worker's commands.";
 
     // Control.
     CONFIG_GENERATION: GAUGE "config_generation" [],

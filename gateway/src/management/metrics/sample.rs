@@ -1,7 +1,7 @@
 //! Reads a gateway's numbers once and files each under its metric.
 
 use super::family::{self as f, Family};
-use crate::counters::BurstSizes;
+use crate::counters::{BurstSizes, EventKind};
 use crate::management::Gateway;
 use crate::management::snapshot::WorkerSnapshot;
 use crate::nat::{
@@ -54,15 +54,16 @@ impl Samples {
     }
 
     fn interfaces(&mut self, gateway: &dyn Gateway, workers: &[WorkerSnapshot]) {
+        let counted = gateway.control_counts();
         for (index, (interface, nic)) in gateway.interfaces().iter().zip(gateway.nics()).enumerate() {
             let name = interface.name.as_str();
             for worker in workers {
-                let Some(counted) = worker.counters.interfaces.get(index) else { continue };
+                let Some(packets) = worker.counters.interfaces.get(index) else { continue };
                 let id = &worker.worker.to_string();
-                self.add(&f::PACKETS, &[name, RX, id], counted.rx_packets);
-                self.add(&f::PACKETS, &[name, TX, id], counted.tx_packets);
-                self.add(&f::BYTES, &[name, RX, id], counted.rx_bytes);
-                self.add(&f::BYTES, &[name, TX, id], counted.tx_bytes);
+                self.add(&f::PACKETS, &[name, RX, id], packets.rx_packets);
+                self.add(&f::PACKETS, &[name, TX, id], packets.tx_packets);
+                self.add(&f::BYTES, &[name, RX, id], packets.rx_bytes);
+                self.add(&f::BYTES, &[name, TX, id], packets.tx_bytes);
             }
             self.add(&f::NIC_PACKETS, &[name, RX], nic.stats.rx_packets);
             self.add(&f::NIC_PACKETS, &[name, TX], nic.stats.tx_packets);
@@ -73,7 +74,20 @@ impl Samples {
             self.add(&f::NIC_ERRORS, &[name, TX], nic.stats.tx_errors);
             self.add(&f::NIC_NO_BUFFER, &[name], nic.stats.rx_no_buffer);
             self.add(&f::LINK_UP, &[name], nic.link.up.into());
+            let changes = counted.links.get(index).copied().unwrap_or_default();
+            self.add(&f::LINK_CHANGES, &[name, "up"], changes.ups);
+            self.add(&f::LINK_CHANGES, &[name, "down"], changes.downs);
+            let conflicts = workers.iter().filter_map(|worker| worker.counters.address_conflicts.get(index));
+            self.add(&f::ADDRESS_CONFLICTS, &[name], conflicts.sum());
         }
+        self.add(&f::NEIGHBOR_EVENTS, &["moved"], counted.neighbors.moved);
+        self.add(&f::NEIGHBOR_EVENTS, &["refused"], counted.neighbors.refused);
+        self.add(&f::NEIGHBOR_EVENTS, &["full"], counted.neighbors.full);
+        for kind in EventKind::ALL {
+            let lost = workers.iter().map(|worker| worker.counters.events_lost[kind as usize]).sum();
+            self.add(&f::NEIGHBOR_EVENTS_LOST, &[kind.name()], lost);
+        }
+        self.add(&f::NEIGHBOR_COMMANDS_DELAYED, &[], counted.delayed);
         for mempool in gateway.mempools() {
             self.add(&f::MEMPOOL, &[&mempool.name, "available"], mempool.available);
             self.add(&f::MEMPOOL, &[&mempool.name, "in_use"], mempool.in_use);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::management::Gateway;
+use crate::neighbor::NeighborCounts;
 
 /// One interface, as configured and as found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -122,6 +123,26 @@ impl InterfaceStatus {
         })
         .collect()
     }
+}
+
+/// How often a link came up and went down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkChanges {
+    /// Came up.
+    pub ups: u64,
+    /// Went down.
+    pub downs: u64,
+}
+
+/// What management has counted itself. Not part of the API: `/api/v1/counters` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct ControlCounts {
+    /// By interface.
+    pub links: Vec<LinkChanges>,
+    /// What happened to neighbours.
+    pub neighbors: NeighborCounts,
+    /// News of neighbours for workers, and questions for neighbours, that found no room among a worker's commands.
+    pub delayed: u64,
 }
 
 /// A pool of packet buffers. Not part of the API: `/api/v1/counters` shows it.

@@ -20,7 +20,7 @@ pub use cursor::{BadCursor, Cursor};
 pub use endpoint::{Endpoint, Protocols, WithoutPorts};
 pub use explanation::{Explanation, Question, SubscriberState, WrongPorts};
 pub use holder::Holder;
-pub use interface::{Interface, InterfaceStatus, Link, Mempool, Nic, NicStats};
+pub use interface::{ControlCounts, Interface, InterfaceStatus, Link, LinkChanges, Mempool, Nic, NicStats};
 pub use pool::{DeterministicPorts, Pool, PoolBlocks, PoolFailures, PoolUsage};
 pub use status::{About, Drain, Readiness, Reloaded, Reloads, Status, Swept, WorkerSnapshot, WorkerStatus};
 pub use table::{Deleted, Forward, Mapping, Neighbor, NewForward, Page, Query, Route, Session, Subscriber};

@@ -87,7 +87,7 @@ fn unanswered_next_hops_go_after_three_seconds_oldest_first() {
 
 #[test]
 fn expiry_has_a_budget() {
-    let mut hops = NextHops::new(Sizes { next_hops: 40, held: 40, held_each: 1 });
+    let mut hops = NextHops::new(Sizes { next_hops: 80, held: 80, held_each: 1 });
     for ip in 0..40 {
         let id = hops.resolve(PORT, ip, 0).unwrap();
         hops.hold(id, ip, 0).unwrap();
