@@ -60,8 +60,25 @@ impl AddressRange {
     /// The block of addresses, none of which a host may have, that this range reaches into
     /// (RFC 1122 section 3.2.1.3, RFC 3927, RFC 1112 section 4).
     pub(super) fn unusable(self) -> Option<&'static str> {
+        self.unusable_where(ClassE::Reserved)
+    }
+
+    /// As [`AddressRange::unusable`], where class E may be hosts'.
+    pub(super) fn unusable_where(self, class_e: ClassE) -> Option<&'static str> {
         let reaches = |(block, _): &&(AddressRange, &'static str)| self.overlaps(*block);
-        NOT_HOSTS.iter().find(reaches).map(|(_, name)| *name)
+        not_hosts(class_e).find(reaches).map(|(_, name)| *name)
+    }
+
+    /// The block that this range begins in, where no host has any address of the whole range: no packet comes from there,
+    /// and none gets there.
+    pub(super) fn dead(self, class_e: ClassE) -> Option<&'static str> {
+        let block_at = |address| not_hosts(class_e).find(|(block, _)| block.contains(address));
+        let (block, name) = block_at(self.first())?;
+        let mut last = block.last;
+        while last < self.last {
+            last = block_at(Ipv4Addr::from(last + 1))?.0.last;
+        }
+        Some(name)
     }
 }
 
@@ -89,11 +106,28 @@ pub(super) fn reserved(net: Ipv4Net) -> Option<[Ipv4Addr; 2]> {
     (net.prefix_len() < 31).then(|| [net.network(), net.broadcast()])
 }
 
-const NOT_HOSTS: [(AddressRange, &str); 4] = [
+/// Whether 240.0.0.0/4 is reserved (RFC 1112 section 4), or `[nat] class_e` allows it inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClassE {
+    /// No host has such an address.
+    Reserved,
+    /// Hosts inside may have one.
+    Inside,
+}
+
+fn not_hosts(class_e: ClassE) -> impl Iterator<Item = &'static (AddressRange, &'static str)> {
+    let is_allowed = move |name: &str| class_e == ClassE::Inside && name == CLASS_E;
+    NOT_HOSTS.iter().filter(move |(_, name)| !is_allowed(name))
+}
+
+const CLASS_E: &str = "240.0.0.0/4 (reserved; inside, with class_e = true in [nat])";
+const NOT_HOSTS: [(AddressRange, &str); 6] = [
     (block(0x0000_0000, 0x00ff_ffff), "0.0.0.0/8 (this network)"),
     (block(0x7f00_0000, 0x7fff_ffff), "127.0.0.0/8 (loopback)"),
     (block(0xa9fe_0000, 0xa9fe_ffff), "169.254.0.0/16 (link-local)"),
-    (block(0xe000_0000, 0xffff_ffff), "224.0.0.0/3 (multicast, reserved and broadcast)"),
+    (block(0xe000_0000, 0xefff_ffff), "224.0.0.0/4 (multicast)"),
+    (block(0xffff_ffff, 0xffff_ffff), "255.255.255.255 (broadcast)"),
+    (block(0xf000_0000, 0xffff_ffff), CLASS_E),
 ];
 
 const fn block(first: u32, last: u32) -> AddressRange {

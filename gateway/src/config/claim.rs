@@ -10,7 +10,8 @@ use super::interface::{Connected, Draft, Role};
 use super::mistake::Report;
 use super::neighbor::StaticNeighbor;
 use super::route::Route;
-use crate::nat::Protocol;
+use super::value::Ports;
+use crate::nat::{Pool, PortForward, Protocol, Rule, RuleAction};
 
 /// Outside addresses that one line of the file lays claim to.
 pub(super) struct Claim {
@@ -89,6 +90,66 @@ pub(super) fn refuse_overlaps(report: &Report, claims: &[Claim]) {
         }
     }
     refuse_port_overlaps(report, forwards);
+}
+
+/// Refuses port forwards that take every port of a pool: then no other host has one left. A pool that its rules give to the
+/// hosts of the forwards alone needs none.
+pub(super) fn refuse_pools_without_ports(
+    report: &Report,
+    claims: &[Claim],
+    pools: &[Pool],
+    rules: &[Rule],
+    forwards: Option<&[PortForward]>,
+) {
+    let mut taken: HashMap<_, Vec<(&RangeInclusive<u16>, &Claim)>> = HashMap::new();
+    for claim in claims {
+        if let Use::Forward(protocol, ports) = &claim.purpose {
+            taken.entry((*protocol, claim.range.first())).or_default().push((ports, claim));
+        }
+    }
+    taken.values_mut().for_each(|claims| claims.sort_by_key(|(ports, _)| *ports.start()));
+    let is_forwarded_to = |host| forwards.into_iter().flatten().any(|forward| forward.internal == host);
+    for (index, pool) in pools.iter().enumerate() {
+        let mut users =
+            rules.iter().filter(|rule| rule.action == RuleAction::Pool(index)).map(|rule| rule.source);
+        if users.all(|source| source.prefix_len() == 32 && is_forwarded_to(source.addr())) {
+            continue;
+        }
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let last = pool.addresses.iter().map(|address| {
+                all_ports_taken(&pool.ports, taken.get(&(protocol, *address)).map_or(&[][..], Vec::as_slice))
+            });
+            let Some(claim) = last.reduce(|one, other| one.zip(other).map(|(_, other)| other)).flatten()
+            else {
+                continue;
+            };
+            let allowed = format!(
+                "one that leaves other hosts a port for {} in pool {} ({})",
+                protocol.name(),
+                pool.name,
+                Ports(&pool.ports)
+            );
+            report.wrong(claim.line, &claim.key, &claim.owner, allowed);
+        }
+    }
+}
+
+/// The last of these claims, which stand in the order of their ports, if together they are all of `ports`.
+fn all_ports_taken<'a>(
+    ports: &RangeInclusive<u16>,
+    claims: &[(&RangeInclusive<u16>, &'a Claim)],
+) -> Option<&'a Claim> {
+    let mut free = u32::from(*ports.start());
+    for (taken, claim) in claims {
+        if u32::from(*taken.start()) > free {
+            return None;
+        }
+        free = free.max(u32::from(*taken.end()) + 1);
+        if free > u32::from(*ports.end()) {
+            return Some(*claim);
+        }
+    }
+    None
 }
 
 fn refuse_port_overlaps(report: &Report, forwards: Vec<&Claim>) {

@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use super::address::ClassE;
 use super::mistake::At;
 use super::port_block::{BLOCK_SIZES, Divided, Keys, refuse_shared};
 use super::rule::{ALL_PORTS, COMPARED_MAX};
@@ -10,11 +11,11 @@ use super::value::{self, Ports};
 use crate::nat::{BlockGrid, Deterministic, Pool, Rule, RuleAction};
 
 /// Reads the prefixes; `None` where they are wrong, empty where there are none.
-pub(super) fn read(section: &mut Section<'_>) -> Option<Vec<At<Ipv4Net>>> {
+pub(super) fn read(section: &mut Section<'_>, class_e: ClassE) -> Option<Vec<At<Ipv4Net>>> {
     let prefixes = if section.has("deterministic") {
-        section.required_list("deterministic", value::hosts)?
+        section.required_list("deterministic", value::hosts(class_e))?
     } else {
-        section.list("deterministic", value::hosts)?
+        section.list("deterministic", value::hosts(class_e))?
     };
     for (nth, prefix) in prefixes.iter().enumerate() {
         let overlaps =

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
-use super::address::AddressRange;
+use super::address::{self, AddressRange, ClassE};
 use super::claim::{Claim, Use};
-use super::interface::{Connected, Draft};
+use super::interface::{Connected, Draft, Role};
 use super::mistake::At;
 use super::section::Section;
 use super::value::{self, Ports};
@@ -18,6 +18,7 @@ use crate::nat::{ForwardSource, PortForward, Protocol, Static};
 pub(super) struct Inside<'a> {
     pub(super) interfaces: &'a [Draft],
     pub(super) prefixes: &'a [Ipv4Net],
+    pub(super) class_e: ClassE,
 }
 
 /// Which inside ports have a forward, with its line. An inside endpoint answers from one outside endpoint (RFC 4787
@@ -57,11 +58,12 @@ pub(super) fn read_forwards(
     forwarded: &mut Forwarded,
 ) -> Option<Vec<PortForward>> {
     let mut room = FORWARDED_PORTS_MAX;
+    let class_e = inside.map_or(ClassE::Inside, |inside| inside.class_e);
     nat.tables_and_added("port_forwards", PORT_FORWARDS_MAX, |section| {
         let protocols = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol.name(), protocol));
         let protocol = section.required("protocol", value::choice(&protocols));
-        let external = section.required("external", value::endpoint);
-        let internal = section.required("internal", value::endpoint);
+        let external = section.required("external", value::endpoint(ClassE::Reserved));
+        let internal = section.required("internal", value::endpoint(class_e));
         let source = section.or("source", ForwardSource::Remote, value::choice(&SOURCES)).value;
         if let Some(internal) = &internal {
             refuse_unreachable(section, internal.line, internal.value.0.into(), inside);
@@ -116,10 +118,11 @@ pub(super) fn read_statics(
     forwarded: &Forwarded,
 ) -> Option<Vec<Static>> {
     let mut room = STATICS_MAX;
+    let class_e = inside.map_or(ClassE::Inside, |inside| inside.class_e);
     let mut internals = HashMap::new();
     nat.tables("static", STATICS_MAX, |section| {
-        let external = section.required("external", value::hosts);
-        let internal = section.required("internal", value::hosts);
+        let external = section.required("external", value::hosts(ClassE::Reserved));
+        let internal = section.required("internal", value::hosts(class_e));
         if let Some(internal) = &internal {
             refuse_unreachable(section, internal.line, internal.value, inside);
         }
@@ -174,7 +177,8 @@ fn refuse_taken(
     }
 }
 
-/// Inside hosts are behind an inside interface. One by itself is not the gateway; a prefix may reach over it.
+/// Inside hosts are behind an inside interface. One by itself is neither the gateway nor a network or broadcast address,
+/// whose packets are dropped; a prefix may reach over these.
 fn refuse_unreachable(section: &Section<'_>, line: usize, hosts: Ipv4Net, inside: Option<&Inside<'_>>) {
     let Some(inside) = inside else { return };
     let is_inside = inside.prefixes.iter().any(|net| net.contains(&hosts));
@@ -182,6 +186,13 @@ fn refuse_unreachable(section: &Section<'_>, line: usize, hosts: Ipv4Net, inside
     if !is_inside || is_own {
         let nets: Vec<String> = inside.prefixes.iter().map(Ipv4Net::to_string).collect();
         let allowed = format!("hosts that are reached through an inside interface: {}", nets.join(", "));
+        section.wrong(line, "internal", value::Hosts(hosts), allowed);
+        return;
+    }
+    let mut nets = Connected(inside.interfaces).prefixes(Role::Inside);
+    let is_edge = |net: &Ipv4Net| address::reserved(*net).is_some_and(|edges| edges.contains(&hosts.addr()));
+    if let Some(net) = nets.find(is_edge).filter(|_| hosts.prefix_len() == 32) {
+        let allowed = format!("a host's address, neither network nor broadcast of {}", net.trunc());
         section.wrong(line, "internal", value::Hosts(hosts), allowed);
     }
 }

@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::address;
+use super::address::{self, ClassE};
 use super::mistake::At;
 use super::section::Section;
 use super::unique::Unique;
 use super::value;
+use super::vdev::{self, Vdev};
 use crate::wire::ethernet::Mac;
 
 /// One port of the gateway.
@@ -35,6 +36,16 @@ pub struct Interface {
     pub tx_queue_size: u16,
     /// Take frames for other stations from the device too (they are dropped and counted).
     pub promiscuous: bool,
+}
+
+impl Interface {
+    /// What DPDK is told to open: the device, with the MAC address where its driver takes it so.
+    pub fn devargs(&self) -> String {
+        match &self.device {
+            Device::Vdev(text) => Vdev(text).with_mac(self.mac),
+            Device::Pci(address) => address.clone(),
+        }
+    }
 }
 
 /// What DPDK opens.
@@ -89,12 +100,12 @@ pub(super) struct Draft {
 }
 
 /// Reads every `[[interfaces]]`; `None` unless all of them are whole and both sides are there.
-pub(super) fn read_all(root: &mut Section<'_>) -> Option<Vec<Draft>> {
-    let (mut names, mut devices) = (Unique::default(), Unique::default());
+pub(super) fn read_all(root: &mut Section<'_>, class_e: ClassE) -> Option<Vec<Draft>> {
+    let mut unique = Uniques::default();
     let mut line = None;
     let drafts = root.tables("interfaces", INTERFACES_MAX, |section| {
         line.get_or_insert(section.line());
-        read(section, &mut names, &mut devices)
+        read(section, class_e, &mut unique)
     })?;
     refuse_overlaps(root, &drafts);
     let mut complete = true;
@@ -110,12 +121,24 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Option<Vec<Draft>> {
     complete.then_some(drafts)
 }
 
-fn read(section: &mut Section<'_>, names: &mut Unique, devices: &mut Unique) -> Option<Draft> {
+/// What no two interfaces have both.
+#[derive(Default)]
+struct Uniques {
+    names: Unique,
+    devices: Unique,
+    /// What a vdev opens beyond itself.
+    opened: Unique,
+}
+
+fn read(section: &mut Section<'_>, class_e: ClassE, unique: &mut Uniques) -> Option<Draft> {
     let name = section.required("name", value::name);
     let device = section.required("device", value::text(DEVICES, device));
     let roles = [Role::Inside, Role::Outside].map(|role| (role.name(), role));
     let role = section.required("role", value::choice(&roles));
-    let addresses = section.required_list("addresses", value::text(ADDRESSES, interface_address));
+    let is_inside = role.as_ref().is_some_and(|role| role.value == Role::Inside);
+    let class_e = if is_inside { class_e } else { ClassE::Reserved };
+    let own = |text: &str| interface_address(text, class_e);
+    let addresses = section.required_list("addresses", value::text(ADDRESSES, own));
     let mtu = section.or("mtu", 1500, value::integer(68..=9216));
     let mac = section.optional("mac", value::text(MACS, mac));
     let vlan = section.optional("vlan", value::integer(1..=4094));
@@ -123,10 +146,16 @@ fn read(section: &mut Section<'_>, names: &mut Unique, devices: &mut Unique) -> 
     let tx_queue_size = section.or("tx_queue_size", 1024, value::integer(QUEUE_SIZES));
     let promiscuous = section.or("promiscuous", false, value::boolean);
     if let Some(name) = &name {
-        names.claim(section, "name", name.line, name.value.clone());
+        unique.names.claim(section, "name", name.line, name.value.clone());
     }
     if let Some(device) = &device {
-        devices.claim(section, "device", device.line, device.value.name().to_owned());
+        unique.devices.claim(section, "device", device.line, device.value.name().to_owned());
+        if let Device::Vdev(text) = &device.value {
+            let vdev = Vdev(text);
+            vdev::refuse_arguments(section, device.line, vdev, mac.as_ref());
+            vdev::claim(section, device.line, vdev, &mut unique.opened);
+            vdev::check_mtu(section, vdev, &mtu);
+        }
     }
     let addresses = addresses?;
     Some(Draft {
@@ -171,9 +200,9 @@ fn refuse_overlaps(root: &Section<'_>, drafts: &[Draft]) {
     }
 }
 
-fn interface_address(text: &str) -> Option<Ipv4Net> {
+fn interface_address(text: &str, class_e: ClassE) -> Option<Ipv4Net> {
     let net: Ipv4Net = text.parse().ok()?;
-    let is_host = address::AddressRange::from(net.addr()).unusable().is_none();
+    let is_host = address::AddressRange::from(net.addr()).unusable_where(class_e).is_none();
     let is_reserved = address::reserved(net).is_some_and(|reserved| reserved.contains(&net.addr()));
     (is_host && !is_reserved && net.prefix_len() >= 8).then_some(net)
 }

@@ -33,7 +33,9 @@ mod section;
 mod tests;
 mod twice;
 mod unique;
+mod uplink;
 mod value;
+mod vdev;
 mod whose;
 
 use std::fs::File;
@@ -62,6 +64,7 @@ pub use value::Hosts;
 pub use whose::{Holding, Whose};
 
 use crate::nat::{Settings, Static};
+use address::ClassE;
 use forward::Inside;
 use mistake::Report;
 use section::Section;
@@ -191,8 +194,9 @@ impl Config {
 /// Reads the whole file. `None` only if a mistake was reported.
 fn read(root: &mut Section<'_>) -> Option<Config> {
     let dpdk = root.table("dpdk", dpdk::read);
-    let interfaces = interface::read_all(root);
-    let routes = route::read_all(root, interfaces.as_deref());
+    let class_e = if root.is_set_in("nat", "class_e") { ClassE::Inside } else { ClassE::Reserved };
+    let interfaces = interface::read_all(root, class_e);
+    let routes = route::read_all(root, interfaces.as_deref(), class_e);
     let neighbors = neighbor::read_all(root, interfaces.as_deref());
     let management = root.table("management", management::read);
     let log = root.table("log", management::read_log);
@@ -201,17 +205,18 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let known = interfaces.as_deref().zip(routes.as_deref());
     let prefixes = known.map(|(interfaces, routes)| route::inside_prefixes(interfaces, routes));
     let inside = interfaces.as_deref().zip(prefixes.as_deref());
-    let inside = inside.map(|(interfaces, prefixes)| Inside { interfaces, prefixes });
+    let inside = inside.map(|(interfaces, prefixes)| Inside { interfaces, prefixes, class_e });
     let settings = root.table("nat", |section| {
         let mut claims = Vec::new();
-        let pools = pool::read_all(section, interfaces.as_deref(), workers, &mut claims);
-        let rules = rule::read_all(section, &pools, prefixes.as_deref());
+        let pools = pool::read_all(section, interfaces.as_deref(), workers, class_e, &mut claims);
+        let rules = rule::read_all(section, &pools, prefixes.as_deref(), class_e);
         let mut forwarded = forward::Forwarded::default();
         let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims, &mut forwarded);
         let statics = forward::read_statics(section, inside.as_ref(), &mut claims, &forwarded);
         let refuse = nat::read_refuse(section);
         let unsolicited_syn = nat::read_unsolicited_syn(section);
         let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
+        let class_e = nat::read_class_e(section);
         let twice = twice::read_all(section, inside.as_ref(), &claims);
         let limits = section.table("limits", |limits| limits::read_limits(limits, workers));
         let timeouts = section.table("timeouts", limits::read_timeouts);
@@ -220,6 +225,18 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             claim::refuse_foreign(section.report(), &claims, interfaces, routes, neighbors);
         }
         claim::refuse_overlaps(section.report(), &claims);
+        if let Some((pools, rules)) = pools.whole.as_deref().zip(rules.as_deref()) {
+            claim::refuse_pools_without_ports(
+                section.report(),
+                &claims,
+                pools,
+                rules,
+                port_forwards.as_deref(),
+            );
+        }
+        if let Some(((interfaces, routes), rules)) = known.zip(rules.as_deref()) {
+            uplink::warn_of_other_uplinks(section, &pools, rules, interfaces, routes);
+        }
         Some(Settings {
             pools: pools.whole?,
             rules: rules?,
@@ -231,6 +248,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             refuse,
             unsolicited_syn,
             mss_clamp,
+            class_e,
             ..Settings::default()
         })
     });

@@ -17,6 +17,11 @@ pub(super) fn read_unsolicited_syn(nat: &mut Section<'_>) -> Refuse {
     nat.or("unsolicited_syn", Refuse::default(), value::choice(&REFUSE)).value
 }
 
+/// Reads `class_e`, of which whoever reads addresses was told before.
+pub(super) fn read_class_e(nat: &mut Section<'_>) -> bool {
+    nat.or("class_e", false, value::boolean).value
+}
+
 /// Reads `mss_clamp`: what a SYN may offer at most, for all interfaces to carry the segments.
 pub(super) fn read_mss_clamp(nat: &mut Section<'_>, interfaces: Option<&[Draft]>) -> Option<u16> {
     let narrowest = interfaces.unwrap_or_default().iter().map(|draft| draft.interface.mtu).min();

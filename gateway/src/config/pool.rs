@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::address::AddressRange;
+use super::address::{AddressRange, ClassE};
 use super::claim::{Claim, Use};
 use super::deterministic;
 use super::interface::{Draft, Role};
@@ -28,6 +28,7 @@ pub(super) fn read_all(
     nat: &mut Section<'_>,
     interfaces: Option<&[Draft]>,
     workers: Option<usize>,
+    class_e: ClassE,
     claims: &mut Vec<Claim>,
 ) -> Pools {
     let (mut names, mut lines, mut unique) = (Vec::new(), Vec::new(), Unique::default());
@@ -49,7 +50,7 @@ pub(super) fn read_all(
         let port_parity = section.or("port_parity", true, value::boolean);
         let port_preservation = section.or("port_preservation", true, value::boolean);
         let blocks = port_block::Keys::read(section);
-        let own_ports = deterministic::read(section);
+        let own_ports = deterministic::read(section, class_e);
         let other_protocols = section.or("other_protocols", OtherProtocols::NONE, protocol::other_protocols);
         if mapping.value == MappingMode::AddressAndPortDependent {
             warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);

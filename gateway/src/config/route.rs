@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::address;
+use super::address::{self, ClassE};
 use super::interface::{Connected, Draft, Role};
 use super::section::Section;
 use super::unique::Unique;
@@ -23,14 +23,23 @@ pub struct Route {
 
 /// Reads every `[[routes]]`; `None` unless all of them are whole. The next hops are looked up only if the interfaces
 /// are known.
-pub(super) fn read_all(root: &mut Section<'_>, interfaces: Option<&[Draft]>) -> Option<Vec<Route>> {
+pub(super) fn read_all(
+    root: &mut Section<'_>,
+    interfaces: Option<&[Draft]>,
+    class_e: ClassE,
+) -> Option<Vec<Route>> {
     let mut prefixes = Unique::default();
-    root.tables("routes", ROUTES_MAX, |section| read(section, interfaces, &mut prefixes))
+    root.tables("routes", ROUTES_MAX, |section| read(section, interfaces, class_e, &mut prefixes))
 }
 
-fn read(section: &mut Section<'_>, interfaces: Option<&[Draft]>, prefixes: &mut Unique) -> Option<Route> {
-    let prefix = section.required("prefix", value::prefix);
-    let via = section.required("via", value::host);
+fn read(
+    section: &mut Section<'_>,
+    interfaces: Option<&[Draft]>,
+    class_e: ClassE,
+    prefixes: &mut Unique,
+) -> Option<Route> {
+    let prefix = section.required("prefix", value::prefix_of_hosts(class_e));
+    let via = section.required("via", value::host(class_e));
     if let Some(prefix) = &prefix {
         prefixes.claim(section, "prefix", prefix.line, prefix.value.to_string());
     }
@@ -61,6 +70,12 @@ fn read(section: &mut Section<'_>, interfaces: Option<&[Draft]>, prefixes: &mut 
         drafts.iter().flat_map(|draft| &draft.interface.addresses).any(|net| net.trunc() == prefix.value);
     if is_connected {
         section.wrong(prefix.line, "prefix", prefix.value, "a prefix that is not connected already");
+    }
+    if drafts[interface].interface.role == Role::Outside
+        && let Some(block) = address::AddressRange::from(prefix.value).dead(ClassE::Reserved)
+    {
+        let allowed = format!("through an outside router, a prefix with hosts, not in {block}");
+        section.wrong(prefix.line, "prefix", prefix.value, allowed);
     }
     if drafts[interface].interface.role == Role::Inside {
         let swallowed =

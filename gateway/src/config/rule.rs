@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
 
+use super::address::ClassE;
 use super::deterministic;
 use super::mistake::At;
 use super::pool::Pools;
@@ -17,10 +18,11 @@ pub(super) fn read_all(
     nat: &mut Section<'_>,
     pools: &Pools,
     inside: Option<&[Ipv4Net]>,
+    class_e: ClassE,
 ) -> Option<Vec<Rule>> {
     let rules = nat.tables("rules", RULES_MAX, |section| {
         let line = section.line();
-        read(section, pools, inside).map(|value| At { line, value })
+        read(section, pools, inside, class_e).map(|value| At { line, value })
     })?;
     warn_of_shadows(nat, &rules);
     if !nat.report().is_damaged() {
@@ -32,10 +34,15 @@ pub(super) fn read_all(
     Some(rules.into_iter().map(|rule| rule.value).collect())
 }
 
-fn read(section: &mut Section<'_>, pools: &Pools, inside: Option<&[Ipv4Net]>) -> Option<Rule> {
-    let source = section.required("source", value::prefix);
+fn read(
+    section: &mut Section<'_>,
+    pools: &Pools,
+    inside: Option<&[Ipv4Net]>,
+    class_e: ClassE,
+) -> Option<Rule> {
+    let source = section.required("source", value::prefix_of_hosts(class_e));
     let action = read_action(section, pools);
-    let destination = section.or("destination", Ipv4Net::default(), value::prefix);
+    let destination = section.or("destination", Ipv4Net::default(), value::prefix_of_hosts(class_e));
     let protocol = section.optional("protocol", protocol::named).map(|named| named.value);
     let is_icmp = protocol.as_ref().is_some_and(|named| named.protocol == Protocol::Icmp);
     let is_other = protocol.as_ref().is_some_and(|named| named.protocol == Protocol::Other);

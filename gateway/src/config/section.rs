@@ -200,6 +200,12 @@ impl<'a> Section<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
+    /// Whether `key` of the table `[table]` is true. That table is read, and what is wrong with it reported, later.
+    pub(super) fn is_set_in(&self, table: &str, key: &str) -> bool {
+        let value = self.table.and_then(|whole| whole.get(table)?.get_ref().as_table()?.get(key));
+        value.and_then(|value| value.get_ref().as_bool()) == Some(true)
+    }
+
     /// Reports a mistake of this table's `key`.
     pub(super) fn wrong(&self, line: usize, key: &str, found: impl Display, allowed: impl Display) {
         self.report.wrong(line, &self.path(key), found, allowed);

@@ -3,6 +3,7 @@
 mod added;
 mod additions;
 mod deterministic;
+mod impossible;
 mod limits;
 mod mistakes;
 mod mutations;

@@ -1,6 +1,6 @@
 //! `[[nat.twice]]`: outside networks that inside hosts know by other addresses.
 
-use super::address::AddressRange;
+use super::address::{AddressRange, ClassE};
 use super::claim::Claim;
 use super::forward::Inside;
 use super::mistake::At;
@@ -16,8 +16,8 @@ pub(super) fn read_all(
 ) -> Option<Vec<Twice>> {
     let mut earlier: [Vec<(AddressRange, usize)>; 2] = Default::default();
     nat.tables("twice", TWICE_MAX, |section| {
-        let external = section.required("external", value::hosts);
-        let internal = section.required("internal", value::hosts);
+        let external = section.required("external", value::hosts(ClassE::Reserved));
+        let internal = section.required("internal", value::hosts(ClassE::Reserved));
         let (external, internal) = (external?, internal?);
         if external.value.prefix_len() != internal.value.prefix_len() {
             let found = format!("{} for {}", Hosts(internal.value), Hosts(external.value));

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::Ipv4Net;
 use toml::de::DeValue;
 
-use super::address::AddressRange;
+use super::address::{AddressRange, ClassE};
 use crate::wire::icmpv4;
 
 /// Why a value is not taken.
@@ -72,8 +72,8 @@ pub(super) fn name(value: &DeValue<'_>) -> Result<String, Refusal> {
 }
 
 /// The address of a host.
-pub(super) fn host(value: &DeValue<'_>) -> Result<Ipv4Addr, Refusal> {
-    text("a host's IPv4 address like \"192.0.2.1\"", host_in)(value)
+pub(super) fn host(class_e: ClassE) -> impl Fn(&DeValue<'_>) -> Result<Ipv4Addr, Refusal> {
+    text("a host's IPv4 address like \"192.0.2.1\"", move |text| host_in(text, class_e))
 }
 
 /// A prefix, without bits set beyond its length; a lone address is a prefix of 32 bits.
@@ -89,11 +89,24 @@ pub(super) fn prefix(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {
 }
 
 /// A host's address, or a prefix of hosts.
-pub(super) fn hosts(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {
-    let net = prefix(value)?;
-    match AddressRange::from(net).unusable() {
-        None => Ok(net),
-        Some(block) => Err(Refusal::of(value, format_args!("addresses of hosts, none of {block}"))),
+pub(super) fn hosts(class_e: ClassE) -> impl Fn(&DeValue<'_>) -> Result<Ipv4Net, Refusal> {
+    move |value| {
+        let net = prefix(value)?;
+        match AddressRange::from(net).unusable_where(class_e) {
+            None => Ok(net),
+            Some(block) => Err(Refusal::of(value, format_args!("addresses of hosts, none of {block}"))),
+        }
+    }
+}
+
+/// A prefix in which some host may be.
+pub(super) fn prefix_of_hosts(class_e: ClassE) -> impl Fn(&DeValue<'_>) -> Result<Ipv4Net, Refusal> {
+    move |value| {
+        let net = prefix(value)?;
+        match AddressRange::from(net).dead(class_e) {
+            None => Ok(net),
+            Some(block) => Err(Refusal::of(value, format_args!("a prefix with hosts, not in {block}"))),
+        }
     }
 }
 
@@ -129,14 +142,16 @@ pub(super) fn icmp_query(value: &DeValue<'_>) -> Result<u8, Refusal> {
 }
 
 /// An address with a port or a range of ports.
-pub(super) fn endpoint(value: &DeValue<'_>) -> Result<(Ipv4Addr, RangeInclusive<u16>), Refusal> {
+pub(super) fn endpoint(
+    class_e: ClassE,
+) -> impl Fn(&DeValue<'_>) -> Result<(Ipv4Addr, RangeInclusive<u16>), Refusal> {
     text(
         "a host's address with a port or ports, lowest first and none 0, like \"192.0.2.1:9000-9009\"",
-        |text| {
+        move |text| {
             let (address, ports) = text.split_once(':')?;
-            Some((host_in(address)?, ports_in(ports)?))
+            Some((host_in(address, class_e)?, ports_in(ports)?))
         },
-    )(value)
+    )
 }
 
 /// What stands in the file, short enough for one line.
@@ -191,9 +206,9 @@ impl Display for Hosts {
     }
 }
 
-fn host_in(text: &str) -> Option<Ipv4Addr> {
-    let address = text.parse().ok()?;
-    AddressRange::from(address).unusable().is_none().then_some(address)
+fn host_in(text: &str, class_e: ClassE) -> Option<Ipv4Addr> {
+    let address: Ipv4Addr = text.parse().ok()?;
+    AddressRange::from(address).unusable_where(class_e).is_none().then_some(address)
 }
 
 fn ports_in(text: &str) -> Option<RangeInclusive<u16>> {

@@ -18,6 +18,8 @@ pub(crate) struct Addresses {
     known: HashMap<u32, u8>,
     inside: Vec<Ipv4Net>,
     remotes: Remotes,
+    /// Whether hosts inside may have addresses in 240.0.0.0/4.
+    class_e: bool,
 }
 
 /// An address of one of the gateway's interfaces.
@@ -53,6 +55,7 @@ impl Addresses {
             known,
             inside: settings.inside.iter().chain(&settings.inside_routed).map(Ipv4Net::trunc).collect(),
             remotes: Remotes::new(&settings.twice),
+            class_e: settings.class_e,
         }
     }
 
@@ -82,7 +85,7 @@ impl Addresses {
         if known & OWN != 0 {
             return Err(DropReason::SpoofedGateway);
         }
-        check_source(tuple.source, known)?;
+        self.check(tuple.source, known, SOURCE)?;
         if !self.is_inside(tuple.source) {
             return Err(DropReason::SpoofedInside);
         }
@@ -100,7 +103,7 @@ impl Addresses {
         if known & (OWN | EXTERNAL) != 0 {
             return Err(DropReason::SpoofedGateway);
         }
-        check_source(tuple.source, known)?;
+        self.check(tuple.source, known, SOURCE)?;
         if self.is_spoofed_outside(tuple.source) {
             return Err(DropReason::SpoofedOutside);
         }
@@ -109,7 +112,7 @@ impl Addresses {
         if known & OWN != 0 && self.is_inside(tuple.destination) {
             return Err(DropReason::InsideFromOutside);
         }
-        check_destination(tuple.destination, known)
+        self.check(tuple.destination, known, DESTINATION)
     }
 
     /// An inside address that is no outside one as well, or by which a remote is known inside.
@@ -135,22 +138,29 @@ impl Addresses {
 
     /// Refuses sources that no host has.
     pub(crate) fn check_source(&self, address: u32) -> Result<(), DropReason> {
-        check_source(address, self.known(address))
+        self.check(address, self.known(address), SOURCE)
     }
 
     /// Refuses destinations that no host has.
     pub(crate) fn check_destination(&self, address: u32) -> Result<(), DropReason> {
-        check_destination(address, self.known(address))
+        self.check(address, self.known(address), DESTINATION)
+    }
+
+    /// Refuses an address that no host has, with the reason for that end of a packet. Class E is such, but inside, where
+    /// the settings say so.
+    fn check(&self, address: u32, known: u8, end: usize) -> Result<(), DropReason> {
+        match Block::of(address, known) {
+            None => Ok(()),
+            Some(Block::Reserved) if self.class_e && self.is_inside(address) => Ok(()),
+            Some(block) => Err(block.reasons()[end]),
+        }
     }
 }
 
-fn check_source(address: u32, known: u8) -> Result<(), DropReason> {
-    Block::of(address, known).map_or(Ok(()), |block| Err(block.reasons()[0]))
-}
-
-fn check_destination(address: u32, known: u8) -> Result<(), DropReason> {
-    Block::of(address, known).map_or(Ok(()), |block| Err(block.reasons()[1]))
-}
+/// Which of [`Block::reasons`] is a source's.
+const SOURCE: usize = 0;
+/// Which of [`Block::reasons`] is a destination's.
+const DESTINATION: usize = 1;
 
 /// Addresses that no single host on a routed network has.
 #[derive(Clone, Copy)]

@@ -146,7 +146,9 @@ impl Same {
             refuse,
             unsolicited_syn,
             mss_clamp,
+            class_e,
         } = new;
+        let class_e = old.class_e == *class_e;
         let interfaces = old.inside == *inside && old.outside == *outside;
         let permanent = interfaces && old.port_forwards == *port_forwards && old.statics == *statics;
         let same_rules = old.rules == *rules;
@@ -162,8 +164,13 @@ impl Same {
                 && old.timeouts == *timeouts
                 && old.twice == *twice
                 && interfaces
+                && class_e
                 && old.inside_routed == *inside_routed,
-            addresses: permanent && old.twice == *twice && old.inside_routed == *inside_routed && pools,
+            addresses: permanent
+                && class_e
+                && old.twice == *twice
+                && old.inside_routed == *inside_routed
+                && pools,
             permanent,
             pools,
         }

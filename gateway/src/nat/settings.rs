@@ -435,6 +435,8 @@ pub struct Settings {
     pub unsolicited_syn: Refuse,
     /// The largest TCP segment that a SYN may offer, octets.
     pub mss_clamp: Option<u16>,
+    /// Whether hosts inside may have addresses in 240.0.0.0/4, which RFC 1112 section 4 keeps for later.
+    pub class_e: bool,
 }
 
 impl Settings {

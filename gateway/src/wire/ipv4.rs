@@ -18,11 +18,12 @@ pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
 
-/// May `address` be one host's, as far as the address alone tells? Not zero's network, loopback, multicast, the
-/// reserved 240.0.0.0/4 or limited broadcast (RFC 1122 section 3.2.1.3).
+/// May `address` be one host's, as far as the address alone tells? Not zero's network, loopback, multicast or limited
+/// broadcast (RFC 1122 section 3.2.1.3). 240.0.0.0/4 is reserved, and yet some networks number hosts from it: whether this
+/// one does is not for the address to tell.
 #[inline]
 pub const fn is_host(address: Ipv4Addr) -> bool {
-    !matches!(address.octets()[0], 0 | 127 | 224..=255)
+    !matches!(address.octets()[0], 0 | 127 | 224..=239) && !address.is_broadcast()
 }
 
 /// A view over a packet: header, options, payload, and perhaps padding of the frame that carried it.

@@ -1,12 +1,12 @@
 //! What does not pass: packets that are malformed, that lie about where they are from, or whose time is over, each
 //! under its own reason; and that what is refused is otherwise left alone.
 
-use gateway::nat::{Direction, DropReason, Protocol, Refusal};
+use gateway::nat::{Direction, DropReason, Protocol, Refusal, RuleAction};
 use gateway::wire::ipv4;
 use gateway::wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome};
+use crate::world::{Gateway, Outcome, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -121,6 +121,47 @@ fn martian_sources_are_told_apart_in_both_directions() {
         let inward = Packet::udp(ep(source), external);
         assert_eq!(gateway.inbound(inward).reason(), reason, "{source}");
     }
+}
+
+#[test]
+fn class_e_is_let_through_inside_alone_and_where_it_is_allowed() {
+    let class_e = |allowed: bool| {
+        Gateway::changed(|settings| {
+            settings.inside_routed = vec!["240.1.0.0/16".parse().expect("prefix")];
+            settings.rules = vec![
+                rule("240.1.0.0/16", "10.64.0.0/24", RuleAction::Exempt),
+                rule("10.64.0.0/24", "240.1.0.0/16", RuleAction::Exempt),
+                rule("0.0.0.0/0", "0.0.0.0/0", RuleAction::Pool(0)),
+            ];
+            settings.class_e = allowed;
+        })
+    };
+    let (host, elsewhere) = (ep("240.1.2.3:5000"), ep("240.2.0.1:5"));
+    let mut gateway = class_e(true);
+    for protocol in Protocol::WITH_PORTS {
+        let sent = gateway.outbound(Packet::first(protocol, host, ep(REMOTE))).out();
+        let back = gateway.inbound(Packet::answer(protocol, ep(REMOTE), sent.source)).delivered();
+        assert_eq!(back.destination.address, host.address);
+    }
+    // An error's offender, and a packet whose TTL ends here, too.
+    let sent = gateway.outbound(Packet::udp(host, ep(REMOTE))).out();
+    gateway.inbound(Packet::error("192.0.2.254", 3, 3, &sent.bytes)).delivered();
+    let dying = gateway.outbound(Packet::udp(host, ep(REMOTE)).ttl(1));
+    assert_eq!(dying, Outcome::Reply(Refusal::TimeExceeded));
+    assert!(!matches!(
+        gateway.outbound(Packet::udp(ep(HOST), host)),
+        Outcome::Drop(DropReason::DestinationAddress)
+    ));
+
+    // Beyond the inside prefixes, and from outside, it is nobody's as before.
+    assert_eq!(gateway.outbound(Packet::udp(elsewhere, ep(REMOTE))).reason(), DropReason::SourceAddress);
+    assert_eq!(gateway.outbound(Packet::udp(ep(HOST), elsewhere)).reason(), DropReason::DestinationAddress);
+    assert_eq!(gateway.inbound(Packet::udp(elsewhere, sent.source)).reason(), DropReason::SourceAddress);
+    assert_eq!(gateway.inbound(Packet::udp(host, sent.source)).reason(), DropReason::SpoofedOutside);
+    let broadcast = Packet::udp(ep("255.255.255.255:5"), ep(REMOTE));
+    assert_eq!(gateway.outbound(broadcast).reason(), DropReason::SourceBroadcast);
+
+    assert_eq!(class_e(false).outbound(Packet::udp(host, ep(REMOTE))).reason(), DropReason::SourceAddress);
 }
 
 #[test]

@@ -89,8 +89,12 @@ fn decrementing_the_ttl_keeps_the_checksum_right() {
 
 #[test]
 fn some_addresses_are_no_host() {
-    for address in [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]] {
+    for address in
+        [[0, 0, 0, 0], [0, 1, 2, 3], [127, 0, 0, 1], [224, 0, 0, 1], [239, 255, 255, 255], [255; 4]]
+    {
         assert!(!is_host(address.into()), "{address:?}");
     }
-    assert!(is_host([10, 0, 0, 255].into()) && is_host([223, 255, 255, 254].into()));
+    for address in [[10, 0, 0, 255], [223, 255, 255, 254], [240, 0, 0, 1], [255, 255, 255, 254]] {
+        assert!(is_host(address.into()), "{address:?}");
+    }
 }
