@@ -166,6 +166,46 @@ fn refuses_a_configuration_that_cannot_work() {
 }
 
 #[test]
+fn every_port_is_the_station_that_it_is_told_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let memif = |id: u32, more: &str| {
+        let socket = directory.path().join(format!("{id}"));
+        format!("net_memif{id},role=server,socket={},socket-abstract=no{more}", socket.display())
+    };
+    let pool = pool("stations");
+    let mac = [2, 0, 0, 0, 0, 7];
+    for device in [
+        // The driver has a call for it; none; none; an argument.
+        "net_null18".to_owned(),
+        "net_ring18".to_owned(),
+        "net_pcap18,tx_pcap=/dev/null".to_owned(),
+        memif(18, ""),
+        memif(19, ",mac=02:00:00:00:00:07"),
+    ] {
+        let port = Port::open(eal(), &device).unwrap();
+        assert_eq!(port.mac().unwrap() == mac, device.contains("mac="), "{device}");
+        let config = PortConfig { mac: Some(mac), ..PortConfig::default() };
+        let port = port.start(&config, std::slice::from_ref(&pool)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(port.mac().unwrap(), mac, "{device}");
+    }
+}
+
+#[test]
+fn an_mtu_is_held_against_the_longest_frame_of_the_driver() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("memif");
+    let device = format!("net_memif20,role=server,socket={},socket-abstract=no", socket.display());
+    let port = Port::open(eal(), &device).unwrap();
+    assert_eq!(port.info().unwrap().max_mtu, 1500);
+    let config = PortConfig { mtu: 1501, ..PortConfig::default() };
+    let text = port.start(&config, std::slice::from_ref(&pool("mtu"))).unwrap_err().to_string();
+    assert!(
+        text.starts_with("net_memif20: an MTU of 1501: net_memif allows ") && text.ends_with(" to 1500"),
+        "{text}"
+    );
+}
+
+#[test]
 fn names_what_is_missing() {
     let text = Port::open(eal(), "net_nosuch0").unwrap_err().to_string();
     assert!(text.starts_with("net_nosuch0: DPDK has no driver net_nosuch"), "{text}");
@@ -177,4 +217,5 @@ fn names_what_is_missing() {
         text.starts_with("rte_eal_hotplug_add: failed (net_pcap0") && text.contains("/no/such.pcap"),
         "{text}"
     );
+    assert!(!text.contains("EAL:"), "callers say nothing new: {text}");
 }

@@ -34,7 +34,7 @@ pub(super) fn attach(eal: &Eal, device: &str) -> Result<Attached, Error> {
     let c_name = c_string(&name)?;
     let c_arguments = c_string(arguments)?;
     let mut ports = eal.ports();
-    log::take_warnings();
+    log::forget();
     if port_by_name(&c_name).is_none() {
         if name.starts_with("net_tap") {
             tap::take_trigger_signals().unwrap_or_else(
@@ -48,6 +48,7 @@ pub(super) fn attach(eal: &Eal, device: &str) -> Result<Attached, Error> {
         if result < 0 {
             return Err(diagnose(device, &name, bus, result));
         }
+        log::forget();
     }
     let Some(port) = port_by_name(&c_name) else {
         let reason = "is attached, but no driver made an Ethernet port of it".to_owned();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dpdk_sys::rte_mempool;
 
-use super::{EalArgs, Error, LcoreId, Memory, current_lcore, log, memory};
+use super::{EalArgs, Error, LcoreId, Memory, current_lcore, log, memory, stdout};
 
 /// DPDK, initialised. A clone is another handle; the last one to go cleans DPDK up.
 #[derive(Debug, Clone)]
@@ -52,12 +52,14 @@ impl Eal {
             return Err(Error::AlreadyInitialised);
         }
         log::redirect();
-        log::take_warnings();
+        log::forget();
+        let setting_up = log::SettingUp::begin();
         let argc = i32::try_from(argv.len()).unwrap_or(i32::MAX);
         let argv: &'static mut [*mut c_char] = argv.leak();
         // SAFETY: `argv` holds `argc` C strings that live as long as the process, for EAL may keep them; the swap
         // above makes this the only call in the process.
-        let result = unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) };
+        let result = stdout::silenced(|| unsafe { dpdk_sys::rte_eal_init(argc, argv.as_mut_ptr()) });
+        drop(setting_up);
         if result < 0 {
             let error = Error::last("rte_eal_init", init_context(args, huge_pages));
             remove_runtime_directory();

@@ -17,7 +17,7 @@ pub enum Error {
         errno: i32,
         /// The object of the call: "port 1, net_tap1".
         context: String,
-        /// The first warnings that DPDK logged during the call.
+        /// What DPDK logged of it during the call.
         said: Option<String>,
     },
     /// [`Eal::init`](super::Eal::init) works once in a process.
@@ -91,6 +91,34 @@ pub enum Error {
         /// What was asked, what is allowed.
         what: String,
     },
+    /// An MTU that the device does not take.
+    #[error("{device}: an MTU of {mtu}: {driver} allows {min} to {max}")]
+    Mtu {
+        /// The device as it was given.
+        device: String,
+        /// What was asked for.
+        mtu: u16,
+        /// DPDK's name of the driver.
+        driver: String,
+        /// The smallest that it takes.
+        min: u16,
+        /// The largest that it takes.
+        max: u16,
+    },
+    /// A MAC address that the device does not take.
+    #[error("{device}: {driver} cannot be given the MAC address {mac}: {reason}; {remedy}")]
+    Mac {
+        /// The device as it was given.
+        device: String,
+        /// What was asked for.
+        mac: String,
+        /// DPDK's name of the driver.
+        driver: String,
+        /// The words of the call that failed.
+        reason: String,
+        /// What gives the device that address.
+        remedy: &'static str,
+    },
     /// The function run by an lcore panicked.
     #[error("worker on lcore {lcore} panicked: {message}")]
     Panicked {
@@ -115,12 +143,7 @@ pub enum Error {
 impl Error {
     /// `errno` as DPDK returns it, of either sign.
     pub(super) fn call(call: &'static str, errno: i32, context: impl Into<String>) -> Error {
-        Error::Call {
-            call,
-            errno: errno.saturating_abs(),
-            context: context.into(),
-            said: log::take_warnings(),
-        }
+        Error::Call { call, errno: errno.saturating_abs(), context: context.into(), said: log::take_reason() }
     }
 
     /// With this thread's `rte_errno`, for calls that return only that they failed.
@@ -133,7 +156,11 @@ impl Error {
 
 /// `Ok` with the value of a call that returns a count or zero, `Err` for a negative errno.
 pub(super) fn check(call: &'static str, result: i32, context: impl FnOnce() -> String) -> Result<i32, Error> {
-    if result >= 0 { Ok(result) } else { Err(Error::call(call, result, context())) }
+    if result < 0 {
+        return Err(Error::call(call, result, context()));
+    }
+    log::forget();
+    Ok(result)
 }
 
 fn errno_text(errno: i32) -> String {

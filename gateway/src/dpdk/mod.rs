@@ -35,6 +35,7 @@ mod ring;
 mod rss;
 mod start;
 mod stats;
+mod stdout;
 mod tap;
 
 pub use args::{EalArgs, Memory, is_pci};

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dpdk_sys::{rte_eth_dev_info, rte_ether_addr};
 
@@ -48,7 +48,7 @@ pub struct PortInfo {
     pub rss_offloads: u64,
     /// The smallest MTU.
     pub min_mtu: u16,
-    /// The largest MTU.
+    /// The largest MTU, as far as the device tells.
     pub max_mtu: u16,
     /// The largest frame, link-layer header included.
     pub max_frame: u32,
@@ -178,6 +178,8 @@ fn take(free: &Mutex<Vec<bool>>, index: u16) -> bool {
 pub(super) struct Device {
     attached: Attached,
     started: AtomicBool,
+    /// The station that it is in place of its own, which it cannot be given.
+    station: OnceLock<[u8; 6]>,
     /// One control operation at a time: DPDK's are not made for several threads.
     control: Mutex<Kept>,
     eal: Eal,
@@ -194,7 +196,13 @@ impl Device {
     fn new(eal: &Eal, attached: Attached, rings: Option<(Vec<Consumer>, Vec<Producer>)>) -> Arc<Device> {
         let kept = Kept { pools: Vec::new(), _rings: rings };
         let started = AtomicBool::new(false);
-        Arc::new(Device { attached, started, control: Mutex::new(kept), eal: eal.clone() })
+        Arc::new(Device {
+            attached,
+            started,
+            station: OnceLock::new(),
+            control: Mutex::new(kept),
+            eal: eal.clone(),
+        })
     }
 
     pub(super) fn id(&self) -> u16 {
@@ -223,7 +231,15 @@ impl Device {
         operation(self)
     }
 
+    /// From now on frames are sent from this address and taken for it, whatever the device's own is.
+    pub(super) fn be_station(&self, mac: [u8; 6]) {
+        self.station.get_or_init(|| mac);
+    }
+
     pub(super) fn mac(&self) -> Result<[u8; 6], Error> {
+        if let Some(station) = self.station.get() {
+            return Ok(*station);
+        }
         let mut mac = rte_ether_addr::default();
         // SAFETY: the port is open while `self` lives; DPDK fills the structure.
         let result = unsafe { dpdk_sys::rte_eth_macaddr_get(self.id(), &mut mac) };
@@ -254,13 +270,24 @@ impl Device {
             rss_key_size: info.hash_key_size,
             rss_offloads: info.flow_type_rss_offloads,
             min_mtu: info.min_mtu,
-            max_mtu: info.max_mtu,
+            max_mtu: max_mtu(&info),
             max_frame: info.max_rx_pktlen,
             mac: self.mac()?,
             socket: u32::try_from(socket).ok(),
         })
     }
 }
+
+/// The largest MTU with which `rte_eth_dev_configure` takes the device: some drivers tell of the frame's length alone.
+fn max_mtu(info: &rte_eth_dev_info) -> u16 {
+    let told = info.max_mtu != u16::MAX && info.max_rx_pktlen > u32::from(info.max_mtu);
+    let overhead = if told { info.max_rx_pktlen - u32::from(info.max_mtu) } else { ETHER_HDR_AND_CRC };
+    let fits = info.max_rx_pktlen.saturating_sub(overhead);
+    info.max_mtu.min(u16::try_from(fits).unwrap_or(u16::MAX))
+}
+
+/// `RTE_ETHER_HDR_LEN` and `RTE_ETHER_CRC_LEN`, which DPDK reckons a frame has beyond its MTU.
+const ETHER_HDR_AND_CRC: u32 = 14 + 4;
 
 /// net_tap offers 16 queues, but when it starts it puts a file descriptor of each, of both kinds, into a message for
 /// secondary processes without looking how many that holds: five queues break its stack where the message holds 8.

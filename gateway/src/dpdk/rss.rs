@@ -102,7 +102,7 @@ pub(super) fn program(device: &Device, wanted: &RssConfig) -> Result<(), String>
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the redirection table cannot be read back"),
     }
-    log::take_warnings();
+    log::forget();
     match read_key(device, wanted.key.len()) {
         Ok((_, types)) if !is_by_addresses(types) => {
             Err(format!("the driver hashes {types:#x}, more or less than the IPv4 addresses"))

@@ -4,6 +4,7 @@ use std::ptr;
 
 use dpdk_sys::{rte_eth_conf, rte_ether_addr};
 
+use super::args::is_pci;
 use super::error::check;
 use super::port::{Device, PortInfo, Started, Stopped};
 use super::{Error, Mempool, Port, RssConfig, RssReport, log, rss};
@@ -55,21 +56,21 @@ impl Port<Stopped> {
         let device = self.device;
         let info = device.info()?;
         check_config(&device, config, &info, pools)?;
-        log::take_warnings();
+        log::forget();
         let objection = configure(&device, config, &info)?;
         let pool = |queue: u16| &pools[usize::from(queue) % pools.len()];
         device.keep(pools);
         set_up_queues(&device, config, pool)?;
-        if let Some(mac) = config.mac {
-            set_mac(&device, mac)?;
-        }
+        let by_hand = config.mac.map_or(Ok(None), |mac| set_mac(&device, mac, &info.driver))?;
         set_mtu(&device, config.mtu)?;
         // SAFETY: the port is configured and its queues are set up.
         let result = unsafe { dpdk_sys::rte_eth_dev_start(device.id()) };
         check("rte_eth_dev_start", result, || device.context())?;
         device.set_started();
-        if config.promiscuous {
-            enable_promiscuous(&device);
+        match by_hand {
+            Some(objection) => be_station(&device, &info.driver, objection)?,
+            None if config.promiscuous => enable_promiscuous(&device),
+            None => {}
         }
         let rss = match &config.rss {
             Some(wanted) if config.rx_queues > 1 => {
@@ -103,10 +104,8 @@ fn check_config(
         ));
     }
     if config.mtu < info.min_mtu || config.mtu > info.max_mtu {
-        return refuse(format!(
-            "an MTU of {}: {driver} allows {} to {}",
-            config.mtu, info.min_mtu, info.max_mtu
-        ));
+        let (device, driver) = (device.name().to_owned(), driver.clone());
+        return Err(Error::Mtu { device, mtu: config.mtu, driver, min: info.min_mtu, max: info.max_mtu });
     }
     if pools.len() != 1 && pools.len() != usize::from(config.rx_queues) {
         return refuse(format!("{} pools for {} receive queues", pools.len(), config.rx_queues));
@@ -198,12 +197,69 @@ fn queue_context(device: &Device, queue: u16, descriptors: u16) -> String {
     format!("{}, queue {queue} of {descriptors} descriptors", device.context())
 }
 
-fn set_mac(device: &Device, mac: [u8; 6]) -> Result<(), Error> {
+/// A device whose driver has no call for its MAC address, and the address that it is to have.
+struct NoCall {
+    mac: [u8; 6],
+    reason: String,
+}
+
+/// Gives the device its MAC address, unless it has it already: by an argument, or from the kernel. What its driver has no call
+/// for is to be done once it is started.
+fn set_mac(device: &Device, mac: [u8; 6], driver: &str) -> Result<Option<NoCall>, Error> {
+    if device.mac()? == mac {
+        return Ok(None);
+    }
     let mut address = rte_ether_addr { addr_bytes: mac };
     // SAFETY: the port is open; DPDK copies the address.
     let result = unsafe { dpdk_sys::rte_eth_dev_default_mac_addr_set(device.id(), &mut address) };
-    check("rte_eth_dev_default_mac_addr_set", result, || device.context()).map(drop)
+    match check("rte_eth_dev_default_mac_addr_set", result, || device.context()) {
+        Ok(_) => Ok(None),
+        Err(error) if result == -ENOTSUP => Ok(Some(NoCall { mac, reason: error.to_string() })),
+        Err(error) => {
+            let remedy = if is_pci(device.name()) {
+                "a virtual function may get it of its physical one: ip link set dev PF vf NUMBER mac MAC"
+            } else {
+                "give the network device that address before: ip link set dev NAME address MAC"
+            };
+            Err(mac_error(device, mac, driver, error.to_string(), remedy))
+        }
+    }
 }
+
+/// Lets the gateway be the station in the device's place, which hands over every frame: the worker looks at the address.
+fn be_station(device: &Device, driver: &str, no_call: NoCall) -> Result<(), Error> {
+    let NoCall { mac, reason } = no_call;
+    if !HAND_OVER_ALL.contains(&driver) {
+        // SAFETY: the port is open.
+        let result = unsafe { dpdk_sys::rte_eth_promiscuous_enable(device.id()) };
+        if result < 0 {
+            log::forget();
+            let remedy =
+                "give the network device that address (ip link set dev NAME address MAC), or leave mac out";
+            return Err(mac_error(device, mac, driver, reason, remedy));
+        }
+    }
+    device.be_station(mac);
+    tracing::debug!(device = device.name(), mac = %mac_text(mac), "every frame is taken, and the MAC address looked at here");
+    Ok(())
+}
+
+fn mac_error(device: &Device, mac: [u8; 6], driver: &str, reason: String, remedy: &'static str) -> Error {
+    Error::Mac {
+        device: device.name().to_owned(),
+        mac: mac_text(mac),
+        driver: driver.to_owned(),
+        reason,
+        remedy,
+    }
+}
+
+fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
+}
+
+/// Drivers that look at no address of a frame (net_pcap opens its network device promiscuously).
+const HAND_OVER_ALL: [&str; 4] = ["net_memif", "net_null", "net_pcap", "net_ring"];
 
 /// Many virtual devices have no MTU to set; they take any frame that `check_config` lets through.
 fn set_mtu(device: &Device, mtu: u16) -> Result<(), Error> {

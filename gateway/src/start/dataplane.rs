@@ -131,8 +131,9 @@ impl Dataplane {
         let steering = Steering::new(&settings, workers, seed, inside, outside)?;
         let buffers = Mempool::new(eal, "packets", buffers.count, BUFFER_CACHE, buffers.data_room)?;
         let mut open = Vec::new();
-        for (port, info) in ports.into_iter().zip(infos) {
-            open.push(start_port(port, info, workers, &steering, &buffers)?);
+        for (index, (port, info)) in ports.into_iter().zip(infos).enumerate() {
+            let started = start_port(port, info, workers, &steering, &buffers);
+            open.push(started.map_err(|source| StartError::of_interface(index, source))?);
         }
         let (events_in, events) = event_queues(open.len());
         let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
@@ -247,10 +248,11 @@ fn start_port(
     workers: u16,
     steering: &Steering,
     buffers: &Mempool,
-) -> Result<OpenPort, StartError> {
+) -> Result<OpenPort, dpdk::Error> {
     let queues = workers.min(info.max_rx_queues).min(info.max_tx_queues);
     if queues == 0 {
-        return Err(StartError::NoQueue { interface: options.name });
+        let what = "offers no queue".to_owned();
+        return Err(dpdk::Error::Unsupported { device: options.port.name().to_owned(), what });
     }
     let (rss, by) = match options.direction {
         Direction::Outbound => (steering.inside(), "source"),

@@ -34,7 +34,7 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::Config;
+use crate::config::{Config, line_of};
 use crate::dpdk::{self, Eal};
 use crate::management::{BindError, Server};
 use crate::neighbor::RouteError;
@@ -65,15 +65,76 @@ pub enum StartError {
         /// The operating system's words.
         source: std::io::Error,
     },
-    /// A port with no queue to give.
-    #[error("interface {interface}: the device offers no queue")]
-    NoQueue {
-        /// The interface's name.
-        interface: String,
+    /// The device of an interface, or what it is asked for.
+    #[error("interfaces.{key}: {source}")]
+    Interface {
+        /// Its place among the interfaces of the file, from 0.
+        index: usize,
+        /// The key that is wrong.
+        key: &'static str,
+        /// What DPDK says.
+        source: Box<dpdk::Error>,
+    },
+    /// Another error, with the place in the file that it is about.
+    #[error("{file}:{line}: {source}")]
+    At {
+        /// The configuration.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The error.
+        source: Box<StartError>,
     },
     /// A thread or a signal handler could not be had.
     #[error("{0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    fn of_interface(index: usize, source: dpdk::Error) -> StartError {
+        let key = match &source {
+            dpdk::Error::Mtu { .. } => "mtu",
+            dpdk::Error::Mac { .. } => "mac",
+            dpdk::Error::Call { call: "rte_eth_dev_set_mtu", .. } => "mtu",
+            dpdk::Error::Call { call: "rte_eth_rx_queue_setup", .. } => "rx_queue_size",
+            dpdk::Error::Call { call: "rte_eth_tx_queue_setup", .. } => "tx_queue_size",
+            _ => "device",
+        };
+        StartError::Interface { index, key, source: Box::new(source) }
+    }
+
+    /// With the line of the file whose key is wrong, if it is one's.
+    fn located(self, config: &Config, file: &Path, text: &str) -> StartError {
+        let number;
+        let path: &[&str] = match &self {
+            StartError::Interface { index, key, .. } => {
+                number = index.to_string();
+                &["interfaces", &number, key]
+            }
+            StartError::Management(BindError::Listen { .. }) => &["management", "listen"],
+            StartError::Management(BindError::Socket { .. }) => &["management", "socket"],
+            StartError::Tables { .. } => &["nat", "limits", "sessions"],
+            StartError::Dpdk(error) => match error {
+                dpdk::Error::HugePages { .. } | dpdk::Error::NoHugePages => &["dpdk", "memory"],
+                dpdk::Error::Cpu { cpu, .. } if *cpu == u32::from(config.dpdk.main_lcore) => {
+                    &["dpdk", "main_lcore"]
+                }
+                dpdk::Error::Cpu { .. } | dpdk::Error::TooManyLcores { .. } => &["dpdk", "worker_lcores"],
+                dpdk::Error::Call { call: "rte_eal_init", .. } if !config.dpdk.eal_args.is_empty() => {
+                    &["dpdk", "eal_args"]
+                }
+                dpdk::Error::Call { call: "rte_eal_init" | "rte_pktmbuf_pool_create", .. } => {
+                    &["dpdk", "memory"]
+                }
+                _ => &[],
+            },
+            _ => &[],
+        };
+        match line_of(text, path) {
+            Some(line) => StartError::At { file: file.display().to_string(), line, source: Box::new(self) },
+            None => self,
+        }
+    }
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -82,11 +143,7 @@ pub enum StartError {
 /// Why it did not start. What was set up until then is torn down again.
 pub fn run(config: Config, file: &Path, text: String) -> Result<(), StartError> {
     let signals = signals()?;
-    let management = &config.management;
-    let server = Server::bind(Some(management.listen), Some(&management.socket))?;
-    let eal = Eal::init(&plan::eal_args(&config))?;
-    let options = plan::dataplane(&config, &eal)?;
-    let dataplane = Dataplane::start(&eal, options)?;
+    let (server, eal, dataplane) = set_up(&config).map_err(|error| error.located(&config, file, &text))?;
     let token = config.management.token.clone();
     let running = Arc::new(Running::new(config, file, text, &eal, dataplane));
     running.log_start();
@@ -99,6 +156,15 @@ pub fn run(config: Config, file: &Path, text: String) -> Result<(), StartError> 
     running.stop();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn set_up(config: &Config) -> Result<(Server, Eal, Dataplane), StartError> {
+    let management = &config.management;
+    let server = Server::bind(Some(management.listen), Some(&management.socket))?;
+    let eal = Eal::init(&plan::eal_args(config))?;
+    let options = plan::dataplane(config, &eal)?;
+    let dataplane = Dataplane::start(&eal, options)?;
+    Ok((server, eal, dataplane))
 }
 
 /// What the process is asked by a signal.

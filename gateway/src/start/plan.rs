@@ -39,7 +39,8 @@ pub(super) fn eal_args(config: &Config) -> EalArgs {
 pub(super) fn dataplane(config: &Config, eal: &Eal) -> Result<DataplaneOptions, StartError> {
     let mut ports = Vec::new();
     for (index, interface) in config.interfaces.iter().enumerate() {
-        let port = Port::open(eal, &interface.devargs())?;
+        let port = Port::open(eal, &interface.devargs())
+            .map_err(|source| StartError::of_interface(index, source))?;
         ports.push(port_options(config, InterfaceId(index as u8), interface, port));
     }
     Ok(DataplaneOptions {
