@@ -18,9 +18,21 @@ impl PacketBuffers {
     /// Room before a frame (`RTE_PKTMBUF_HEADROOM`).
     pub const HEADROOM: u16 = 128;
 
-    /// Memory for all of them, octets.
+    /// Memory for all of them in huge pages, octets.
     pub fn bytes(self) -> u64 {
-        u64::from(self.count) * (u64::from(self.data_room) + MBUF)
+        u64::from(self.count) * self.each()
+    }
+
+    /// Memory for all of them in pages of the ordinary size, octets: DPDK puts none across a page's end that fits into one.
+    pub fn bytes_in_ordinary_pages(self) -> u64 {
+        match PAGE / self.each() {
+            0 => u64::from(self.count) * self.each().next_multiple_of(PAGE),
+            in_a_page => u64::from(self.count).div_ceil(in_a_page) * PAGE,
+        }
+    }
+
+    fn each(self) -> u64 {
+        u64::from(self.data_room) + MBUF
     }
 }
 
@@ -51,5 +63,7 @@ const DESCRIPTORS_MIN: u32 = 512;
 const FRAME_ROOM: u16 = 2048;
 /// Ethernet header, VLAN tag and frame check sequence, rounded up.
 const LINK_OVERHEAD: u16 = 32;
+/// An ordinary page, octets.
+const PAGE: u64 = 4096;
 /// `rte_mbuf` and the mempool's own header, octets.
 const MBUF: u64 = 256;

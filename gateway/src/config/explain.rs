@@ -6,30 +6,10 @@ use super::pool::{FILTERINGS, MAPPINGS};
 use super::protocol;
 use super::rule::ALL_PORTS;
 use super::value::{Hosts, Ports};
-use super::{Config, Device, Interface, Socket};
+use super::{Config, Device, Interface, Memory, Socket};
 use crate::nat::{
     ForwardSource, OtherProtocols, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction,
 };
-
-/// Memory that the gateway takes at start, bytes. An estimate: start itself computes what it asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryEstimate {
-    /// Sessions with all that belongs to them.
-    pub sessions: u64,
-    /// Ports of all pools.
-    pub ports: u64,
-    /// Datagrams in fragments.
-    pub fragments: u64,
-    /// Packet buffers.
-    pub buffers: u64,
-}
-
-impl MemoryEstimate {
-    /// All of it.
-    pub fn total(self) -> u64 {
-        self.sessions + self.ports + self.fragments + self.buffers
-    }
-}
 
 impl Config {
     /// What this configuration makes the gateway do, for a person.
@@ -37,24 +17,6 @@ impl Config {
         let mut text = String::new();
         self.write(&mut text).expect("a String takes everything");
         text
-    }
-
-    /// What the gateway takes at start.
-    pub fn memory_estimate(&self) -> MemoryEstimate {
-        let workers = self.dpdk.worker_lcores.len() as u64;
-        let shares = |pool: &Pool| match pool.addresses.len() as u64 {
-            addresses if addresses < workers || pool.deterministic.is_some() => addresses * workers,
-            addresses => addresses,
-        };
-        let shares: u64 = self.settings.pools.iter().map(shares).sum();
-        let blocks: u64 = self.settings.pools.iter().map(blocks_of).sum();
-        let overlap = if self.settings.shares_ports() { BYTES_PER_SESSION_THAT_SHARES_A_PORT } else { 0 };
-        MemoryEstimate {
-            sessions: u64::from(self.settings.limits.sessions) * (BYTES_PER_SESSION + overlap),
-            ports: shares * BYTES_PER_SHARE + blocks * BYTES_PER_BLOCK,
-            fragments: u64::from(self.settings.limits.fragments) * BYTES_PER_DATAGRAM,
-            buffers: self.packet_buffers().bytes(),
-        }
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
@@ -134,16 +96,32 @@ impl Config {
         let group = group.as_ref().map(|group| format!(", group {group}")).unwrap_or_default();
         writeln!(out, "  {}, mode {mode:04o}{group}", path.display())?;
 
-        let memory = self.memory_estimate();
+        self.write_memory(out)
+    }
+
+    fn write_memory(&self, out: &mut String) -> fmt::Result {
+        let memory = self.memory_estimate(self.dpdk.memory != Memory::NoHuge);
         writeln!(out, "\nMemory, about {}", mebibytes(memory.total()))?;
         writeln!(
             out,
-            "  sessions {}, ports {}, fragments {}, packet buffers {}",
+            "  sessions {}, ports {}, fragments {}, packet buffers {}, DPDK and the program {}",
             mebibytes(memory.sessions),
             mebibytes(memory.ports),
             mebibytes(memory.fragments),
-            mebibytes(memory.buffers)
-        )
+            mebibytes(memory.buffers),
+            mebibytes(memory.program)
+        )?;
+        writeln!(
+            out,
+            "  a session takes {} bytes with all that belongs to it; tables have indexes of powers of two, so that it is \
+             least just below a step",
+            self.bytes_per_session()
+        )?;
+        if self.dpdk.memory == Memory::Auto {
+            let ordinary = self.memory_estimate(false).total();
+            writeln!(out, "  without enough huge pages {}", mebibytes(ordinary))?;
+        }
+        Ok(())
     }
 
     fn write_subscriber_limits(&self, out: &mut String) -> fmt::Result {
@@ -347,7 +325,7 @@ fn ports_of(pool: &Pool) -> u64 {
     pool.addresses.len() as u64 * ports.len() as u64
 }
 
-fn blocks_of(pool: &Pool) -> u64 {
+pub(super) fn blocks_of(pool: &Pool) -> u64 {
     let grid = pool.block_grid().filter(|_| pool.port_blocks.is_some());
     grid.map_or(0, |grid| pool.addresses.len() as u64 * u64::from(grid.count()))
 }
@@ -377,14 +355,3 @@ fn counted(count: u64, noun: &str) -> String {
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
-
-/// Session, mapping and subscriber with their index entries, timers and chains.
-const BYTES_PER_SESSION: u64 = 290;
-/// What has come of a datagram in fragments, with its index entry.
-const BYTES_PER_DATAGRAM: u64 = 1200;
-/// What is free towards which remote, and who shares which port (`nat::overlap`).
-const BYTES_PER_SESSION_THAT_SHARES_A_PORT: u64 = 335;
-/// Bitmaps of the ports of one address, by protocol; a worker that shares an address has its own.
-const BYTES_PER_SHARE: u64 = 3 * 8400;
-/// Whose it is, and its places in lists.
-const BYTES_PER_BLOCK: u64 = 34;

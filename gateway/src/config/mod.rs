@@ -14,6 +14,7 @@ mod buffers;
 mod claim;
 mod deterministic;
 mod dpdk;
+mod estimate;
 mod explain;
 mod forward;
 mod interface;
@@ -49,7 +50,7 @@ use toml::de::DeTable;
 pub use added::{AddedForward, forward_id};
 pub use buffers::PacketBuffers;
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
-pub use explain::MemoryEstimate;
+pub use estimate::MemoryEstimate;
 pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};
 pub use interface::{Device, INTERFACES_MAX, Interface, Role};
 pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
@@ -199,7 +200,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     let class_e = if root.is_set_in("nat", "class_e") { ClassE::Inside } else { ClassE::Reserved };
     let interfaces = interface::read_all(root, class_e);
     let routes = route::read_all(root, interfaces.as_deref(), class_e);
-    let neighbors = neighbor::read_all(root, interfaces.as_deref());
+    let neighbors = neighbor::read_all(root, interfaces.as_deref(), class_e);
     let management = root.table("management", management::read);
     let log = root.table("log", management::read_log);
 

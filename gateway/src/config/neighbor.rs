@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::address;
+use super::address::ClassE;
 use super::interface::{Connected, Draft, MACS, mac};
 use super::section::Section;
 use super::unique::Unique;
@@ -22,17 +23,22 @@ pub struct StaticNeighbor {
 }
 
 /// Reads every `[[neighbors]]`; `None` unless all of them are whole.
-pub(super) fn read_all(root: &mut Section<'_>, interfaces: Option<&[Draft]>) -> Option<Vec<StaticNeighbor>> {
+pub(super) fn read_all(
+    root: &mut Section<'_>,
+    interfaces: Option<&[Draft]>,
+    class_e: ClassE,
+) -> Option<Vec<StaticNeighbor>> {
     let mut addresses = Unique::default();
-    root.tables("neighbors", NEIGHBORS_MAX, |section| read(section, interfaces, &mut addresses))
+    root.tables("neighbors", NEIGHBORS_MAX, |section| read(section, interfaces, class_e, &mut addresses))
 }
 
 fn read(
     section: &mut Section<'_>,
     interfaces: Option<&[Draft]>,
+    class_e: ClassE,
     addresses: &mut Unique,
 ) -> Option<StaticNeighbor> {
-    let address = section.required("address", value::host);
+    let address = section.required("address", value::host(class_e));
     let mac = section.required("mac", value::text(MACS, mac));
     let interface = section.required("interface", value::name);
     if let Some(address) = &address {

@@ -34,6 +34,11 @@ impl Permissions {
         Ok(Permissions { runs: Runs::new(capacity, pages)?, secret })
     }
 
+    /// Memory of so many, octets.
+    pub(crate) fn bytes(capacity: u32) -> u64 {
+        Runs::bytes(capacity)
+    }
+
     /// The memory of it all.
     pub(crate) fn regions(&self) -> [&Region; 2] {
         self.runs.regions()

@@ -20,6 +20,11 @@ impl Ids {
         Ok(Ids { freed: Lines::new(capacity as usize, pages)?, depth: 0, fresh: 0, capacity })
     }
 
+    /// Memory of so many, octets.
+    pub(crate) const fn bytes(capacity: u32) -> u64 {
+        Lines::<u32>::bytes(capacity as usize)
+    }
+
     /// A free id, or `None` when all are taken.
     pub(crate) fn take(&mut self) -> Option<u32> {
         let id = self.peek(0)?;
@@ -82,6 +87,11 @@ impl Chains {
     /// Links for the ids `0..capacity`.
     pub(crate) fn new(capacity: u32, pages: Pages) -> io::Result<Chains> {
         Ok(Chains { links: Lines::new(capacity as usize, pages)? })
+    }
+
+    /// Memory of so many, octets.
+    pub(crate) const fn bytes(capacity: u32) -> u64 {
+        Lines::<[u32; 2]>::bytes(capacity as usize)
     }
 
     /// Takes over what `fewer` say of the ids that they have.

@@ -195,6 +195,10 @@ pub(crate) struct New {
 /// mappings in three are there, and at three quarters when all are.
 const LOAD: (usize, usize) = (4, 3);
 
+fn indexed(capacity: u32) -> usize {
+    capacity as usize / LOAD.1 * LOAD.0
+}
+
 const INSIDE: u64 = 0;
 const OUTSIDE: u64 = 1;
 
@@ -215,11 +219,20 @@ impl Mappings {
         Ok(Mappings {
             lines: Lines::new(capacity as usize, pages)?,
             ids: Ids::new(capacity, pages)?,
-            index: Index::with_pages(capacity as usize / LOAD.1 * LOAD.0, pages)?,
+            index: Index::with_pages(indexed(capacity), pages)?,
             rest: Wheel::new(capacity, now, pages)?,
             chains: Chains::new(capacity, pages)?,
             secret,
         })
+    }
+
+    /// Memory of one for so many, octets.
+    pub(crate) fn bytes(capacity: u32) -> u64 {
+        Lines::<Mapping>::bytes(capacity as usize)
+            + Ids::bytes(capacity)
+            + Index::bytes(indexed(capacity))
+            + Wheel::bytes(capacity)
+            + Chains::bytes(capacity)
     }
 
     /// The memory of it all.

@@ -94,6 +94,11 @@ pub(crate) struct Lines<T> {
 }
 
 impl<T: Pod> Lines<T> {
+    /// Memory of so many records, octets.
+    pub(crate) const fn bytes(len: usize) -> u64 {
+        (len * size_of::<T>()) as u64
+    }
+
     /// `len` zeroed records.
     pub(crate) fn new(len: usize, pages: Pages) -> io::Result<Lines<T>> {
         let bytes = len * size_of::<T>();

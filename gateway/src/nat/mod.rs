@@ -114,7 +114,7 @@ pub use settings::{
     Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings,
     Share, Static, Timeouts, Twice,
 };
-pub use setup::{Part, ShardOptions};
+pub use setup::{Footprint, Part, ShardOptions};
 pub use shard::Shard;
 pub use sight::Sight;
 pub use stages::{Stage, StageCounters, Stopwatch};

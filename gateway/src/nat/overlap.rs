@@ -106,6 +106,16 @@ impl Overlaps {
         })
     }
 
+    /// Memory of one for so many mappings, octets.
+    pub(crate) fn bytes(mappings: u32) -> u64 {
+        let nodes = mappings.saturating_mul(NODES);
+        Lines::<Node>::bytes(nodes as usize)
+            + Ids::bytes(nodes)
+            + Index::bytes(nodes as usize)
+            + Lines::<Sharer>::bytes(mappings as usize)
+            + Runs::bytes(mappings)
+    }
+
     /// The memory of it all.
     pub(crate) fn regions(&self) -> impl Iterator<Item = &Region> {
         let own = [self.nodes.region(), self.ids.region(), self.index.region(), self.sharers.region()];

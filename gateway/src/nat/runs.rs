@@ -22,6 +22,11 @@ impl Runs {
         })
     }
 
+    /// Memory of so many, octets.
+    pub(crate) fn bytes(capacity: u32) -> u64 {
+        Index::bytes(capacity as usize) + Chains::bytes(capacity)
+    }
+
     /// The memory of it all.
     pub(crate) fn regions(&self) -> [&Region; 2] {
         [self.index.region(), self.chains.region()]

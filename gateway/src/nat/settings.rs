@@ -370,6 +370,13 @@ pub struct Timeouts {
     pub fragment_s: u32,
 }
 
+impl Limits {
+    /// Sessions that each of so many shards has room for.
+    pub fn sessions_each(&self, shards: u16) -> u32 {
+        self.sessions.div_ceil(u32::from(shards.max(1)))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

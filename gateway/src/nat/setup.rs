@@ -15,8 +15,10 @@ use super::memory::{Lines, Pages, Region};
 use super::overlap::Overlaps;
 use super::policy::Policy;
 use super::pool::ShardPool;
+use super::rate::Rates;
 use super::redirect::Redirects;
 use super::rule::Permanent;
+use super::session::Session;
 use super::settings::{Filtering, Settings, Share};
 use super::shard::Shard;
 use super::subscriber::Subscribers;
@@ -81,7 +83,42 @@ fn part(sessions: u32, each: u32) -> u32 {
 }
 const SMALL: u32 = 1 << 16;
 
+/// What the tables of a shard take that depends on neither packets nor pools, octets; see [`Shard::footprint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Sessions with all that belongs to them: what [`Shard::regions`] come to.
+    pub sessions: u64,
+    /// Datagrams in fragments.
+    pub fragments: u64,
+}
+
+impl Footprint {
+    /// What each of so many sessions takes with all that belongs to it, octets, rounded.
+    pub fn bytes_per_session(self, sessions: u32) -> u64 {
+        let sessions = u64::from(sessions.max(1));
+        (self.sessions + sessions / 2) / sessions
+    }
+}
+
 impl Shard {
+    /// What the tables of one of so many shards will take, each with room for `sessions`. Indexes have a power of two of
+    /// places, so a session takes least where their number is just below one.
+    pub fn footprint(settings: &Settings, sessions: u32, shards: u16) -> Footprint {
+        let rates = Rates::new(&settings.limits).protocols.is_some();
+        let overlaps = if settings.shares_ports() { mappings(sessions) } else { 0 };
+        Footprint {
+            sessions: Lines::<Session>::bytes(sessions as usize)
+                + Index::bytes(sessions as usize * 2)
+                + Ids::bytes(sessions)
+                + Wheel::bytes(sessions)
+                + Mappings::bytes(mappings(sessions))
+                + Subscribers::bytes(subscribers(sessions), rates)
+                + Permissions::bytes(sessions)
+                + Overlaps::bytes(overlaps),
+            fragments: Fragments::bytes(settings.limits.fragments.div_ceil(shards.into())),
+        }
+    }
+
     /// A shard with all its memory taken, in ordinary pages.
     ///
     /// # Errors

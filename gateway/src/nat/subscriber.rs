@@ -151,6 +151,15 @@ impl Subscribers {
         })
     }
 
+    /// Memory of one for so many, octets; with rates by protocol more.
+    pub(crate) fn bytes(capacity: u32, with_rates: bool) -> u64 {
+        let clocks = if with_rates { Lines::<[u64; Protocol::COUNT]>::bytes(capacity as usize) } else { 0 };
+        Lines::<Subscriber>::bytes(capacity as usize)
+            + Ids::bytes(capacity)
+            + Index::bytes(capacity as usize)
+            + clocks
+    }
+
     /// The memory of it all.
     pub(crate) fn regions(&self) -> [&Region; 3] {
         [self.lines.region(), self.ids.region(), self.index.region()]

@@ -65,6 +65,11 @@ impl Hash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// A power of two, so that a hash finds its home by a mask: from two to four places an entry.
+fn buckets(entries: usize) -> usize {
+    (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE)
+}
+
 /// See the module.
 pub struct Index {
     buckets: Lines<Bucket>,
@@ -85,8 +90,13 @@ impl Index {
     /// # Errors
     /// When the memory cannot be had.
     pub fn with_pages(entries: usize, pages: Pages) -> io::Result<Index> {
-        let buckets = (entries * 2).div_ceil(SLOTS).next_power_of_two().max(PROBE);
+        let buckets = buckets(entries);
         Ok(Index { buckets: Lines::new(buckets, pages)?, mask: buckets - 1 })
+    }
+
+    /// Memory of one for so many entries, octets.
+    pub(crate) fn bytes(entries: usize) -> u64 {
+        Lines::<Bucket>::bytes(buckets(entries))
     }
 
     /// Its memory.

@@ -47,6 +47,11 @@ impl Wheel {
         })
     }
 
+    /// Memory of the links of so many, octets.
+    pub(crate) const fn bytes(capacity: u32) -> u64 {
+        Lines::<[u32; 2]>::bytes(capacity as usize)
+    }
+
     /// The memory of the links.
     pub(crate) fn region(&self) -> &Region {
         self.links.region()

@@ -189,3 +189,40 @@ fn signals() -> std::io::Result<Receiver<Signal>> {
     })?;
     Ok(receive)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../tests/config/example.toml");
+
+    /// Where an error is said to be.
+    fn line(error: StartError) -> Option<usize> {
+        let config = Config::parse(EXAMPLE, "gateway.toml").unwrap();
+        match error.located(&config, Path::new("gateway.toml"), EXAMPLE) {
+            StartError::At { line, .. } => Some(line),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_error_is_about_the_key_that_mends_it() {
+        let place = |text: &str| EXAMPLE.lines().position(|line| line.starts_with(text)).map(|nth| nth + 1);
+        let device = || "net_tap1".to_owned();
+        let mtu =
+            dpdk::Error::Mtu { device: device(), mtu: 9000, driver: "net_tap".into(), min: 68, max: 1504 };
+        assert_eq!(
+            StartError::of_interface(1, mtu.clone()).to_string(),
+            "interfaces.mtu: net_tap1: an MTU of 9000: net_tap allows 68 to 1504"
+        );
+        assert_eq!(line(StartError::of_interface(0, mtu)), place("mtu"));
+        let missing = dpdk::Error::NoDevice { device: device(), reason: "is not there".into() };
+        assert_eq!(line(StartError::of_interface(1, missing)), place("device = \"net_tap1"));
+        let source = std::io::Error::from_raw_os_error(12);
+        assert_eq!(line(StartError::Tables { sessions: 7, source }), place("sessions"));
+        assert_eq!(line(StartError::Dpdk(dpdk::Error::NoHugePages)), place("memory"));
+        let cpu = |cpu| StartError::Dpdk(dpdk::Error::Cpu { cpu, allowed: "5".into() });
+        assert_eq!([line(cpu(0)), line(cpu(1))], [place("main_lcore"), place("worker_lcores")]);
+        assert_eq!(line(StartError::Dpdk(dpdk::Error::AlreadyInitialised)), None);
+    }
+}

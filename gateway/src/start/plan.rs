@@ -10,9 +10,6 @@ use crate::nat::Direction;
 use crate::neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
 use crate::worker;
 
-/// Memory for everything in DPDK that is not a packet buffer, MiB.
-const MEMORY_SPARE_MIB: u32 = 64;
-
 /// How DPDK is to be set up.
 pub(super) fn eal_args(config: &Config) -> EalArgs {
     let pci = config.interfaces.iter().filter_map(|interface| match &interface.device {
@@ -27,7 +24,7 @@ pub(super) fn eal_args(config: &Config) -> EalArgs {
             Memory::HugePages => dpdk::Memory::Hugepages,
             Memory::NoHuge => dpdk::Memory::NoHuge,
         },
-        memory_mib: (config.packet_buffers().bytes() >> 20) as u32 + MEMORY_SPARE_MIB,
+        memory_mib: (config.packet_buffers().bytes() >> 20) as u32 + Config::DPDK_SPARE_MIB,
         pci: pci.collect(),
         // Two gateways of one machine may have the same process number in their containers, never the same start.
         file_prefix: format!("nat-gateway-{}-{:x}", std::process::id(), started_ns()),

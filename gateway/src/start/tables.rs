@@ -31,6 +31,8 @@ pub(super) struct TableMemory {
     transparent: usize,
     /// Octets in pages of the ordinary size, or not handed out yet.
     ordinary: usize,
+    /// What a session takes with all that belongs to it, octets.
+    per_session: u64,
     /// How long it took.
     took: Duration,
 }
@@ -45,7 +47,8 @@ impl fmt::Display for TableMemory {
         let mut parts = parts.into_iter().filter(|(bytes, _)| bytes >> 20 > 0);
         let Some((bytes, name)) = parts.next() else { return f.write_str("less than 1 MiB") };
         write!(f, "{} MiB in {name}", bytes >> 20)?;
-        parts.try_for_each(|(bytes, name)| write!(f, ", {} MiB in {name}", bytes >> 20))
+        parts.try_for_each(|(bytes, name)| write!(f, ", {} MiB in {name}", bytes >> 20))?;
+        write!(f, "; {} bytes a session", self.per_session)
     }
 }
 
@@ -92,7 +95,7 @@ impl Plot {
 
 /// Sessions that each of so many workers has room for.
 pub(super) fn sessions_each(settings: &Settings, workers: u16) -> u32 {
-    settings.limits.sessions.div_ceil(u32::from(workers))
+    settings.limits.sessions_each(workers)
 }
 
 /// A shard for every worker, by number.
@@ -144,6 +147,8 @@ pub(super) fn make(
     }
     memory.transparent = transparent().min(memory.ordinary);
     memory.ordinary -= memory.transparent;
+    memory.per_session =
+        Shard::footprint(&settings, sessions, steering.workers()).bytes_per_session(sessions);
     memory.took = start.elapsed();
     tracing::info!(memory = %memory, took_ms = memory.took.as_millis() as u64, "tables ready");
     let made = Tables {
@@ -243,9 +248,17 @@ mod tests {
 
     #[test]
     fn says_what_the_tables_got() {
-        let all =
-            TableMemory { reserved: 5 << 20, transparent: 3 << 20, ordinary: 100, took: Duration::ZERO };
-        assert_eq!(all.to_string(), "5 MiB in reserved huge pages, 3 MiB in transparent huge pages");
+        let all = TableMemory {
+            reserved: 5 << 20,
+            transparent: 3 << 20,
+            ordinary: 100,
+            per_session: 268,
+            took: Duration::ZERO,
+        };
+        assert_eq!(
+            all.to_string(),
+            "5 MiB in reserved huge pages, 3 MiB in transparent huge pages; 268 bytes a session"
+        );
         assert_eq!(TableMemory::default().to_string(), "less than 1 MiB");
     }
 }

@@ -134,6 +134,12 @@ impl Fragments {
         })
     }
 
+    /// Memory of one with room for so many datagrams of which the first fragment has come, octets.
+    pub(crate) fn bytes(known: u32) -> u64 {
+        let budget = (known as usize * 2).next_power_of_two() * size_of::<u32>();
+        Datagrams::bytes(known + 2 * HELD_FRAGMENTS) + budget as u64
+    }
+
     /// Other addresses are shared with other shards from now on. Which were is in `shared` then.
     pub(super) fn adopt(&mut self, shared: &mut HashSet<u32>) {
         self.idents.adopt(shared);

@@ -121,6 +121,12 @@ impl Datagrams {
         })
     }
 
+    /// Memory of so many places, octets.
+    pub(crate) fn bytes(all: u32) -> u64 {
+        let places = all as usize * size_of::<Datagram>();
+        places as u64 + Ids::bytes(all) + Chains::bytes(all) + Index::bytes(all as usize)
+    }
+
     fn hash(&self, key: &Key) -> Hash {
         self.secret.datagram(key)
     }
