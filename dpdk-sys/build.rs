@@ -16,6 +16,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_(version|strerror|get_tsc_hz|socket_id)",
     "rte_(pktmbuf_pool_create|pktmbuf_free_bulk|pktmbuf_copy|mempool_free|mempool_avail_count|mempool_in_use_count)",
     "rte_ring_(create|free)",
+    "rte_intr_(instance_alloc|instance_free|fd_set|type_set|callback_register|callback_unregister_pending)",
     "rte_eth_from_rings",
     "rte_eth_dev_(info_get|configure|adjust_nb_rx_tx_desc|set_mtu|get_mtu|start|stop|close|socket_id)",
     "rte_eth_dev_(get_port_by_name|get_name_by_port|default_mac_addr_set|is_valid_port)",
@@ -40,6 +41,7 @@ const CONSTANTS: &[&str] = &[
     "RTE_MAX_LCORE",
     "LCORE_ID_ANY",
     "RING_F_(SP_ENQ|SC_DEQ|EXACT_SZ)",
+    "RTE_INTR_HANDLE_EXT",
 ];
 
 fn main() {

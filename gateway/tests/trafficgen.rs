@@ -3,22 +3,23 @@
 #![cfg(feature = "dpdk")]
 
 mod dpdk_support;
+mod memif_support;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use dpdk_support::{cpu, eal};
+use dpdk_support::eal;
 use gateway::dpdk::{BURST, Burst, Consumer, Mempool, Port, Producer, ring};
 use gateway::trafficgen::conversation;
 use gateway::trafficgen::flow::{FlowSpace, Order};
 use gateway::trafficgen::station::{Station, StationOptions};
 use gateway::trafficgen::traffic::{Expect, Pass, Spread, Traffic, TrafficOptions};
 use gateway::trafficgen::verify::Fault;
+use memif_support::{assert_sound, generate, start_gateway};
 use serde_json::Value;
 
 /// A port of the generator, and the two ends that a wire joins.
@@ -144,87 +145,6 @@ fn teaches_again_only_what_was_lost() {
     wires.into_iter().for_each(|wire| wire.join().unwrap());
     taught.unwrap();
     assert_eq!(frames.load(Ordering::Relaxed), FLOWS + FLOWS / 10);
-}
-
-/// A gateway, ended with the value.
-struct Gateway(Child);
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A memif port of either end.
-fn device(directory: &Path, role: &str, id: u32) -> String {
-    format!("net_memif{id},role={role},socket={}/memif,socket-abstract=no,id={id}", directory.display())
-}
-
-/// Room for 3000 sessions, which end when idle for so many seconds, and ports that do not rest.
-fn start_gateway(directory: &Path, udp: u32) -> Gateway {
-    let config = directory.join("gateway.toml");
-    let socket = directory.join("control");
-    let values = [
-        ("main_cpu", cpu().to_string()),
-        ("worker_cpus", cpu().to_string()),
-        ("memory", "no-huge".into()),
-        ("idle", "backoff".into()),
-        ("inside", device(directory, "server", 0)),
-        ("outside", device(directory, "server", 1)),
-        ("queue_size", "1024".into()),
-        ("last_external", "100.64.0.3".into()),
-        ("action", "pool = \"main\"".into()),
-        ("sessions", "3000".into()),
-        ("udp", udp.to_string()),
-        ("port_hold", "0".into()),
-        ("listen", "127.0.0.1:0".into()),
-        ("socket", socket.display().to_string()),
-    ];
-    let text = include_str!("config/memif.toml").to_owned();
-    let text = values.iter().fold(text, |text, (name, value)| text.replace(&format!("@{name}@"), value));
-    std::fs::write(&config, text).unwrap();
-    let log = std::fs::File::create(directory.join("log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_nat-gateway"))
-        .arg("--config")
-        .arg(&config)
-        .stderr(log)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let gateway = Gateway(child);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let log = std::fs::read_to_string(directory.join("log")).unwrap();
-        if log.contains("gateway started") {
-            return gateway;
-        }
-        assert!(Instant::now() < deadline && !log.contains("rror"), "{log}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Runs the generator to its end; its figures.
-fn generate(directory: &Path, arguments: &[&str]) -> Value {
-    let [inside, outside] = [0, 1].map(|id| device(directory, "client", id));
-    let json = directory.join("figures.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_nat-trafficgen"))
-        .args(["--lcore", &cpu().to_string(), "--no-huge"])
-        .args(arguments)
-        .args(["--inside", &inside, "--outside", &outside, "--json"])
-        .arg(&json)
-        .output()
-        .unwrap();
-    let log = std::fs::read_to_string(directory.join("log")).unwrap();
-    assert!(output.status.success(), "{}\n{log}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
-}
-
-/// Every frame that came back was right, and nearly all came back.
-fn assert_sound(run: &Value) {
-    let number = |name: &str| run[name].as_u64().unwrap();
-    assert_eq!(number("wrong"), 0, "{run}");
-    assert!(number("sent") > 0 && number("lost") * 10 <= number("sent"), "{run}");
 }
 
 #[test]

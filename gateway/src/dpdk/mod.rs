@@ -15,6 +15,8 @@
 //!   transmit takes exactly those it counts: the rest stays in the [`Burst`].
 //! - An [`Mbuf`] holds no reference to its pool, for that would cost a shared counter a packet. Instead a pool whose
 //!   buffers are not all back is never freed, nor is DPDK then cleaned up.
+//! - Between bursts of a net_memif its driver may take away what they use: no burst runs while it does
+//!   ([`interrupts`]).
 //! - A queue or an end of a [`ring`](fn@ring) exists once, is `Send`, not `Sync`, and is used through `&mut self`: DPDK forbids two
 //!   threads in one queue.
 
@@ -24,9 +26,12 @@ mod burst;
 mod clock;
 mod eal;
 mod error;
+mod gate;
+mod interrupts;
 mod lcore;
 mod log;
 mod mbuf;
+mod memif;
 mod memory;
 mod mempool;
 mod port;
@@ -46,6 +51,7 @@ pub use eal::Eal;
 pub use error::Error;
 pub use lcore::{LcoreId, Worker, current_lcore, current_node, launch};
 pub use mbuf::Mbuf;
+pub use memif::Reconnector;
 pub use mempool::Mempool;
 pub use port::{Port, PortInfo, Started, Stopped};
 pub use queue::{RxQueue, TxQueue};

@@ -8,7 +8,9 @@ use dpdk_sys::{rte_eth_dev_info, rte_ether_addr};
 
 use super::attach::{self, Attached};
 use super::error::check;
+use super::gate::Gate;
 use super::log;
+use super::memif::Memif;
 use super::stats::{self, Link, PortStats};
 use super::{Consumer, Eal, Error, Mempool, Producer, RssReport, RxQueue, TxQueue};
 
@@ -72,8 +74,10 @@ impl Port<Stopped> {
     /// them from then on.
     pub fn open(eal: &Eal, device: &str) -> Result<Port<Stopped>, Error> {
         let _setting_up = log::SettingUp::begin();
+        // Before the driver is there, for it begins to listen at once.
+        let memif = Memif::of(device)?;
         let attached = attach::attach(eal, device)?;
-        Ok(Port { device: Device::new(eal, attached, None), state: Stopped })
+        Ok(Port { device: Device::new(eal, attached, None, memif), state: Stopped })
     }
 
     /// Makes a port that receives from the queues in `rx` and sends into those in `tx`, for tests.
@@ -105,7 +109,7 @@ impl Port<Stopped> {
         ports.insert(port);
         drop(ports);
         let attached = Attached { port, bus: "vdev", name: format!("net_ring_{name}") };
-        Ok(Port { device: Device::new(eal, attached, Some((rx, tx))), state: Stopped })
+        Ok(Port { device: Device::new(eal, attached, Some((rx, tx)), None), state: Stopped })
     }
 }
 
@@ -180,6 +184,7 @@ pub(super) struct Device {
     started: AtomicBool,
     /// The station that it is in place of its own, which it cannot be given.
     station: OnceLock<[u8; 6]>,
+    memif: Option<Memif>,
     /// One control operation at a time: DPDK's are not made for several threads.
     control: Mutex<Kept>,
     eal: Eal,
@@ -193,13 +198,19 @@ struct Kept {
 }
 
 impl Device {
-    fn new(eal: &Eal, attached: Attached, rings: Option<(Vec<Consumer>, Vec<Producer>)>) -> Arc<Device> {
+    fn new(
+        eal: &Eal,
+        attached: Attached,
+        rings: Option<(Vec<Consumer>, Vec<Producer>)>,
+        memif: Option<Memif>,
+    ) -> Arc<Device> {
         let kept = Kept { pools: Vec::new(), _rings: rings };
         let started = AtomicBool::new(false);
         Arc::new(Device {
             attached,
             started,
             station: OnceLock::new(),
+            memif,
             control: Mutex::new(kept),
             eal: eal.clone(),
         })
@@ -222,8 +233,21 @@ impl Device {
         self.control.lock().unwrap_or_else(PoisonError::into_inner).pools.extend_from_slice(pools);
     }
 
-    pub(super) fn set_started(&self) {
-        self.started.store(true, Ordering::Release);
+    pub(super) fn set_started(&self, started: bool) {
+        self.started.store(started, Ordering::Release);
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    pub(super) fn memif(&self) -> Option<&Memif> {
+        self.memif.as_ref()
+    }
+
+    /// What each burst has to pass, where the driver needs that.
+    pub(super) fn gate(&self) -> Option<&Arc<Gate>> {
+        self.memif().map(Memif::gate)
     }
 
     fn exclusively<T>(&self, operation: impl FnOnce(&Device) -> T) -> T {
@@ -295,6 +319,7 @@ const TAP_QUEUES_MAX: u16 = dpdk_sys::RTE_MP_MAX_FD_NUM as u16 / 2;
 
 impl Drop for Device {
     fn drop(&mut self) {
+        let _held = self.memif.as_ref().map(Memif::hold);
         let mut ports = self.eal.ports();
         // SAFETY: the port is open and this is the last handle: no queue is in use. Stop, then close, then detach; what
         // the driver holds of the pools goes back to them before they are dropped with `control`.

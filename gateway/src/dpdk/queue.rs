@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Burst;
+use super::gate::{Entrance, Inside};
 use super::port::Device;
 
 /// A receive queue. There is one value for it; it keeps the port running. It moves to a worker, and two threads cannot
@@ -31,6 +32,8 @@ pub struct TxQueue(Queue);
 struct Queue {
     port: u16,
     index: u16,
+    /// Where the driver needs a gate.
+    entrance: Option<Entrance>,
     _device: Arc<Device>,
     /// Not `Sync`: DPDK allows one thread in a queue.
     _one_thread: PhantomData<Cell<()>>,
@@ -38,7 +41,17 @@ struct Queue {
 
 impl Queue {
     fn new(device: Arc<Device>, index: u16) -> Queue {
-        Queue { port: device.id(), index, _device: device, _one_thread: PhantomData }
+        let entrance = device.gate().map(|gate| gate.entrance());
+        Queue { port: device.id(), index, entrance, _device: device, _one_thread: PhantomData }
+    }
+
+    /// For one burst: `None` if there may be none now.
+    #[inline]
+    fn enter(&self) -> Option<Option<Inside<'_>>> {
+        match &self.entrance {
+            None => Some(None),
+            Some(entrance) => entrance.enter().map(Some),
+        }
     }
 }
 
@@ -52,8 +65,9 @@ impl RxQueue {
     /// burst with room for fewer than four: hand in an empty one.
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
+        let Some(_inside) = self.0.enter() else { return 0 };
         let (spare, room) = burst.spare();
-        // SAFETY: the port is started and the queue set up while `_device` lives; this is the queue's only handle and
+        // SAFETY: the port is started, unless its gate is closed, and the queue set up while `_device` lives; this is the queue's only handle and
         // borrowed mutably, so no other thread is in it. The driver fills at most `room` entries with frames that
         // are ours from now on, and returns how many.
         unsafe {
@@ -85,12 +99,12 @@ impl TxQueue {
     /// are not asked for: the frames leave with the checksums they have.
     #[inline]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
+        let Some(_inside) = self.0.enter() else { return 0 };
         for mbuf in burst.as_mut_slice() {
             mbuf.clear_offloads();
         }
         let count = burst.len() as u16;
-        // SAFETY: the port is started and the queue set up while `_device` lives; no other thread is in the queue, as
-        // in `receive`. The driver owns the frames that it counts, from the first on, and only those.
+        // SAFETY: the port is started and the queue set up, and no other thread is in the queue, as in `receive`. The driver owns the frames that it counts, from the first on, and only those.
         unsafe {
             let sent = dpdk_sys::shim_eth_tx_burst(self.0.port, self.0.index, burst.as_raw(), count);
             burst.given_away(usize::from(sent))

@@ -6,6 +6,7 @@ use dpdk_sys::{rte_eth_conf, rte_ether_addr};
 
 use super::args::is_pci;
 use super::error::check;
+use super::memif::{self, Memif};
 use super::port::{Device, PortInfo, Started, Stopped};
 use super::{Error, Mempool, Port, RssConfig, RssReport, log, rss};
 
@@ -31,6 +32,8 @@ pub struct PortConfig {
     pub rss: Option<RssConfig>,
     /// Another MAC address than the device's own.
     pub mac: Option<[u8; 6]>,
+    /// A memif client is left to a [`Reconnector`](super::Reconnector): until that has found a server, the link is down.
+    pub wait_for_peer: bool,
 }
 
 impl Default for PortConfig {
@@ -44,6 +47,7 @@ impl Default for PortConfig {
             promiscuous: false,
             rss: None,
             mac: None,
+            wait_for_peer: false,
         }
     }
 }
@@ -63,10 +67,10 @@ impl Port<Stopped> {
         set_up_queues(&device, config, pool)?;
         let by_hand = config.mac.map_or(Ok(None), |mac| set_mac(&device, mac, &info.driver))?;
         set_mtu(&device, config.mtu)?;
-        // SAFETY: the port is configured and its queues are set up.
-        let result = unsafe { dpdk_sys::rte_eth_dev_start(device.id()) };
-        check("rte_eth_dev_start", result, || device.context())?;
-        device.set_started();
+        let waits = config.wait_for_peer && device.memif().is_some_and(Memif::is_client);
+        if !waits {
+            memif::start(&device)?;
+        }
         match by_hand {
             Some(objection) => be_station(&device, &info.driver, objection)?,
             None if config.promiscuous => enable_promiscuous(&device),

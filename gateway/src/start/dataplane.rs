@@ -9,7 +9,9 @@ use super::StartError;
 use super::tables::{self, Tables};
 use crate::config::PacketBuffers;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
-use crate::dpdk::{self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, RssConfig, Started, Stopped};
+use crate::dpdk::{
+    self, Eal, LcoreId, Mempool, Port, PortConfig, PortInfo, Reconnector, RssConfig, Started, Stopped,
+};
 use crate::nat::{Direction, Settings, Shard};
 use crate::neighbor::{OwnAddresses, RouteTable};
 use crate::steer::{Nic, Rss, Steering, WorkerId};
@@ -98,6 +100,7 @@ pub struct WorkerHandle {
 pub struct Dataplane {
     // Workers first: they use what comes after them.
     workers: Vec<WorkerHandle>,
+    _reconnector: Option<Reconnector>,
     /// The ports, in the interfaces' order.
     pub ports: Vec<OpenPort>,
     /// The packet buffers.
@@ -135,6 +138,7 @@ impl Dataplane {
             let started = start_port(port, info, workers, &steering, &buffers);
             open.push(started.map_err(|source| StartError::of_interface(index, source))?);
         }
+        let reconnector = Reconnector::start(open.iter().map(|open| &open.port))?;
         let (events_in, events) = event_queues(open.len());
         let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
         let Tables { shards, nodes, memory } = tables::make(eal, &lcores, &settings, &steering)?;
@@ -175,6 +179,7 @@ impl Dataplane {
         }
         Ok(Dataplane {
             workers: handles,
+            _reconnector: reconnector,
             ports: open,
             buffers,
             tables: memory.to_string(),
@@ -267,6 +272,7 @@ fn start_port(
         promiscuous: options.promiscuous,
         rss: rss_config(rss, &info, queues),
         mac: options.mac.map(|mac| mac.0),
+        wait_for_peer: true,
     };
     let port = options.port.start(&config, std::slice::from_ref(buffers))?;
     let steering = match port.rss_report() {
