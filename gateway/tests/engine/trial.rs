@@ -192,15 +192,20 @@ pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..length)
 }
 
-/// Random steps that a property is tried with; eight properties make ten million.
+/// Random steps that a property is tried with, where the environment does not ask for another number: eight properties make
+/// ten million.
 const STEPS: usize = 1_250_000;
+/// `ENGINE_STEPS=20000000 cargo test --test engine NAME` tries one for longer.
+const STEPS_VARIABLE: &str = "ENGINE_STEPS";
 
 /// Holds a property against one random case after the other until it was tried with enough steps; it returns how many
 /// a case had.
 pub(crate) fn holds<S: Strategy>(cases: S, property: impl Fn(S::Value) -> Result<usize, TestCaseError>) {
+    let asked = std::env::var(STEPS_VARIABLE).map(|steps| steps.parse().expect("a number of steps"));
+    let wanted = asked.unwrap_or(STEPS);
     let steps = Cell::new(0);
     let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
-    while steps.get() < STEPS {
+    while steps.get() < wanted {
         let tried = TestRunner::new(config.clone()).run(&cases, |case| {
             steps.set(steps.get() + property(case)?);
             Ok(())
