@@ -98,6 +98,11 @@ impl Addresses {
 
     /// Refuses what no neighbour outside may send.
     pub(crate) fn check_inbound(&self, tuple: &Tuple) -> Result<(), DropReason> {
+        self.inbound_is_own(tuple).map(drop)
+    }
+
+    /// As [`Addresses::check_inbound`]; whether the destination is an address of one of the gateway's interfaces.
+    pub(crate) fn inbound_is_own(&self, tuple: &Tuple) -> Result<bool, DropReason> {
         let known = self.known(tuple.source);
         // Our outside endpoints speak through hairpinning alone.
         if known & (OWN | EXTERNAL) != 0 {
@@ -112,7 +117,8 @@ impl Addresses {
         if known & OWN != 0 && self.is_inside(tuple.destination) {
             return Err(DropReason::InsideFromOutside);
         }
-        self.check(tuple.destination, known, DESTINATION)
+        self.check(tuple.destination, known, DESTINATION)?;
+        Ok(known & OWN != 0)
     }
 
     /// An inside address that is no outside one as well, or by which a remote is known inside.

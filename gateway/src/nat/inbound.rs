@@ -15,12 +15,14 @@ impl Shard {
     /// for a redirect.
     pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
         let tuple = parsed.tuple();
-        if at.routed
-            && let Err(reason) = self.addresses.check_inbound(&tuple)
-        {
-            return Verdict::Drop(reason);
-        }
-        let own = self.addresses.is_own(tuple.destination);
+        let own = match at.routed {
+            true => self.addresses.inbound_is_own(&tuple),
+            false => Ok(self.addresses.is_own(tuple.destination)),
+        };
+        let own = match own {
+            Ok(own) => own,
+            Err(reason) => return Verdict::Drop(reason),
+        };
         if own && parsed.is_query() {
             return Verdict::Local;
         }
