@@ -38,6 +38,8 @@ const PAGE_BITS: [u8; 2] = [30, 21];
 #[derive(Debug)]
 pub struct Region {
     map: MmapMut,
+    /// Nothing was asked for.
+    is_empty: bool,
     backing: Backing,
 }
 
@@ -55,18 +57,18 @@ impl Region {
                 continue;
             }
             if let Ok(map) = MmapOptions::new().len(rounded).huge(Some(bits)).map_anon() {
-                return Ok(Region { map, backing: Backing::Reserved(bits) });
+                return Ok(Region { map, is_empty: bytes == 0, backing: Backing::Reserved(bits) });
             }
         }
         let map = MmapMut::map_anon(bytes.max(1))?;
         // A kernel without transparent huge pages refuses; ordinary pages serve as well, only slower.
         let _ = map.advise(Advice::HugePage);
-        Ok(Region { map, backing: Backing::Ordinary })
+        Ok(Region { map, is_empty: bytes == 0, backing: Backing::Ordinary })
     }
 
     /// Its size, octets.
     pub fn bytes(&self) -> usize {
-        self.map.len()
+        if self.is_empty { 0 } else { self.map.len() }
     }
 
     /// What it got.

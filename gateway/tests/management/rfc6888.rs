@@ -25,7 +25,9 @@ fn rfc6888_req10_every_counter_is_read_by_a_route() {
     for counters in one_by_one::<WorkerCounters>() {
         // Of interfaces that are not there nobody counts anything.
         let absent = &counters.interfaces[server.gateway.interfaces().len()..MAX_INTERFACES];
-        if absent.iter().any(|interface| *interface != Default::default()) {
+        let conflicts = &counters.address_conflicts[server.gateway.interfaces().len()..];
+        if absent.iter().any(|interface| *interface != Default::default()) || conflicts.iter().any(|&n| n > 0)
+        {
             continue;
         }
         *server.gateway.counted.lock().unwrap() = Some((counters, PoolCounters::default()));
@@ -40,7 +42,7 @@ fn rfc6888_req10_every_counter_is_read_by_a_route() {
 }
 
 /// What a shard has, and the route that shows it.
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 16] = [
     ("counters", "/api/v1/counters"),
     ("sessions", "/api/v1/sessions"),
     ("mappings", "/api/v1/mappings"),
@@ -56,6 +58,8 @@ const TABLES: [(&str, &str); 15] = [
     // Their sessions, of the kind `redirect`.
     ("redirects", "/api/v1/sessions"),
     ("draining", "/api/v1/status"),
+    // What is left to sweep.
+    ("reloading", "/metrics"),
     // Kept by management as they come.
     ("records", "/api/v1/whose?of=10.64.0.10"),
     // How many there are and what became of them: single ones live for seconds.
