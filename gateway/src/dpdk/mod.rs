@@ -16,7 +16,7 @@
 //! - An [`Mbuf`] holds no reference to its pool, for that would cost a shared counter a packet. Instead a pool whose
 //!   buffers are not all back is never freed, nor is DPDK then cleaned up.
 //! - Between bursts of a net_memif its driver may take away what they use: no burst runs while it does
-//!   ([`interrupts`]).
+//!   (`interrupts`).
 //! - A queue or an end of a [`ring`](fn@ring) exists once, is `Send`, not `Sync`, and is used through `&mut self`: DPDK forbids two
 //!   threads in one queue.
 
