@@ -41,7 +41,9 @@ pub(crate) fn translate(input: impl BufRead, mut output: impl Write) -> Result<(
         shard.translate(&mut burst[..], direction, Time::from_s(now), &mut verdicts);
         match verdicts[0] {
             Verdict::Forward(_) => writeln!(output, "forward {}", to_hex(&burst[0]))?,
-            Verdict::Reject(reason) | Verdict::Drop(reason) => writeln!(output, "drop {}", reason.name())?,
+            Verdict::Reject(reason) | Verdict::Reset(reason) | Verdict::Drop(reason) => {
+                writeln!(output, "drop {}", reason.name())?
+            }
             other => writeln!(output, "{other:?}")?,
         }
         shard.advance(Time::from_s(now), 1000);

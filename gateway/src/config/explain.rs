@@ -57,8 +57,9 @@ impl Config {
         writeln!(out, "\nLimits")?;
         writeln!(
             out,
-            "  {} and {} in fragments in all",
+            "  {}, {} and {} in fragments in all",
             counted(limits.sessions.into(), "session"),
+            counted(limits.subscribers.into(), "subscriber"),
             counted(limits.fragments.into(), "datagram")
         )?;
         writeln!(
@@ -163,7 +164,10 @@ impl Config {
         }
         writeln!(out, "  no match: not forwarded")?;
         if settings.refuse == Refuse::Reject {
-            writeln!(out, "  who gets no session is told by ICMP")?;
+            writeln!(out, "  who gets no session is told by ICMP, who has none any more by RST")?;
+        }
+        if settings.tcp_pickup {
+            writeln!(out, "  TCP streams are taken up in the middle")?;
         }
         if let Some(octets) = settings.mss_clamp {
             writeln!(out, "  TCP segments of {octets} bytes at most are offered")?;

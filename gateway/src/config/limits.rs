@@ -7,6 +7,7 @@ use crate::nat::{Limits, Protocol, Timeouts};
 pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> Limits {
     let default = Limits::default();
     let sessions = section.or("sessions", default.sessions, value::integer(1..=SESSIONS_MAX));
+    let subscribers = section.or("subscribers", sessions.value, value::integer(1..=SESSIONS_MAX));
     let ports = section.or("ports_per_subscriber", default.ports_per_subscriber, value::integer(1..=65_535));
     let protocol_ports = PROTOCOL_PORTS.map(|key| section.optional(key, value::integer(1..=65_535)));
     let sessions_per_subscriber = section.or(
@@ -38,6 +39,7 @@ pub(super) fn read_limits(section: &mut Section<'_>, workers: Option<usize>) -> 
     );
     Limits {
         sessions: sessions.value,
+        subscribers: subscribers.value,
         ports_per_subscriber: ports.value,
         protocol_ports_per_subscriber: protocol_ports.map(|ports| ports.map(|ports| ports.value)),
         sessions_per_subscriber: or_none(sessions_per_subscriber.value),

@@ -217,6 +217,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims, &mut forwarded);
         let statics = forward::read_statics(section, inside.as_ref(), &mut claims, &forwarded);
         let refuse = nat::read_refuse(section);
+        let tcp_pickup = nat::read_tcp_pickup(section);
         let unsolicited_syn = nat::read_unsolicited_syn(section);
         let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
         let class_e = nat::read_class_e(section);
@@ -249,6 +250,7 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             limits,
             timeouts,
             refuse,
+            tcp_pickup,
             unsolicited_syn,
             mss_clamp,
             class_e,

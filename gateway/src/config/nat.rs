@@ -12,6 +12,11 @@ pub(super) fn read_refuse(nat: &mut Section<'_>) -> Refuse {
     nat.or("refuse", Refuse::default(), value::choice(&REFUSE)).value
 }
 
+/// Reads `tcp_pickup`.
+pub(super) fn read_tcp_pickup(nat: &mut Section<'_>) -> bool {
+    nat.or("tcp_pickup", false, value::boolean).value
+}
+
 /// Reads `unsolicited_syn`.
 pub(super) fn read_unsolicited_syn(nat: &mut Section<'_>) -> Refuse {
     nat.or("unsolicited_syn", Refuse::default(), value::choice(&REFUSE)).value

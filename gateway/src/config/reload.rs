@@ -43,6 +43,7 @@ impl Config {
             ("dpdk", self.dpdk == new.dpdk),
             ("interfaces", self.interfaces == new.interfaces),
             ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
+            ("nat.limits.subscribers", old_nat.limits.subscribers == new_nat.limits.subscribers),
             ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
             ("management", self.management == new.management),
             ("log", self.log == new.log),
@@ -55,6 +56,7 @@ impl Config {
         needs_restart.extend(kept);
         settings.limits = Limits {
             sessions: old_nat.limits.sessions,
+            subscribers: old_nat.limits.subscribers,
             fragments: old_nat.limits.fragments,
             ..new_nat.limits
         };
@@ -97,6 +99,7 @@ impl Config {
             timeouts: settings.timeouts,
             limits: settings.limits,
             refuse: settings.refuse,
+            tcp_pickup: settings.tcp_pickup,
             unsolicited_syn: settings.unsolicited_syn,
             mss_clamp: settings.mss_clamp,
             ..in_force.clone()
@@ -168,8 +171,10 @@ mod tests {
         let text = text.replace("ports_per_subscriber = 1024", "ports_per_subscriber = 99");
         let text =
             format!("{text}\n[nat]\nrefuse = \"drop\"\nunsolicited_syn = \"drop\"\nmss_clamp = 1300\n");
+        let text = format!("{text}tcp_pickup = true\n");
         let new = parse(&text);
         let reloaded = old.reloaded(new.clone()).unwrap();
+        assert!(reloaded.config.settings.tcp_pickup);
         assert_eq!(reloaded.config, new);
         assert_eq!(reloaded.needs_restart, [""; 0]);
         assert_eq!(reloaded.config.settings.timeouts.udp_s, 200);
@@ -182,11 +187,12 @@ mod tests {
         let old = parse(FILE);
         let text = FILE.replace("mtu = 1500", "mtu = 1400").replace("1_000_000", "2_000_000");
         let reloaded = old.reloaded(parse(&text)).unwrap();
-        assert_eq!(reloaded.needs_restart, ["interfaces", "nat.limits.sessions"]);
+        let limits = ["nat.limits.sessions", "nat.limits.subscribers"];
+        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits].concat());
         assert_eq!(reloaded.config, old);
         // What was checked against other interfaces waits with them.
         let reloaded = old.reloaded(parse(&text.replace("203.0.113.13:8080", "203.0.113.13:8081"))).unwrap();
-        assert_eq!(reloaded.needs_restart, ["interfaces", "nat.limits.sessions", "nat.port_forwards"]);
+        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits, &["nat.port_forwards"]].concat());
         assert_eq!(reloaded.config, old);
     }
 

@@ -277,7 +277,7 @@ fn explain_says_what_the_example_means() {
         "  1. 10.64.0.0/24 to anywhere, everything: translate from pool main",
         "  tcp 203.0.113.13:8080 goes to 10.64.0.12:80",
         "  10.64.0.20 is 203.0.113.20 outside",
-        "  1,000,000 sessions and 16,384 datagrams in fragments in all",
+        "  1,000,000 sessions, 1,000,000 subscribers and 16,384 datagrams in fragments in all",
     ] {
         assert!(text.lines().any(|own| own == line), "{line:?} in:\n{text}");
     }

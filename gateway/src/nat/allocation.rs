@@ -2,7 +2,8 @@
 //!
 //! A subscriber stays with one outside address of a pool (RFC 4787 REQ-2), within its limit of ports (RFC 6888 REQ-4).
 //! Where it gets none, one of its own resting ports serves: that need not rest for its own sake, only for the others'
-//! (RFC 6888 REQ-8). So it goes over as it is and is free for nobody in between. In pools with port blocks all that is so of
+//! (RFC 6888 REQ-8). So it goes over as it is and is free for nobody in between. Likewise the port of a connection that is
+//! over (`closed`), which rests first. In pools with port blocks all that is so of
 //! the blocks (`blocks`), and single ports need no rest.
 
 use super::endpoint::Endpoint;
@@ -38,6 +39,23 @@ const ADDRESS_STEPS: usize = 16;
 impl Shard {
     /// An outside endpoint for the subscriber: on the address that it is paired with, the same port where it is free.
     pub(super) fn take_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
+        let mut taken = self.find_port(need);
+        if taken.is_err()
+            && let Some(closed) =
+                self.closed_with_port(need.subscriber, need.pool, need.protocol, need.remote)
+        {
+            self.give_up(closed, need.now);
+            taken = self.find_port(need);
+        }
+        match taken {
+            Ok(_) => self.subscribers.lines[need.subscriber].ports[need.protocol as usize] += 1,
+            Err(failure) => self.pools[usize::from(need.pool)].failures[failure as usize] += 1,
+        }
+        taken
+    }
+
+    #[inline(always)]
+    fn find_port(&mut self, need: Need) -> Result<Taken, SessionFailure> {
         let over = self.policy.bounds.has_all_ports(&self.subscribers.lines[need.subscriber], need.protocol);
         let drawn = match need.remote {
             _ if over => Err(SessionFailure::SubscriberPorts),
@@ -47,12 +65,7 @@ impl Shard {
             None if self.pools[usize::from(need.pool)].is_in_blocks() => self.draw_block_port(need),
             None => self.draw_port(need),
         };
-        let taken = drawn.or_else(|failure| self.take_over(need).ok_or(failure));
-        match taken {
-            Ok(_) => self.subscribers.lines[need.subscriber].ports[need.protocol as usize] += 1,
-            Err(failure) => self.pools[usize::from(need.pool)].failures[failure as usize] += 1,
-        }
-        taken
+        drawn.or_else(|failure| self.take_over(need).ok_or(failure))
     }
 
     /// Whether [`Shard::take_port`] would find a port for the subscriber, who may be new.
@@ -67,7 +80,7 @@ impl Shard {
         let line = subscriber.map(|id| &self.subscribers.lines[id]);
         let rests = line
             .is_some_and(|line| self.to_take_over(line.resting[protocol as usize], pool, remote).is_some());
-        if rests {
+        if rests || subscriber.is_some_and(|id| self.closed_with_port(id, pool, protocol, remote).is_some()) {
             return Ok(());
         }
         if line.is_some_and(|line| self.policy.bounds.has_all_ports(line, protocol)) {

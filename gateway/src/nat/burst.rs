@@ -232,7 +232,9 @@ impl Shard {
                 self.end_turn();
             }
             match *verdict {
-                Verdict::Drop(reason) | Verdict::Reject(reason) => self.count_drop(reason, at.direction),
+                Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason) => {
+                    self.count_drop(reason, at.direction);
+                }
                 Verdict::Fragment if at.routed => {
                     self.counters.fragments[FragmentEvent::Received as usize] += 1;
                 }

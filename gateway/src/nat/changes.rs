@@ -144,6 +144,7 @@ impl Same {
             limits,
             timeouts,
             refuse,
+            tcp_pickup,
             unsolicited_syn,
             mss_clamp,
             class_e,
@@ -158,6 +159,7 @@ impl Same {
                 && old.limits == *limits
                 && old.timeouts == *timeouts
                 && old.refuse == *refuse
+                && old.tcp_pickup == *tcp_pickup
                 && old.unsolicited_syn == *unsolicited_syn
                 && old.mss_clamp == *mss_clamp,
             rules: same_rules
@@ -286,7 +288,7 @@ fn pool_change(
     forwards: &Forwards<'_>,
 ) -> io::Result<(PoolChange, bool)> {
     let (pool, shares) = (&after.settings.pools[index], &after.shares[index]);
-    let subscribers = setup::subscribers(sessions);
+    let subscribers = setup::subscribers(&after.settings.limits, sessions);
     let old = before.settings.pools.get(index).zip(before.shares.get(index));
     let Some((old, old_shares)) = old.filter(|(old, _)| old.is_succeeded_by(pool)) else {
         let mut made = ShardPool::in_blocks(pool, shares, subscribers, Pages::default())?;

@@ -32,6 +32,8 @@ pub struct Counters {
     pub hairpinned: u64,
     /// ICMP messages made by the gateway, by [`IcmpGenerated`].
     pub icmp_generated: [u64; IcmpGenerated::COUNT],
+    /// RSTs made by the gateway.
+    pub tcp_resets: u64,
     /// ICMP errors translated, by [`Direction`](super::Direction).
     pub icmp_errors_translated: [u64; 2],
     /// SYNs from outside that were not let in, by [`UnsolicitedSyn`].

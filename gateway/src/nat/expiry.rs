@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::cpu::prefetch;
 use super::grant::GrantId;
+use super::lifecycle::is_closed;
 use super::session::LIVE;
 use super::shard::Shard;
 use super::time::Time;
@@ -68,6 +69,9 @@ impl Shard {
             }
             prefetch(&lines[session.mapping as usize]);
             self.mappings.rest.prefetch(session.mapping);
+            if is_closed(session) {
+                self.closed.prefetch(id);
+            }
             if self.filters_by_address {
                 let [internal, _, remote] = session.endpoints();
                 self.permissions.prefetch(internal, remote.address);
@@ -78,7 +82,10 @@ impl Shard {
             prefetch(&self.subscribers.lines[lines[session.mapping as usize].subscriber]);
             self.mappings.chains.prefetch(session.mapping);
         }
-        for (_, session) in ends() {
+        for (id, session) in ends() {
+            if is_closed(session) {
+                self.closed.prefetch_neighbours(id);
+            }
             let subscriber = &self.subscribers.lines[lines[session.mapping as usize].subscriber];
             if let Some(&next) = subscriber.resting.get(usize::from(session.protocol)) {
                 self.mappings.chains.try_prefetch(next);

@@ -178,7 +178,14 @@ impl Shard {
                 rule: self.rule(&parsed, &packet),
                 ..Explanation::dropped(DropReason::RuleDrop)
             },
-            (Some(id), _) => self.explain_session(id, direction, now),
+            (Some(id), _) => {
+                let session = self.explain_session(id, direction, now);
+                let room = self.begins_anew(id, &parsed, direction, now).then(|| self.room_to_begin_anew(id));
+                match room {
+                    Some(Err(failure)) => Explanation { outcome: self.refused(failure.into()), ..session },
+                    _ => session,
+                }
+            }
             (None, Direction::Outbound) => self.explain_outbound(&packet, &parsed, now),
             (None, Direction::Inbound) => {
                 let at = Arrival { direction, routed: !question.hairpinned };
@@ -240,6 +247,13 @@ impl Shard {
         Some(SubscriberView { address, sessions, ports, half_open, paired })
     }
 
+    fn refused(&self, reason: DropReason) -> Outcome {
+        match self.refuse(reason) {
+            Verdict::Reject(reason) => Outcome::Reject(reason),
+            _ => Outcome::Drop(reason),
+        }
+    }
+
     /// As `Shard::begin` decides.
     fn explain_outbound(&self, packet: &[u8], parsed: &Parsed, now: Time) -> Explanation {
         let tuple = parsed.tuple();
@@ -250,15 +264,11 @@ impl Shard {
             return Explanation::new(Outcome::Local);
         }
         let rule = self.rule(parsed, packet);
-        let refused = |reason| match self.refuse(reason) {
-            Verdict::Reject(reason) => Outcome::Reject(reason),
-            _ => Outcome::Drop(reason),
-        };
         let origin = match self.origin(&rule_key(parsed, packet), parsed) {
             Ok(origin) => origin,
             Err(reason) => {
                 let subscriber = self.view_subscriber(tuple.source, None);
-                return Explanation { rule, subscriber, ..Explanation::new(refused(reason)) };
+                return Explanation { rule, subscriber, ..Explanation::new(self.refused(reason)) };
             }
         };
         // The first packet of a flow names its sender's end.
@@ -267,7 +277,7 @@ impl Shard {
         };
         let outcome = match self.room_for_session(internal, parsed, origin, now) {
             Ok(()) => Outcome::NewSession,
-            Err(failure) => refused(failure.into()),
+            Err(failure) => self.refused(failure.into()),
         };
         let (kind, pool, external) = match origin {
             Origin::Pool(pool) => (MappingKind::Pool, Some(pool), None),
@@ -306,14 +316,16 @@ impl Shard {
         now: Time,
     ) -> Result<(), SessionFailure> {
         let protocol = parsed.protocol;
-        self.may_begin()?;
+        match self.may_begin() {
+            Err(SessionFailure::SessionsFull) if self.oldest_closed(internal.address).is_some() => {}
+            may => may?,
+        }
         let subscriber = self.subscribers.find(internal.address);
         match subscriber {
             None if self.subscribers.is_full() => return Err(SessionFailure::SubscribersFull),
             None => {}
             Some(id) => {
-                let line = &self.subscribers.lines[id];
-                self.policy.bounds.admit(line, protocol, protocol == Protocol::Tcp)?;
+                self.room_within_bounds(id, protocol, protocol == Protocol::Tcp)?;
                 if !self.subscribers.may_begin(id, protocol, &self.policy.rates, now) {
                     return Err(SessionFailure::SubscriberRate);
                 }

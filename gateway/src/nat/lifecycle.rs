@@ -17,6 +17,19 @@ impl Shard {
 
     /// Takes a session away; its timer does not run any more. It was idle, or closed, where no other reason is given.
     pub(super) fn end_session(&mut self, id: u32, reason: Option<DeleteReason>, now: Time) {
+        let closed = is_closed(&self.sessions[id]);
+        let reason = reason.unwrap_or(if closed { DeleteReason::Closed } else { DeleteReason::Idle });
+        let subscriber = self.remove_session(id, closed, reason, now);
+        self.subscribers.remove_if_idle(subscriber);
+    }
+
+    /// As [`Shard::end_session`], of a session whose mapping need not rest where it is `closed`. The subscriber, whose it
+    /// was, stays.
+    #[inline(always)]
+    pub(super) fn remove_session(&mut self, id: u32, closed: bool, reason: DeleteReason, now: Time) -> u32 {
+        if self.is_over(id) {
+            self.remove_closed(id);
+        }
         let session = self.sessions[id];
         let protocol = session.protocol();
         self.sessions[id].flags &= !LIVE;
@@ -24,7 +37,6 @@ impl Shard {
             self.index.remove(self.secret.flow(flow, protocol, direction), id);
         }
         let mapping = session.mapping;
-        let closed = is_closed(&session);
         self.mappings.lines[mapping].remove_session(closed);
         let line = self.mappings.lines[mapping];
         if session.permits != 0 {
@@ -38,11 +50,10 @@ impl Shard {
             _ => subscriber.sessions[protocol as usize] -= 1,
         }
         self.session_ids.give(id);
-        let reason = reason.unwrap_or(if closed { DeleteReason::Closed } else { DeleteReason::Idle });
         self.counters.sessions[protocol as usize] -= 1;
         self.counters.sessions_deleted[reason as usize] += 1;
         self.release_if_unused(mapping, now);
-        self.subscribers.remove_if_idle(line.subscriber);
+        line.subscriber
     }
 
     /// The handshake of a connection that was closed or reset begins anew.
@@ -54,7 +65,7 @@ impl Shard {
         }
     }
 
-    /// The remote has answered the handshake, and the inside host the remote.
+    /// Both sides have been heard.
     pub(super) fn end_half_open(&mut self, id: u32) {
         let session = &mut self.sessions[id];
         let subscriber = self.mappings.lines[session.mapping].subscriber;
@@ -122,6 +133,6 @@ impl Shard {
 }
 
 /// A TCP session whose end was seen.
-fn is_closed(session: &Session) -> bool {
+pub(super) fn is_closed(session: &Session) -> bool {
     session.protocol() == Protocol::Tcp && tcp::State::from_index(session.tcp_state).is_closed()
 }

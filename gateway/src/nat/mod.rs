@@ -47,6 +47,7 @@ mod blocks;
 mod burst;
 mod changes;
 mod classifier;
+mod closed;
 pub mod counters;
 mod cpu;
 mod deletion;

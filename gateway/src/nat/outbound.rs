@@ -40,6 +40,7 @@ impl Shard {
         };
         let internal = parsed.sender().endpoint().filter(|&from| self.begins_session(parsed, from, origin));
         let Some(internal) = internal else { return self.answer_by_mapping(packet, parsed, origin, at) };
+        let half_open = SessionFailure::SubscriberHalfOpen;
         match self.new_session(internal, parsed, origin, now) {
             // The session cannot be over at the moment of its making.
             Ok(id) => {
@@ -47,6 +48,10 @@ impl Shard {
             }
             Err(failure) => {
                 self.counters.session_failures[failure as usize] += 1;
+                if failure == half_open && parsed.flags & tcp::SYN == 0 {
+                    // What the remote began, a mapping carries without a session.
+                    return self.answer_by_mapping(packet, parsed, origin, at);
+                }
                 self.refuse(failure.into())
             }
         }
@@ -92,7 +97,8 @@ impl Shard {
 
     /// UDP sessions and those of protocols without ports begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
     /// a mapping let in begins none: anybody could make it come. The handshake's end shows that the remote is there, and
-    /// what the inside host sends then begins the session.
+    /// what the inside host sends then begins the session. So does any segment with ACK alone where streams are taken up in
+    /// the middle.
     fn begins_session(&self, parsed: &Parsed, internal: Endpoint, origin: Origin) -> bool {
         match parsed.protocol {
             Protocol::Udp | Protocol::Other => true,
@@ -100,6 +106,7 @@ impl Shard {
             Protocol::Tcp => match (tcp::opening(parsed.flags), origin) {
                 (None, _) => false,
                 (Some(tcp::State::SynSent), _) | (Some(_), Origin::Permanent(_) | Origin::Exempt) => true,
+                (Some(_), Origin::Pool(_)) if self.policy.tcp_pickup => true,
                 (Some(_), Origin::Pool(pool)) => {
                     let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
                     self.mapping_by_internal(parsed.protocol, internal, in_use).is_some()
@@ -131,11 +138,22 @@ impl Shard {
                 found.map(|id| self.mappings.lines[id].external().into())
             }
         };
-        let Some(external) = external else { return Verdict::Drop(refused) };
+        let Some(external) = external else { return self.refuse_stray(parsed, refused) };
         let to = Ends { from: external, to: self.remote_outside(parsed.receiver()) }.tuple();
         let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);
         self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
+    }
+
+    /// A packet that belongs to nothing. The sender of a TCP segment is told, as its connection is lost: its session has
+    /// ended while it had nothing to say, or was deleted.
+    fn refuse_stray(&self, parsed: &Parsed, reason: DropReason) -> Verdict {
+        let is_answered = reason == DropReason::TcpNoSession && parsed.flags & tcp::RST == 0;
+        if is_answered && self.policy.refuse == Refuse::Reject {
+            Verdict::Reset(reason)
+        } else {
+            Verdict::Drop(reason)
+        }
     }
 
     /// A remote's end that an inside host names, as it is outside.
@@ -181,6 +199,12 @@ impl Shard {
         origin: Origin,
         now: Time,
     ) -> Result<u32, SessionFailure> {
+        if self.session_ids.is_exhausted()
+            && !self.draining
+            && let Some(closed) = self.oldest_closed(internal.address)
+        {
+            self.give_up(closed, now);
+        }
         self.may_begin()?;
         let subscriber =
             self.subscribers.find_or_add(internal.address).ok_or(SessionFailure::SubscribersFull)?;
@@ -208,10 +232,12 @@ impl Shard {
         now: Time,
     ) -> Result<u32, SessionFailure> {
         let state = tcp::opening(parsed.flags).filter(|_| parsed.protocol == Protocol::Tcp);
-        let line = &self.subscribers.lines[subscriber];
-        self.policy.bounds.admit(line, parsed.protocol, state == Some(tcp::State::SynSent))?;
+        let given_up = self.room_within_bounds(subscriber, parsed.protocol, state.is_some())?;
         if !self.subscribers.begin(subscriber, parsed.protocol, &self.policy.rates, now) {
             return Err(SessionFailure::SubscriberRate);
+        }
+        if let Some(id) = given_up {
+            self.give_up(id, now);
         }
         let mapping = self.mapping_for(subscriber, internal, parsed, origin, now)?;
         let made = self.add_session(mapping, parsed, state, now);
@@ -361,8 +387,7 @@ impl Shard {
             flags: if hairpins { HAIRPIN } else { 0 },
         };
         let id = self.enter_session(mapping, &begun, now)?;
-        let half_open = state == Some(tcp::State::SynSent);
-        self.sessions[id].half_open = self.subscribers.lines[subscriber].begin(protocol, half_open);
+        self.sessions[id].half_open = self.subscribers.lines[subscriber].begin(protocol, state.is_some());
         Ok(id)
     }
 

@@ -27,6 +27,7 @@ pub struct Policy {
     pub(super) port_hold_ms: u32,
     pub(super) fragment_ms: u64,
     pub(super) refuse: Refuse,
+    pub(super) tcp_pickup: bool,
     pub(super) unsolicited_syn: Refuse,
     pub(super) unsolicited_syn_ms: u32,
     /// The largest TCP segment that a SYN may offer.
@@ -46,6 +47,7 @@ impl Policy {
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             fragment_ms: u64::from(settings.timeouts.fragment_s) * 1000,
             refuse: settings.refuse,
+            tcp_pickup: settings.tcp_pickup,
             unsolicited_syn: settings.unsolicited_syn,
             unsolicited_syn_ms: settings.timeouts.tcp_unsolicited_syn_s.saturating_mul(1000),
             mss_max: settings.mss_clamp.unwrap_or(u16::MAX),

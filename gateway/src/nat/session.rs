@@ -79,13 +79,28 @@ impl Session {
             && !is_past(self.expires, now)
     }
 
-    /// Notes a packet. RFC 4787 REQ-6 is about UDP: what comes in refreshes nothing; a TCP connection is idle when neither
-    /// side speaks.
+    /// Notes a packet that just passes. RFC 4787 REQ-6 is about UDP: what comes in refreshes nothing; an open TCP connection
+    /// is idle when neither side speaks, and no other just passes.
     #[inline(always)]
     pub(crate) fn note(&mut self, direction: Direction, due: &Due) {
         let refreshed = due.of(self.timeout);
         let refreshes = direction == Direction::Outbound || self.protocol == Protocol::Tcp as u8;
         self.expires = select_unpredictable(refreshes, refreshed, self.expires);
+        self.count(direction);
+    }
+
+    /// As [`Session::note`], of a packet that does not just pass. What the remote alone sends keeps no connection that is
+    /// opening, and nothing keeps one that is closing: its time is up when late segments cannot come any more, whoever
+    /// goes on to send.
+    #[inline(always)]
+    pub(crate) fn note_slowly(&mut self, direction: Direction, timeouts: &TimeoutTable, now: Time) {
+        let refreshes = match direction {
+            Direction::Outbound => self.timeout != Timeout::TcpClosing as u8,
+            Direction::Inbound => self.timeout == Timeout::TcpEstablished as u8,
+        };
+        if refreshes {
+            self.expires = now.low().wrapping_add(timeouts.of(self.timeout));
+        }
         self.count(direction);
     }
 

@@ -321,6 +321,8 @@ pub struct Twice {
 pub struct Limits {
     /// Sessions over all workers.
     pub sessions: u32,
+    /// Subscribers over all workers. More than there are sessions are of no use.
+    pub subscribers: u32,
     /// Outside ports for one subscriber and protocol, at most 65535.
     pub ports_per_subscriber: u32,
     /// The same for protocols that have a limit of their own, by [`Protocol`].
@@ -329,7 +331,7 @@ pub struct Limits {
     pub sessions_per_subscriber: u32,
     /// Sessions for one subscriber, by [`Protocol`]; `u32::MAX` is none.
     pub protocol_sessions_per_subscriber: [u32; Protocol::COUNT],
-    /// TCP connections of one subscriber that never were open; from 65535 on none.
+    /// TCP connections of one subscriber that are not open yet; from 65535 on none.
     pub half_open_per_subscriber: u32,
     /// New sessions a second for one subscriber; bursts of one second's worth are let through.
     pub new_sessions_per_subscriber_per_s: u32,
@@ -381,12 +383,13 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             sessions: 1_000_000,
-            ports_per_subscriber: 1024,
+            subscribers: 1_000_000,
+            ports_per_subscriber: 8192,
             protocol_ports_per_subscriber: [None; Protocol::WITH_PORTS.len()],
             sessions_per_subscriber: 16_384,
             protocol_sessions_per_subscriber: [u32::MAX; Protocol::COUNT],
-            half_open_per_subscriber: 1024,
-            new_sessions_per_subscriber_per_s: 1000,
+            half_open_per_subscriber: 4096,
+            new_sessions_per_subscriber_per_s: 20_000,
             protocol_new_sessions_per_subscriber_per_s: [u32::MAX; Protocol::COUNT],
             fragments: 16_384,
             fragments_per_subscriber: 256,
@@ -436,8 +439,11 @@ pub struct Settings {
     pub limits: Limits,
     /// Timeouts.
     pub timeouts: Timeouts,
-    /// New sessions from inside that no rule allows, or that there is no room for (RFC 5508 REQ-8, RFC 6888 REQ-11).
+    /// New sessions from inside that no rule allows, or that there is no room for (RFC 5508 REQ-8, RFC 6888 REQ-11), and
+    /// TCP segments from inside that belong to no session.
     pub refuse: Refuse,
+    /// Whether a TCP segment from inside without SYN may begin a session, in the middle of a connection.
+    pub tcp_pickup: bool,
     /// SYNs from outside to an endpoint that has a mapping, whose filtering does not let them in (RFC 5382 REQ-4).
     pub unsolicited_syn: Refuse,
     /// The largest TCP segment that a SYN may offer, octets.

@@ -5,6 +5,7 @@ use std::io;
 use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::block_allocation;
+use super::closed::ClosedSessions;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::fragment::Fragments;
@@ -19,7 +20,7 @@ use super::rate::Rates;
 use super::redirect::Redirects;
 use super::rule::Permanent;
 use super::session::Session;
-use super::settings::{Filtering, Settings, Share};
+use super::settings::{Filtering, Limits, Settings, Share};
 use super::shard::Shard;
 use super::subscriber::Subscribers;
 use super::table::Index;
@@ -63,11 +64,12 @@ fn mappings(sessions: u32) -> u32 {
     sessions.saturating_add(part(sessions, 2))
 }
 
-/// Subscribers that a shard has room for.
-pub(super) fn subscribers(sessions: u32) -> u32 {
-    part(sessions, 4).min(SUBSCRIBERS_MAX)
+/// Subscribers that a shard with room for `sessions` has room for: as large a part of all. Each has a session, or had one.
+pub(super) fn subscribers(limits: &Limits, sessions: u32) -> u32 {
+    let part = u64::from(limits.subscribers) * u64::from(sessions);
+    let part = part.div_ceil(u64::from(limits.sessions.max(1)));
+    part.clamp(1, u64::from(sessions.max(1))) as u32
 }
-const SUBSCRIBERS_MAX: u32 = 1 << 20;
 
 /// Whether some pool asks who the remotes of its mappings are.
 pub(super) fn filters_by_address(settings: &Settings) -> bool {
@@ -106,13 +108,15 @@ impl Shard {
     pub fn footprint(settings: &Settings, sessions: u32, shards: u16) -> Footprint {
         let rates = Rates::new(&settings.limits).protocols.is_some();
         let overlaps = if settings.shares_ports() { mappings(sessions) } else { 0 };
+        let subscribers = subscribers(&settings.limits, sessions);
         Footprint {
             sessions: Lines::<Session>::bytes(sessions as usize)
                 + Index::bytes(sessions as usize * 2)
                 + Ids::bytes(sessions)
                 + Wheel::bytes(sessions)
                 + Mappings::bytes(mappings(sessions))
-                + Subscribers::bytes(subscribers(sessions), rates)
+                + ClosedSessions::bytes(sessions, subscribers)
+                + Subscribers::bytes(subscribers, rates)
                 + Permissions::bytes(sessions)
                 + Overlaps::bytes(overlaps),
             fragments: Fragments::bytes(settings.limits.fragments.div_ceil(shards.into())),
@@ -133,6 +137,7 @@ impl Shard {
     /// When the memory cannot be had.
     pub fn with_pages(options: &ShardOptions<'_>, pages: Pages) -> io::Result<Shard> {
         let ShardOptions { settings, shares, sessions, part, secret, now } = *options;
+        let subscribers = subscribers(&settings.limits, sessions);
         let mut shard = Shard {
             counters: Counters::default(),
             sessions: Lines::new(sessions as usize, pages)?,
@@ -141,8 +146,9 @@ impl Shard {
             secret,
             session_ids: Ids::new(sessions, pages)?,
             idle: Wheel::new(sessions, now, pages)?,
+            closed: ClosedSessions::new(sessions, subscribers, pages)?,
             mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
-            subscribers: Subscribers::new(subscribers(sessions), secret, pages)?,
+            subscribers: Subscribers::new(subscribers, secret, pages)?,
             permissions: Permissions::new(sessions, secret, pages)?,
             overlaps: Overlaps::new(
                 if settings.shares_ports() { mappings(sessions) } else { 0 },
@@ -153,7 +159,7 @@ impl Shard {
                 .pools
                 .iter()
                 .zip(shares)
-                .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers(sessions), pages))
+                .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers, pages))
                 .collect::<io::Result<_>>()?,
             permanent: Permanent::new(settings),
             addresses: Addresses::new(settings),
@@ -178,6 +184,7 @@ impl Shard {
         own.into_iter()
             .chain(self.mappings.regions())
             .chain(self.subscribers.regions())
+            .chain(self.closed.regions())
             .chain(self.permissions.regions())
             .chain(self.overlaps.regions())
             .chain(self.policy.rates.protocols.map(|_| self.subscribers.protocol_clocks()))

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use super::SessionId;
 use super::addresses::Addresses;
 use super::ahead::Ahead;
+use super::closed::ClosedSessions;
 use super::counters::Counters;
 use super::filter::Permissions;
 use super::fragment::Fragments;
@@ -47,6 +48,7 @@ pub struct Shard {
     pub(super) secret: Secret,
     pub(super) session_ids: Ids,
     pub(super) idle: Wheel,
+    pub(super) closed: ClosedSessions,
     pub(super) mappings: Mappings,
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,
@@ -157,20 +159,42 @@ impl Shard {
         if state as u8 != session.tcp_state {
             self.change_tcp_state(id, state, now);
         }
-        let due = self.policy.timeouts.from(now);
-        self.sessions[id].note(direction, &due);
+        self.sessions[id].note_slowly(direction, &self.policy.timeouts, now);
     }
 
     /// A new state of a TCP session.
     #[cold]
     fn change_tcp_state(&mut self, id: u32, state: tcp::State, now: Time) {
-        let before = tcp::State::from_index(self.sessions[id].tcp_state);
+        let was_over = self.is_over(id);
         self.sessions[id].tcp_state = state as u8;
         self.set_timeout(id, state.timeout(), now);
-        match (before, state) {
-            (tcp::State::SynBoth, open) if open != tcp::State::Reset => self.end_half_open(id),
-            (_, tcp::State::SynSent) => self.begin_half_open(id),
+        if state == tcp::State::SynSent {
+            self.begin_half_open(id);
+        } else if state.was_open() {
+            self.end_half_open(id);
+        }
+        match (was_over, self.is_over(id)) {
+            (false, true) => self.add_closed(id),
+            (true, false) => self.remove_closed(id),
             _ => {}
+        }
+    }
+
+    /// What becomes of a SYN of the inside host's on the ports of a connection that is over, where it may not have another
+    /// that is half open.
+    #[cold]
+    fn begin_anew(&mut self, id: u32, now: Time) -> Option<Verdict> {
+        match self.room_to_begin_anew(id) {
+            Ok(given_up) => {
+                if let Some(id) = given_up {
+                    self.give_up(id, now);
+                }
+                None
+            }
+            Err(failure) => {
+                self.counters.session_failures[failure as usize] += 1;
+                Some(self.refuse(failure.into()))
+            }
         }
     }
 
@@ -229,6 +253,11 @@ impl Shard {
             if self.is_refused_message(id, packet, parsed, at.direction) {
                 return Verdict::Drop(DropReason::RuleDrop);
             }
+            if self.begins_anew(id, parsed, at.direction, now)
+                && let Some(refused) = self.begin_anew(id, now)
+            {
+                return refused;
+            }
             if let Some(verdict) = self.forward(id, packet, parsed, at, now) {
                 return verdict;
             }
@@ -238,6 +267,15 @@ impl Shard {
             Direction::Outbound => self.begin(packet, parsed, at, now),
             Direction::Inbound => self.admit(packet, parsed, at, now),
         }
+    }
+
+    /// Whether a packet of session `id` begins a connection on the ports of one that is over.
+    pub(super) fn begins_anew(&self, id: u32, parsed: &Parsed, direction: Direction, now: Time) -> bool {
+        let session = &self.sessions[id];
+        parsed.flags & tcp::SYN != 0
+            && direction == Direction::Outbound
+            && tcp::begins_anew(session.tcp_state, parsed.flags)
+            && !is_past(session.expires, now)
     }
 
     /// Whether no session may begin from now on, while those that there are go on.

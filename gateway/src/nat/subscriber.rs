@@ -32,7 +32,7 @@ pub(crate) struct Subscriber {
     pub(crate) sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting.
     pub(crate) ports: [u16; Protocol::WITH_PORTS.len()],
-    /// TCP sessions that never were open.
+    /// TCP sessions that are not open and have not been since their connection began.
     pub(crate) half_open: u16,
     /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
     pairs: [[u16; 2]; PAIRS],
@@ -46,8 +46,8 @@ impl Subscriber {
         if half_open { self.begin_half_open() } else { 0 }
     }
 
-    /// Counts a session against the half-open budget until its handshake is over, or the session: a reset does not let it
-    /// go, since its state stays all the same. 0 where so many are counted that there is no budget.
+    /// Counts a session against the half-open budget until its connection opens, or the session is over: a reset does not let
+    /// it go, since its state stays all the same. 0 where so many are counted that there is no budget.
     pub(crate) fn begin_half_open(&mut self) -> u16 {
         let counted = self.half_open < u16::MAX;
         self.half_open += u16::from(counted);
@@ -118,10 +118,15 @@ impl Bounds {
         if a + b + c + d >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
             return Err(SessionFailure::SubscriberSessions);
         }
-        if half_open && subscriber.half_open >= self.half_open {
+        if half_open && !self.admits_half_open(subscriber.half_open) {
             return Err(SessionFailure::SubscriberHalfOpen);
         }
         Ok(())
+    }
+
+    /// Whether a subscriber with so many half-open connections may have another.
+    pub(crate) fn admits_half_open(&self, half_open: u16) -> bool {
+        half_open < self.half_open
     }
 
     /// Whether the subscriber has as many ports as it may.

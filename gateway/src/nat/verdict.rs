@@ -90,6 +90,9 @@ pub enum Verdict {
     /// A new session that is refused: counted as a drop for this reason. The sender is due an ICMP error that says so
     /// (RFC 5508 REQ-8), which quotes the packet as it stands, untranslated.
     Reject(DropReason),
+    /// A TCP segment from inside, of no connection that is known: counted as a drop for this reason. The sender is due a RST,
+    /// so that it need not wait in vain (RFC 9293 section 3.10.7.1); the segment is as it came.
+    Reset(DropReason),
     /// A fragment: left as it is, for [`Shard::translate_fragment`](super::Shard::translate_fragment) to decide.
     Fragment,
     /// Counted and freed.
@@ -300,6 +303,9 @@ reasons! {
         Idle = "idle",
         /// TCP closed by both sides or reset, and its waiting time over.
         Closed = "closed",
+        /// TCP closed by both sides or reset; its own subscriber needed the port or the room before the waiting time was
+        /// over.
+        Reused = "reused",
         /// A new configuration does not allow it.
         Reload = "reload",
         /// An operator ended it.

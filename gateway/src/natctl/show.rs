@@ -27,7 +27,7 @@ pub(super) fn status(status: &Status) -> String {
         ("idle", about.idle.clone()),
         ("sessions", format!("{} of {}", status.sessions, about.sessions_limit)),
         ("mappings", status.mappings.to_string()),
-        ("subscribers", status.subscribers.to_string()),
+        ("subscribers", format!("{} of {}", status.subscribers, about.subscribers_limit)),
     ];
     let mut text = String::new();
     for (name, fact) in facts {

@@ -24,7 +24,7 @@ pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, NeighborCounts, Neighbors, St
 pub use budget::{AnswerBudgets, AnswerKind};
 pub use hold::{Queue, Slab};
 pub use own::OwnAddresses;
-pub use rate::TokenBucket;
+pub use rate::{HostBuckets, TokenBucket};
 pub use route::{Connected, ROUTES_MAX, Route, RouteEntry, RouteError, RouteTable, StaticRoute};
 pub use table::{Full, HOLD_MS, Heard, Held, NEXT_HOPS_MAX, NextHopId, NextHops, Sizes};
 

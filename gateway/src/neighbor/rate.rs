@@ -3,6 +3,8 @@
 //! Time is a wrapping count of milliseconds. A bucket left alone for more than 2^32 ms may find fewer tokens than it
 //! has earned, never more than its burst.
 
+use std::hash::{BuildHasher, RandomState};
+
 /// Lets `rate_per_s` events a second pass, and up to `burst` at once after a pause.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
@@ -35,6 +37,31 @@ impl TokenBucket {
 
 const TOKEN: u64 = 1000;
 
+/// A bucket for each host, so that none spends another's tokens. There are [`HOSTS`] of them, which hosts share by a secret
+/// hash: memory is bounded, and nobody can choose whose bucket is also his.
+#[derive(Debug)]
+pub struct HostBuckets {
+    buckets: Box<[TokenBucket]>,
+    secret: RandomState,
+}
+
+impl HostBuckets {
+    /// Full buckets.
+    pub fn new(rate_per_s: u32, burst: u32, now_ms: u32) -> HostBuckets {
+        let buckets = vec![TokenBucket::new(rate_per_s, burst, now_ms); HOSTS];
+        HostBuckets { buckets: buckets.into(), secret: RandomState::new() }
+    }
+
+    /// Takes a token of a host's; `false` when there is none.
+    #[must_use]
+    pub fn take(&mut self, host: u32, now_ms: u32) -> bool {
+        let at = self.secret.hash_one(host) as usize % HOSTS;
+        self.buckets[at].take(now_ms)
+    }
+}
+
+const HOSTS: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -52,6 +79,16 @@ mod tests {
         assert!(bucket.take(100));
         assert!(!bucket.take(199));
         assert!(bucket.take(200));
+    }
+
+    #[test]
+    fn no_host_spends_anothers_tokens() {
+        let mut buckets = HostBuckets::new(1, 5, 0);
+        assert_eq!((0..100).filter(|_| buckets.take(1, 0)).count(), 5);
+        // A few hosts may share a bucket with the first one.
+        let served = (2..202).filter(|&host| buckets.take(host, 0)).count();
+        assert!(served > 150, "{served} of 200");
+        assert!(buckets.take(1, 1000));
     }
 
     #[test]

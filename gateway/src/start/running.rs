@@ -235,6 +235,7 @@ impl Gateway for Running {
             tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
             idle: config.dpdk.idle.name().to_owned(),
             sessions_limit: config.settings.limits.sessions.into(),
+            subscribers_limit: config.settings.limits.subscribers.into(),
             tsc_hz: Clock::hz(),
         }
     }

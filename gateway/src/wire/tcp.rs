@@ -6,6 +6,10 @@ use std::ops::BitOr;
 use super::checksum::{self, Delta};
 use super::{Error, ipv4, read_u16, read_u32, write_u16, write_u32};
 
+mod answer;
+
+pub use answer::reset;
+
 /// Octets of a header without options.
 pub const HEADER_LEN: usize = 20;
 

@@ -1,4 +1,5 @@
-//! What the gateway says itself: replies to pings, and ICMP errors to the senders of packets that go no further.
+//! What the gateway says itself: replies to pings, ICMP errors to the senders of packets that go no further, and RSTs to
+//! inside hosts whose connections it does not know.
 //!
 //! An error is about the packet as its sender knows it: what was translated is made what it was before. A hairpinned
 //! packet was translated twice, the first time perhaps by another worker. So an error about it goes the way of any
@@ -11,9 +12,8 @@ use crate::dpdk::Mbuf;
 use crate::nat::{Direction, DropReason, IcmpGenerated};
 use crate::neighbor::AnswerKind;
 use crate::neighbor::local::{Outcome, Side};
-use crate::wire::ethernet;
 use crate::wire::icmpv4::{self, message, time_exceeded, unreachable};
-use crate::wire::ipv4;
+use crate::wire::{ethernet, ipv4, tcp};
 
 /// An ICMP error of the gateway's own.
 #[derive(Clone, Copy)]
@@ -117,6 +117,23 @@ impl Worker {
         }
     }
 
+    /// Answers a TCP segment from inside that the shard has refused and counted, because it belongs to no connection: with
+    /// the RST of the host that it is for. Each inside host has a budget of its own.
+    #[cold]
+    pub(super) fn reset(&mut self, mut packet: Mbuf) {
+        let header_len = self.interfaces[self.arrival(&packet)].header_len();
+        let now_ms = self.now_ms();
+        let segment = &mut packet.data_mut()[header_len..];
+        let Ok(header) = ipv4::Packet::new_header(&*segment) else { return };
+        if !self.resets.take(header.src_bits(), now_ms) {
+            return;
+        }
+        if let Some(len) = tcp::reset(segment) {
+            self.counters.generated += 1;
+            self.shard.counters().tcp_resets += u64::from(self.send_back(packet, header_len + len));
+        }
+    }
+
     /// Answers a packet that was translated in `direction` and goes no further.
     #[cold]
     pub(super) fn answer_translated(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) {
@@ -181,7 +198,14 @@ impl Worker {
     }
 
     /// Sends an answer, in the place of the packet that it answers, back to the station that sent that.
-    fn reply(&mut self, mut packet: Mbuf, len: usize, counted: IcmpGenerated) {
+    fn reply(&mut self, packet: Mbuf, len: usize, counted: IcmpGenerated) {
+        if self.send_back(packet, len) {
+            self.shard.counters().icmp_generated[counted as usize] += 1;
+        }
+    }
+
+    /// Sends a frame of `len` octets back to the station that sent what it takes the place of; whether it could.
+    fn send_back(&mut self, mut packet: Mbuf, len: usize) -> bool {
         let arrival = self.arrival(&packet);
         let interface = &self.interfaces[arrival];
         let back = ethernet::Frame::new_unchecked(packet.data()).src();
@@ -189,10 +213,11 @@ impl Worker {
             && ethernet::emit(packet.data_mut(), back, interface.mac, interface.vlan, ethernet::IPV4).is_ok();
         if !fits {
             let direction = interface.direction;
-            return self.drop(packet, DropReason::NoBuffer, direction);
+            self.drop(packet, DropReason::NoBuffer, direction);
+            return false;
         }
-        self.shard.counters().icmp_generated[counted as usize] += 1;
         self.transmit(arrival, packet);
+        true
     }
 }
 

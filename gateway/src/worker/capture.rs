@@ -382,7 +382,7 @@ impl Worker {
         for Staged { tap, place, sight, mut captured } in staged.drain(..) {
             captured.session = sight.and_then(|sight| self.shard.session_seen(&sight, self.now));
             captured.reason = match verdicts[place] {
-                Verdict::Drop(reason) | Verdict::Reject(reason) => Some(reason),
+                Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason) => Some(reason),
                 _ => None,
             };
             let _ = taps[tap].filled.try_send(captured);

@@ -22,6 +22,10 @@ impl Worker {
                 self.show_dropped(&packet, reason);
                 self.reject(packet, reason);
             }
+            Verdict::Reset(reason) => {
+                self.show_dropped(&packet, reason);
+                self.reset(packet);
+            }
             Verdict::Reply(Refusal::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Fragment => self.locate_fragment(packet, direction),

@@ -47,7 +47,7 @@ use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use crate::nat::{Direction, DropReason, Shard, Time};
 use crate::neighbor::local::Responder;
-use crate::neighbor::{NextHops, RouteTable};
+use crate::neighbor::{HostBuckets, NextHops, RouteTable};
 use crate::steer::{Steering, WorkerId};
 use capture::Captures;
 use congestion::{Congestion, is_low};
@@ -78,6 +78,8 @@ pub struct Worker {
     fragments: Waiting,
     /// By side: neither can silence the other's answers.
     responders: [Responder; 2],
+    /// How often each inside host is told that its connection is not known.
+    resets: HostBuckets,
     /// By interface: how often management hears of what any station can cause.
     link_budgets: Vec<LinkBudgets>,
     commands: Receiver<Command>,

@@ -19,7 +19,7 @@ use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use crate::nat::{Direction, Shard, Time};
 use crate::neighbor::local::{Responder, Side};
-use crate::neighbor::{AnswerBudgets, NextHops, OwnAddresses, RouteTable, Sizes};
+use crate::neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
 use crate::steer::{Steering, WorkerId};
 use crate::wire::ethernet::{self, Mac};
 
@@ -113,6 +113,10 @@ pub struct WorkerOptions {
     pub idle: Idle,
 }
 
+/// RSTs a second to one inside host, and at once: as many as it may have lost connections when its sessions were deleted.
+const RESETS_PER_S: u32 = 100;
+const RESETS_AT_ONCE: u32 = 1000;
+
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
@@ -144,6 +148,7 @@ impl Worker {
             responders: std::array::from_fn(|_| {
                 Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
             }),
+            resets: HostBuckets::new(RESETS_PER_S, RESETS_AT_ONCE, now_ms),
             commands: options.commands,
             events: options.events,
             counters: WorkerCounters::default(),

@@ -23,11 +23,17 @@ struct Session {
     /// Its handshake has begun and never was over.
     half_open: bool,
     expires: u64,
+    /// When it was over, where it is: the order of ends.
+    over: u64,
 }
 
 impl Session {
     fn is_closed(&self) -> bool {
-        self.protocol == Protocol::Tcp && matches!(self.tcp, Tcp::Closed | Tcp::Reset)
+        self.protocol == Protocol::Tcp && self.tcp.is_closed()
+    }
+
+    fn is_over(&self) -> bool {
+        self.protocol == Protocol::Tcp && self.tcp.is_over()
     }
 }
 
@@ -67,6 +73,8 @@ impl Mapping {
 pub(crate) struct Model {
     plan: Plan,
     now: u64,
+    /// Sessions that were over ever.
+    ends: u64,
     sessions: Vec<Session>,
     mappings: Vec<Mapping>,
     /// The outside address that a subscriber is paired with, by its shard and its address.
@@ -78,6 +86,7 @@ impl Model {
         Model {
             plan: Plan::new(shape),
             now: 0,
+            ends: 0,
             sessions: Vec::new(),
             mappings: Vec::new(),
             paired: HashMap::new(),
@@ -91,6 +100,13 @@ impl Model {
             (session.protocol, session.internal, session.remote) == (protocol, sent.from, sent.to)
         });
         if let Some(at) = found {
+            if let Err(reason) = self.begin_anew(at, sent.meaning) {
+                return Fate::Drop(reason);
+            }
+            let found = |session: &Session| {
+                (session.protocol, session.internal, session.remote) == (protocol, sent.from, sent.to)
+            };
+            let at = self.sessions.iter().position(found).expect("the session that begins anew stays");
             self.touch(at, sent.meaning, true);
             return self.leave(self.sessions[at].external, sent);
         }
@@ -115,10 +131,11 @@ impl Model {
             Meaning::Reply => false,
         };
         if begins {
-            return match self.begin(sent, kind, permanent, listed) {
-                Ok(external) => self.leave(external, sent),
-                Err(reason) => Fate::Drop(reason),
-            };
+            match self.begin(sent, kind, permanent, listed) {
+                Ok(external) => return self.leave(external, sent),
+                Err(DropReason::SubscriberHalfOpen) if sent.meaning == Meaning::Segment(Flags::ACK) => {}
+                Err(reason) => return Fate::Drop(reason),
+            }
         }
         let external = match kind {
             Kind::Exempt => Some(sent.from),
@@ -218,19 +235,28 @@ impl Model {
         let protocol = sent.meaning.protocol();
         let shard = self.plan.shard(protocol, sent.from.address);
         let room = self.plan.shape.sessions() as usize;
-        let of = |session: &&Session| self.plan.shard(session.protocol, session.internal.address) == shard;
-        let here = self.sessions.iter().filter(of);
-        if here.clone().count() == room {
-            return Err(DropReason::SessionsFull);
+        let here = |plan: &Plan, s: &Session| plan.shard(s.protocol, s.internal.address) == shard;
+        if self.sessions.iter().filter(|session| here(&self.plan, session)).count() == room {
+            let closed = self.over(shard, sent.from.address, |_| true).ok_or(DropReason::SessionsFull)?;
+            self.give_up(closed);
         }
-        let mine = here.filter(|session| session.internal.address == sent.from.address);
-        if mine.clone().count() >= self.plan.shape.sessions_per_subscriber as usize {
-            return Err(DropReason::SubscriberSessions);
-        }
-        let half_open = mine.filter(|session| session.half_open).count();
-        let opens = sent.meaning == Meaning::Segment(Flags::SYN);
-        if opens && half_open >= self.plan.shape.half_open_per_subscriber as usize {
-            return Err(DropReason::SubscriberHalfOpen);
+        let mine = |s: &&Session| here(&self.plan, s) && s.internal.address == sent.from.address;
+        let half_open = self.sessions.iter().filter(mine).filter(|session| session.half_open).count();
+        let count = self.sessions.iter().filter(mine).count();
+        let opens = matches!(sent.meaning, Meaning::Segment(_));
+        let is_at_most = |count: usize, half_open: usize| {
+            let Shape { sessions_per_subscriber, half_open_per_subscriber, .. } = self.plan.shape;
+            if count >= sessions_per_subscriber as usize {
+                return Err(DropReason::SubscriberSessions);
+            }
+            let refused = opens && half_open >= half_open_per_subscriber as usize;
+            if refused { Err(DropReason::SubscriberHalfOpen) } else { Ok(()) }
+        };
+        if let Err(reason) = is_at_most(count, half_open) {
+            let makes_room =
+                |s: &Session| is_at_most(count - 1, half_open - usize::from(s.half_open)).is_ok();
+            let closed = self.over(shard, sent.from.address, makes_room).ok_or(reason)?;
+            self.give_up(closed);
         }
         let chosen = listed
             .iter()
@@ -248,7 +274,8 @@ impl Model {
                 None => self.draw(sent, shard, chosen)?,
             },
         };
-        let tcp = if opens { Tcp::SynSent } else { Tcp::Established };
+        let syn = sent.meaning == Meaning::Segment(Flags::SYN);
+        let tcp = if syn { Tcp::SynSent } else { Tcp::Unanswered(false) };
         let (internal, remote) = (sent.from, sent.to);
         self.sessions.push(Session {
             protocol,
@@ -258,6 +285,7 @@ impl Model {
             tcp,
             half_open: opens,
             expires: 0,
+            over: 0,
         });
         self.touch(self.sessions.len() - 1, sent.meaning, true);
         Ok(external)
@@ -282,11 +310,23 @@ impl Model {
         let full = self.is_full(shard);
         if over || full || free.is_empty() {
             if resting.is_empty() {
-                return Err(match (over, full) {
+                let reason = match (over, full) {
                     (true, _) => DropReason::SubscriberPorts,
                     (false, true) => DropReason::MappingsFull,
                     (false, false) => DropReason::PortsExhausted,
-                });
+                };
+                let has_port = |s: &Session| {
+                    let mapping = self.mappings.iter().find(|mapping| mapping.has(s)).expect("mapping");
+                    let sessions = self.sessions.iter().filter(|session| mapping.has(session)).count();
+                    mapping.kind == Kind::Pool && mapping.remote == remote && sessions == 1
+                };
+                let is_tcp = protocol == Protocol::Tcp;
+                let closed =
+                    self.over(shard, sent.from.address, has_port).filter(|_| is_tcp).ok_or(reason)?;
+                let external = self.sessions[closed].external;
+                self.give_up(closed);
+                assert_eq!(chosen, Some(external), "the port of the first that was over");
+                return Ok(self.take_over(sent, external));
             }
             let chosen = chosen.expect("a resting port goes over");
             assert!(resting.contains(&chosen), "{chosen} is none of the subscriber's resting ports");
@@ -302,6 +342,57 @@ impl Model {
         }
         self.paired.insert(subscriber, chosen.address);
         Ok(self.enter(sent, chosen, Kind::Pool))
+    }
+
+    /// A SYN on the ports of a connection that is over, or that the remote never answered.
+    fn begin_anew(&mut self, at: usize, meaning: Meaning) -> Result<(), DropReason> {
+        let session = &self.sessions[at];
+        let Meaning::Segment(flags) = meaning else { return Ok(()) };
+        if !session.tcp.begins_anew(flags, true) || session.half_open {
+            return Ok(());
+        }
+        let inside = session.internal.address;
+        let shard = self.plan.shard(Protocol::Tcp, inside);
+        let mine =
+            |s: &&Session| s.internal.address == inside && self.plan.shard(s.protocol, inside) == shard;
+        let half_open = self.sessions.iter().filter(mine).filter(|session| session.half_open).count();
+        if half_open < self.plan.shape.half_open_per_subscriber as usize {
+            return Ok(());
+        }
+        let closed = self.over(shard, inside, |session| session.half_open);
+        self.give_up(closed.ok_or(DropReason::SubscriberHalfOpen)?);
+        Ok(())
+    }
+
+    /// The first of a subscriber's sessions that was over, of those that `fits` takes among the first sixteen.
+    fn over(&self, shard: usize, inside: u32, fits: impl Fn(&Session) -> bool) -> Option<usize> {
+        let mine = |s: &Session| s.internal.address == inside && self.plan.shard(s.protocol, inside) == shard;
+        let mut over: Vec<usize> = (0..self.sessions.len())
+            .filter(|&at| mine(&self.sessions[at]) && self.sessions[at].is_over())
+            .collect();
+        over.sort_by_key(|&at| self.sessions[at].over);
+        over.into_iter().take(16).find(|&at| fits(&self.sessions[at]))
+    }
+
+    /// A session that is over ends for its subscriber's sake; its port rests.
+    fn give_up(&mut self, at: usize) {
+        let session = self.sessions.remove(at);
+        let used = self.sessions.iter().any(|s| {
+            let mapping = self.mappings.iter().find(|mapping| mapping.has(&session)).expect("mapping");
+            mapping.has(s)
+        });
+        let until = self.now + u64::from(TIMEOUTS.port_hold_s) * 1000;
+        self.mappings.retain_mut(|mapping| {
+            if !mapping.has(&session) {
+                return true;
+            }
+            mapping.unclosed = true;
+            let rests = mapping.kind == Kind::Pool && mapping.protocol.has_ports();
+            if !used && rests {
+                mapping.rests_until = Some(until);
+            }
+            used || rests
+        });
     }
 
     /// An outside address over a protocol without ports: that of the mapping, or the gateway's choice among those that nobody
@@ -389,11 +480,26 @@ impl Model {
                 let before = session.tcp;
                 session.tcp = before.after(flags, outbound);
                 session.half_open = before.is_half_open_as(session.tcp).unwrap_or(session.half_open);
-                match session.tcp {
-                    Tcp::SynSent | Tcp::SynBoth => TIMEOUTS.tcp_opening_s,
-                    Tcp::Established | Tcp::Fin(_) => TIMEOUTS.tcp_established_s,
-                    Tcp::Closed | Tcp::Reset => TIMEOUTS.tcp_closing_s,
+                if session.tcp.is_over() && !before.is_over() {
+                    self.ends += 1;
+                    session.over = self.ends;
                 }
+                let timeout = |tcp| match tcp {
+                    Tcp::SynSent | Tcp::SynBoth(_) | Tcp::Unanswered(_) => TIMEOUTS.tcp_opening_s,
+                    Tcp::Established | Tcp::Fin(_) => TIMEOUTS.tcp_established_s,
+                    Tcp::LastAck(_) | Tcp::Closed | Tcp::Reset(_) | Tcp::Reopening => TIMEOUTS.tcp_closing_s,
+                };
+                let seconds = timeout(session.tcp);
+                let is_new = session.expires == 0 || seconds != timeout(before);
+                let refreshes = match session.tcp {
+                    Tcp::Established | Tcp::Fin(_) => true,
+                    Tcp::SynSent | Tcp::SynBoth(_) | Tcp::Unanswered(_) => outbound,
+                    Tcp::LastAck(_) | Tcp::Closed | Tcp::Reset(_) | Tcp::Reopening => false,
+                };
+                if !is_new && !refreshes {
+                    return;
+                }
+                seconds
             }
             _ if !outbound => return,
             Meaning::Datagram if session.remote.port == 53 => TIMEOUTS.udp_dns_s,

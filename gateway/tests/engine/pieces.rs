@@ -137,7 +137,7 @@ impl Pieces {
                 let home = self.home(&after);
                 self.decide(home, after, Way::Hairpinned, left);
             }
-            Fate::Decided(Verdict::Drop(reason)) => left.push(Left::Drop(reason)),
+            Fate::Decided(Verdict::Drop(reason) | Verdict::Reset(reason)) => left.push(Left::Drop(reason)),
             Fate::Decided(Verdict::Reject(reason)) => left.push(Left::Reject(reason)),
             Fate::Decided(Verdict::Reply(refusal)) => left.push(Left::Reply(refusal)),
             Fate::Decided(Verdict::Local) => left.push(Left::Local),

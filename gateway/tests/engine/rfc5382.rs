@@ -97,7 +97,7 @@ fn rfc5382_req2_half_closed_connections_go_on() {
         connection.run(&[(first, FIN_ACK), (first.flip(), ACK), (first.flip(), ACK)]);
         connection.gateway.pass_s(7439);
         connection.run(&[(first.flip(), ACK), (first, ACK), (first.flip(), FIN_ACK), (first, ACK)]);
-        connection.lives("fin-both", 240);
+        connection.lives("closed", 240);
         let deleted = connection.gateway.shards[0].counters().sessions_deleted;
         assert_eq!(deleted[DeleteReason::Closed as usize], 1);
     }
@@ -142,6 +142,8 @@ fn rfc5382_req3_filters_unsolicited_connections() {
         assert_eq!((answer.source, gateway.sessions().len()), (external, 1));
         gateway.inbound(Packet::tcp(stranger, external, ACK)).delivered();
         gateway.outbound(Packet::tcp(ep(HOST), stranger, ACK)).out();
+        // It lasts as long as an opening connection, until the remote is heard.
+        gateway.inbound(Packet::tcp(stranger, external, ACK)).delivered();
         let session = gateway.sessions().into_iter().find(|session| session.remote == stranger);
         assert_eq!(session.expect("session").state, "established");
     }
@@ -331,6 +333,7 @@ fn rfc5382_req8_connections_hairpin() {
         let ack = gateway.outbound(Packet::tcp(client, of_server, ACK)).delivered();
         assert_eq!((ack.source, ack.destination), (of_client, server));
         gateway.outbound(Packet::tcp(server, of_client, ACK)).delivered();
+        gateway.outbound(Packet::tcp(client, of_server, ACK)).delivered();
         let open = gateway.sessions().iter().filter(|session| session.state == "established").count();
         assert_eq!(open, 2, "both halves are open");
     }

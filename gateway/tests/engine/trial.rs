@@ -311,7 +311,7 @@ impl From<Outcome> for Fate {
             }
             Outcome::Reply(_) => Fate::Reply,
             Outcome::Local => Fate::Local,
-            Outcome::Drop(reason) | Outcome::Reject(reason) => Fate::Drop(reason),
+            Outcome::Drop(reason) | Outcome::Reject(reason) | Outcome::Reset(reason) => Fate::Drop(reason),
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) enum Outcome {
     Local,
     /// Dropped, and the sender is to be told.
     Reject(DropReason),
+    /// Dropped, and the sender is due a RST.
+    Reset(DropReason),
     Drop(DropReason),
 }
 
@@ -85,7 +87,7 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn reason(self) -> DropReason {
         match self {
-            Outcome::Drop(reason) | Outcome::Reject(reason) => reason,
+            Outcome::Drop(reason) | Outcome::Reject(reason) | Outcome::Reset(reason) => reason,
             other => panic!("not dropped: {other:?}"),
         }
     }
@@ -228,6 +230,7 @@ impl Gateway {
             Verdict::Reply(refusal) => Outcome::Reply(refusal),
             Verdict::Local => Outcome::Local,
             Verdict::Reject(reason) => Outcome::Reject(reason),
+            Verdict::Reset(reason) => Outcome::Reset(reason),
             Verdict::Drop(reason) => Outcome::Drop(reason),
             Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
             Verdict::Fragment => panic!("fragments are sent by `crate::pieces`"),

@@ -56,6 +56,7 @@ impl Gateway for Fake {
             memory: "no-huge".into(),
             idle: "backoff".into(),
             sessions_limit: 1_000_000,
+            subscribers_limit: 250_000,
             tsc_hz: 2_600_000_000,
             drain: *self.drain.lock().unwrap(),
             ..About::default()

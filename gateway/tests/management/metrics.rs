@@ -48,6 +48,7 @@ fn the_contract_is_kept() {
         "natgw_dropped_packets_total{reason=\"no-rule\",direction=\"outbound\",worker=\"0\"} 4",
         "natgw_sessions{protocol=\"udp\",worker=\"1\"} 125",
         "natgw_sessions_limit 1000000",
+        "natgw_subscribers_limit 250000",
         "natgw_pool_ports_used{pool=\"main\",protocol=\"udp\"} 250",
         "natgw_pool_ports_held{pool=\"main\",protocol=\"udp\"} 3",
         "natgw_pool_ports{pool=\"main\",protocol=\"udp\"} 193536",

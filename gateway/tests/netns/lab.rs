@@ -46,6 +46,8 @@ pub(crate) struct Options {
     /// Rules ahead of the one that translates everything.
     pub(crate) rules: &'static str,
     pub(crate) ports_per_subscriber: u32,
+    /// Leaves the limits of a subscriber as they are where nobody sets them.
+    pub(crate) default_limits: bool,
     /// Further keys of the interfaces.
     pub(crate) inside: &'static str,
     pub(crate) outside: &'static str,
@@ -63,6 +65,7 @@ impl Options {
         pool: "",
         rules: "",
         ports_per_subscriber: 4096,
+        default_limits: false,
         inside: "",
         outside: "",
         nat: "",
@@ -246,6 +249,7 @@ pub(crate) fn config(options: Options, work: &Path) -> String {
         pool,
         rules,
         ports_per_subscriber,
+        default_limits,
         inside,
         outside,
         nat,
@@ -254,6 +258,13 @@ pub(crate) fn config(options: Options, work: &Path) -> String {
     } = options;
     let dpdk = dpdk_section(workers);
     let socket = work.join("control.sock");
+    let limits = if default_limits {
+        String::new()
+    } else {
+        format!(
+            "ports_per_subscriber = {ports_per_subscriber}\nnew_sessions_per_subscriber_per_s = 1_000_000"
+        )
+    };
     format!(
         r#"
 {dpdk}
@@ -301,8 +312,7 @@ internal = "10.64.0.20"
 
 [nat.limits]
 sessions = 32_768
-ports_per_subscriber = {ports_per_subscriber}
-new_sessions_per_subscriber_per_s = 1_000_000
+{limits}
 
 [nat.timeouts]
 {timeouts}

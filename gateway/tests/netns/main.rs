@@ -52,6 +52,7 @@ mod rfc5508;
 mod rfc6888;
 mod rules;
 mod schemathesis;
+mod short_connections;
 mod tcp_server;
 mod throughput;
 mod top;

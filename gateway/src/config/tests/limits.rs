@@ -173,3 +173,14 @@ fn more_static_addresses_than_the_limit_are_refused() {
         &["nat.static.external, found 131072 addresses, allowed at most 65536 in all static"],
     );
 }
+
+#[test]
+fn there_is_room_for_as_many_subscribers_as_sessions_or_as_many_as_the_file_says() {
+    let subscribers = |text: &str| parse(text).settings.limits.subscribers;
+    assert_eq!(subscribers(&example_with("sessions = 1_000_000", "sessions = 2_000_000")), 2_000_000);
+    let text = example_with("sessions = 1_000_000", "sessions = 2_000_000\nsubscribers = 3000");
+    assert_eq!(subscribers(&text), 3000);
+    assert!(parse(&text).explain().contains("2,000,000 sessions, 3,000 subscribers and"));
+    let none = example_with("sessions = 1_000_000", "sessions = 1_000_000\nsubscribers = 0 #!");
+    assert_refused(&none, &["nat.limits.subscribers, found 0, allowed 1-134217728"]);
+}

@@ -62,6 +62,8 @@ families! {
         "Mappings in use, and permanent ones.";
     SUBSCRIBERS: GAUGE "subscribers" [],
         "Subscribers with at least one mapping.";
+    SUBSCRIBERS_LIMIT: GAUGE "subscribers_limit" [],
+        "Subscribers that fit.";
 
     // Ports.
     POOL_PORTS_USED: GAUGE "pool_ports_used" ["pool", "protocol"],
@@ -88,6 +90,8 @@ families! {
         "ICMP messages that the gateway made itself.";
     ICMP_LIMITED: COUNTER "icmp_limited_total" ["kind"],
         "ICMP messages of the gateway's own that their budget did not allow.";
+    TCP_RESETS: COUNTER "tcp_resets_total" [],
+        "RSTs that the gateway made itself, to inside hosts whose connections have no session.";
     ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
         "ICMP errors translated.";
     UNSOLICITED_SYNS: COUNTER "unsolicited_syns_total" ["event"],

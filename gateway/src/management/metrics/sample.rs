@@ -154,6 +154,7 @@ impl Samples {
             let limited = workers.iter().map(|worker| worker.counters.answers_limited[kind as usize]).sum();
             self.add(&f::ICMP_LIMITED, &[kind.name()], limited);
         }
+        self.add(&f::TCP_RESETS, &[], sum(&|nat| nat.tcp_resets));
         self.add(&f::ICMP_ERRORS, &[], sum(&|nat| nat.icmp_errors_translated.iter().sum()));
         for &event in UnsolicitedSyn::ALL {
             let count = sum(&|nat| nat.unsolicited_syns[event as usize]);
@@ -192,6 +193,7 @@ impl Samples {
     fn control(&mut self, gateway: &dyn Gateway) {
         let about = gateway.about();
         self.add(&f::SESSIONS_LIMIT, &[], about.sessions_limit);
+        self.add(&f::SUBSCRIBERS_LIMIT, &[], about.subscribers_limit);
         self.add(&f::CONFIG_GENERATION, &[], about.config_generation);
         self.add(&f::CONFIG_RELOADS, &["applied"], about.config_reloads.applied);
         self.add(&f::CONFIG_RELOADS, &["refused"], about.config_reloads.refused);

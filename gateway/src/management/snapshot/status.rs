@@ -38,6 +38,8 @@ pub struct About {
     pub idle: String,
     /// Sessions that fit, over all workers.
     pub sessions_limit: u64,
+    /// Subscribers that fit, over all workers.
+    pub subscribers_limit: u64,
     /// Cycles a second of the clock by which workers count how long they are busy.
     pub tsc_hz: u64,
 }

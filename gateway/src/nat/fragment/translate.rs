@@ -33,7 +33,7 @@ impl Shard {
         };
         let event = match verdict.fate {
             Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin) => FragmentEvent::Translated,
-            Fate::Decided(Verdict::Drop(reason) | Verdict::Reject(reason)) => {
+            Fate::Decided(Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason)) => {
                 self.count_drop(reason, at.direction);
                 return verdict;
             }
@@ -108,7 +108,9 @@ impl Shard {
             Verdict::Forward(_) | Verdict::Hairpin => {
                 State::Known(self.alike(packet, &piece.key, &parsed, verdict == Verdict::Hairpin))
             }
-            Verdict::Drop(reason) | Verdict::Reject(reason) => State::Refused(reason),
+            Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason) => {
+                State::Refused(reason)
+            }
             Verdict::Local | Verdict::Reply(_) | Verdict::Fragment => {
                 State::Refused(DropReason::LocalNoService)
             }

@@ -24,7 +24,8 @@ fn sample(pid: u32, at: Instant, ticks: u64) -> Sample {
         "version": "0.1.0", "dpdk": "22.11", "pid": pid, "uptime_s": 7500, "config_file": "gateway.toml",
         "config_generation": 1, "config_reloads": { "applied": 0, "refused": 0 },
         "forward_changes": { "applied": 0, "refused": 0 }, "memory": "no-huge",
-        "tables": "", "idle": "poll", "sessions_limit": 1_000_000, "tsc_hz": 1_000_000_000,
+        "tables": "", "idle": "poll", "sessions_limit": 1_000_000, "subscribers_limit": 1_000_000,
+        "tsc_hz": 1_000_000_000,
         "readiness": { "ready": true, "reasons": [] },
         "sessions": 201, "mappings": 150, "subscribers": 30, "workers": [worker(0), worker(1)],
     });
