@@ -40,18 +40,17 @@ impl Shard {
         };
         let internal = parsed.sender().endpoint().filter(|&from| self.begins_session(parsed, from, origin));
         let Some(internal) = internal else { return self.answer_by_mapping(packet, parsed, origin, at) };
-        let half_open = SessionFailure::SubscriberHalfOpen;
         match self.new_session(internal, parsed, origin, now) {
             // The session cannot be over at the moment of its making.
             Ok(id) => {
                 self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::TcpNoSession))
             }
             Err(failure) => {
-                self.counters.session_failures[failure as usize] += 1;
-                if failure == half_open && parsed.flags & tcp::SYN == 0 {
+                if failure == SessionFailure::SubscriberHalfOpen && parsed.flags & tcp::SYN == 0 {
                     // What the remote began, a mapping carries without a session.
                     return self.answer_by_mapping(packet, parsed, origin, at);
                 }
+                self.counters.session_failures[failure as usize] += 1;
                 self.refuse(failure.into())
             }
         }

@@ -128,16 +128,18 @@ fn rfc6888_req5_a_syn_flood_ends_at_the_subscribers_half_open_budget() {
     gateway.outbound(Packet::tcp(ep(HOST), remote(50_000), Flags::ACK)).out();
     connect(&mut gateway, OTHER, remote(0));
 
-    // A handshake that ends makes room for one; a reset does not, for the session stays.
+    // A handshake that ends makes room for one, and so does a reset: what is over gives its place up.
     let external = gateway.open(Protocol::Tcp, ep(HOST), remote(0));
     gateway.inbound(Packet::answer(Protocol::Tcp, remote(0), external)).delivered();
     assert_eq!(gateway.outbound(flood(5000)).reason(), DropReason::SubscriberHalfOpen);
     gateway.outbound(Packet::tcp(ep(HOST), remote(0), Flags::ACK)).out();
     gateway.outbound(flood(5000)).out();
     gateway.outbound(Packet::tcp(ep(HOST), remote(1), Flags::RST)).out();
-    assert_eq!(gateway.outbound(flood(5001)).reason(), DropReason::SubscriberHalfOpen);
-    gateway.pass_s(241);
     gateway.outbound(flood(5001)).out();
+    assert_eq!(gateway.outbound(flood(5002)).reason(), DropReason::SubscriberHalfOpen);
+    assert_eq!(gateway.sessions().len(), 104);
+    gateway.pass_s(241);
+    gateway.outbound(flood(5002)).out();
 }
 
 #[test]
