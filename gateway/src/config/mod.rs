@@ -219,6 +219,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let refuse = nat::read_refuse(section);
         let tcp_pickup = nat::read_tcp_pickup(section);
         let unsolicited_syn = nat::read_unsolicited_syn(section);
+        let source_route = nat::read_source_route(section);
+        let icmp_embedded_checksum = nat::read_icmp_embedded_checksum(section);
         let mss_clamp = nat::read_mss_clamp(section, interfaces.as_deref());
         let class_e = nat::read_class_e(section);
         let twice = twice::read_all(section, inside.as_ref(), &claims);
@@ -254,6 +256,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
             unsolicited_syn,
             mss_clamp,
             class_e,
+            source_route,
+            icmp_embedded_checksum,
             ..Settings::default()
         })
     });

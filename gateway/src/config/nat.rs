@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::interface::Draft;
 use super::section::Section;
 use super::value::{self, Refusal};
-use crate::nat::Refuse;
+use crate::nat::{EmbeddedChecksum, Refuse, SourceRoute};
 
 /// Reads `refuse`.
 pub(super) fn read_refuse(nat: &mut Section<'_>) -> Refuse {
@@ -25,6 +25,18 @@ pub(super) fn read_unsolicited_syn(nat: &mut Section<'_>) -> Refuse {
 /// Reads `class_e`, of which whoever reads addresses was told before.
 pub(super) fn read_class_e(nat: &mut Section<'_>) -> bool {
     nat.or("class_e", false, value::boolean).value
+}
+
+/// Reads `source_route`.
+pub(super) fn read_source_route(nat: &mut Section<'_>) -> SourceRoute {
+    let choices = [("drop", SourceRoute::Drop), ("pass", SourceRoute::Pass)];
+    nat.or("source_route", SourceRoute::default(), value::choice(&choices)).value
+}
+
+/// Reads `icmp_embedded_checksum`.
+pub(super) fn read_icmp_embedded_checksum(nat: &mut Section<'_>) -> EmbeddedChecksum {
+    let choices = [("adjust", EmbeddedChecksum::Adjust), ("drop", EmbeddedChecksum::Drop)];
+    nat.or("icmp_embedded_checksum", EmbeddedChecksum::default(), value::choice(&choices)).value
 }
 
 /// Reads `mss_clamp`: what a SYN may offer at most, for all interfaces to carry the segments.

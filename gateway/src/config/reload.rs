@@ -102,6 +102,8 @@ impl Config {
             tcp_pickup: settings.tcp_pickup,
             unsolicited_syn: settings.unsolicited_syn,
             mss_clamp: settings.mss_clamp,
+            source_route: settings.source_route,
+            icmp_embedded_checksum: settings.icmp_embedded_checksum,
             ..in_force.clone()
         };
         Ok(parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect())
@@ -171,7 +173,8 @@ mod tests {
         let text = text.replace("ports_per_subscriber = 1024", "ports_per_subscriber = 99");
         let text =
             format!("{text}\n[nat]\nrefuse = \"drop\"\nunsolicited_syn = \"drop\"\nmss_clamp = 1300\n");
-        let text = format!("{text}tcp_pickup = true\n");
+        let text =
+            format!("{text}tcp_pickup = true\nsource_route = \"pass\"\nicmp_embedded_checksum = \"drop\"\n");
         let new = parse(&text);
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert!(reloaded.config.settings.tcp_pickup);

@@ -14,7 +14,7 @@ use super::verdict::DropReason;
 
 /// See the module.
 pub(crate) struct Addresses {
-    /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`DIRECTED_BROADCAST`].
+    /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`POOLED`], [`DIRECTED_BROADCAST`].
     known: HashMap<u32, u8>,
     inside: Vec<Ipv4Net>,
     remotes: Remotes,
@@ -26,6 +26,8 @@ pub(crate) struct Addresses {
 const OWN: u8 = 1;
 /// An address that mappings use on the outside.
 const EXTERNAL: u8 = 2;
+/// An address of a pool.
+const POOLED: u8 = 8;
 /// The network or broadcast address of a connected prefix.
 const DIRECTED_BROADCAST: u8 = 4;
 
@@ -41,12 +43,14 @@ impl Addresses {
 
     fn with_externals(settings: &Settings, external: impl IntoIterator<Item = u32>) -> Addresses {
         let connected = || settings.inside.iter().chain(&settings.outside);
+        let pooled = settings.pools.iter().flat_map(|pool| pool.addresses.iter());
         let nobodys =
             connected().filter(|net| net.prefix_len() < 31).flat_map(|net| [net.network(), net.broadcast()]);
         let mut known = HashMap::new();
         let all = connected()
             .map(|net| (net.addr().to_bits(), OWN))
             .chain(external.into_iter().map(|address| (address, EXTERNAL)))
+            .chain(pooled.map(|address| (address.to_bits(), POOLED)))
             .chain(nobodys.map(|address| (address.to_bits(), DIRECTED_BROADCAST)));
         for (address, what) in all {
             *known.entry(address).or_insert(0) |= what;
@@ -71,6 +75,11 @@ impl Addresses {
     /// An address that mappings use on the outside.
     pub(crate) fn is_external(&self, address: u32) -> bool {
         self.known(address) & EXTERNAL != 0
+    }
+
+    /// An address of a pool.
+    pub(crate) fn is_pooled(&self, address: u32) -> bool {
+        self.known(address) & POOLED != 0
     }
 
     /// An address that is reached through an inside interface.

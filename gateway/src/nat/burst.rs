@@ -20,7 +20,8 @@ use super::shard::{Arrival, Shard};
 use super::stages::{Stage, Stopwatch};
 use super::table::Hash;
 use super::time::Time;
-use super::verdict::{Direction, FragmentEvent, Protocol, Verdict};
+use super::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
+use crate::wire::ipv4;
 
 /// Packets that are worked on together.
 pub const BURST: usize = 32;
@@ -154,7 +155,7 @@ impl Shard {
     /// The first stage for packets that are not plain, or that shall not just pass.
     #[cold]
     fn look_closely(&self, packet: &[u8], at: Arrival, verdict: &mut Verdict, slots: &mut Slots) {
-        slots.push(match parse(packet) {
+        slots.push(match self.parse_closely(packet, at) {
             Ok(parsed) => {
                 let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
                 self.index.view().prefetch(hash);
@@ -165,6 +166,21 @@ impl Shard {
                 Slot { hash: Hash(0), parsed: Parsed::NOTHING, candidate: DROPPED }
             }
         });
+    }
+
+    #[cold]
+    fn parse_closely(&self, packet: &[u8], at: Arrival) -> Result<Parsed, Verdict> {
+        let parsed = parse(packet);
+        match parsed {
+            Ok(Parsed { header_len, .. }) if usize::from(header_len) > ipv4::HEADER_LEN => {
+                self.check_source_route(&ipv4::Packet::new_unchecked(packet)).map_err(Verdict::Drop)?;
+            }
+            Err(Verdict::Drop(DropReason::AuthenticationHeader)) if at.direction == Direction::Outbound => {
+                return Err(self.refuse_authentication_header(&ipv4::Packet::new_unchecked(packet)));
+            }
+            _ => {}
+        }
+        parsed
     }
 
     /// Second stage: which session it may be. Whether there is one for every packet.

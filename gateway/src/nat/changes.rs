@@ -148,6 +148,8 @@ impl Same {
             unsolicited_syn,
             mss_clamp,
             class_e,
+            source_route,
+            icmp_embedded_checksum,
         } = new;
         let class_e = old.class_e == *class_e;
         let interfaces = old.inside == *inside && old.outside == *outside;
@@ -161,7 +163,9 @@ impl Same {
                 && old.refuse == *refuse
                 && old.tcp_pickup == *tcp_pickup
                 && old.unsolicited_syn == *unsolicited_syn
-                && old.mss_clamp == *mss_clamp,
+                && old.mss_clamp == *mss_clamp
+                && old.source_route == *source_route
+                && old.icmp_embedded_checksum == *icmp_embedded_checksum,
             rules: same_rules
                 && old.timeouts == *timeouts
                 && old.twice == *twice

@@ -147,6 +147,15 @@ impl Explanation {
     }
 }
 
+/// What a refusal comes to.
+fn refused(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Reject(reason) => Outcome::Reject(reason),
+        Verdict::Drop(reason) => Outcome::Drop(reason),
+        _ => Outcome::Local,
+    }
+}
+
 /// A packet without payload, as far as the engine reads it.
 fn first_packet(question: &Question) -> (Parsed, [u8; 40]) {
     let mut packet = [0; 40];
@@ -248,10 +257,7 @@ impl Shard {
     }
 
     fn refused(&self, reason: DropReason) -> Outcome {
-        match self.refuse(reason) {
-            Verdict::Reject(reason) => Outcome::Reject(reason),
-            _ => Outcome::Drop(reason),
-        }
+        refused(self.refuse(reason))
     }
 
     /// As `Shard::begin` decides.
@@ -396,7 +402,7 @@ impl Shard {
                 })
             }
             Ok(None) => Explanation::new(Outcome::Local),
-            Err(reason) => about(Explanation::dropped(reason)),
+            Err(reason) => about(Explanation::new(refused(self.refuse_inbound(parsed, reason, at)))),
         }
     }
 }

@@ -14,8 +14,10 @@ use super::ip_protocol::IpProtocol;
 use super::mapping::Mapping;
 use super::parse::{Parsed, channel};
 use super::rewrite::{Hop, Rewrite};
+use super::settings::EmbeddedChecksum;
 use super::shard::{Arrival, Shard};
-use super::verdict::{Direction, DropReason, Protocol, Verdict};
+use super::time::Time;
+use super::verdict::{DeleteReason, Direction, DropReason, Protocol, Verdict};
 use crate::wire::{icmpv4, ipv4};
 
 /// The packet inside an error, as far as it is there.
@@ -24,6 +26,7 @@ pub(super) struct Embedded {
     pub(super) ends: Ends,
     pub(super) protocol: Protocol,
     header_len: usize,
+    is_checksum_right: bool,
 }
 
 impl Shard {
@@ -45,6 +48,9 @@ impl Shard {
         let total = usize::from(ipv4::Packet::new_checked(&*packet)?.total_len());
         let message = icmpv4::Packet::new_verified(&packet[header_len..total])?;
         let embedded = embedded(message.embedded())?;
+        if !embedded.is_checksum_right && self.policy.embedded_checksum == EmbeddedChecksum::Drop {
+            return Err(DropReason::IcmpEmbedded);
+        }
         self.check_error_addresses(&parsed.tuple(), at)?;
         // An error goes to whoever sent what it is about; to anybody else it is no way around the rules.
         if parsed.tuple().destination != embedded.ends.from.address {
@@ -97,6 +103,27 @@ impl Shard {
         true
     }
 
+    /// Takes a packet back that [`Verdict::Hairpin`] sent round and that was found to be for the gateway itself: it is what it
+    /// was before, TTL included, and the session that it alone made is gone. False, and nothing is changed, where nothing that
+    /// is known translated it.
+    ///
+    /// `(X:P -> g:q) becomes (a:p -> g:q)`.
+    #[must_use]
+    pub fn take_back(&mut self, packet: &mut [u8], now: Time) -> bool {
+        let Ok(sent) = embedded(packet) else { return false };
+        if !self.restore(Direction::Outbound, packet) {
+            return false;
+        }
+        let answer = Flow::from(&sent.ends.reversed().tuple());
+        if let Some(id) = self.live_session(&answer, sent.protocol, Direction::Inbound, now)
+            && self.sessions[id].packets == [1, 0]
+        {
+            self.idle.stop(id);
+            self.end_session(id, Some(DeleteReason::Withdrawn), now);
+        }
+        true
+    }
+
     fn check_error_addresses(&self, tuple: &Tuple, at: Arrival) -> Result<(), DropReason> {
         let addresses = &self.addresses;
         addresses.check_source(tuple.source)?;
@@ -115,14 +142,32 @@ impl Shard {
     /// What a packet with these ends would become, without making or refreshing anything: by its session, or by the
     /// mapping that let the packet through without one.
     pub(super) fn rewrite_of(&self, ends: Ends, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
+        self.session_rewrite(ends, protocol, direction)
+            .or_else(|| self.mapping_rewrite(ends, protocol, direction))
+    }
+
+    /// As [`Shard::rewrite_of`], by the session alone.
+    pub(super) fn session_rewrite(
+        &self,
+        ends: Ends,
+        protocol: Protocol,
+        direction: Direction,
+    ) -> Option<Rewrite> {
         let sessions = self.sessions.as_slice();
-        let flow = ends.tuple();
-        let key = Flow::from(&flow);
+        let key = Flow::from(&ends.tuple());
         let hash = self.secret.flow(&key, protocol, direction);
         let session = self.index.find(hash, |id| sessions[id as usize].matches(&key, protocol, direction));
-        if let Some(id) = session.filter(|_| ends.host(direction).port.is_some()) {
-            return Some(sessions[id as usize].rewrite(direction));
-        }
+        let session = session.filter(|_| ends.host(direction).port.is_some());
+        session.map(|id| sessions[id as usize].rewrite(direction))
+    }
+
+    /// As [`Shard::rewrite_of`], by the mapping alone.
+    pub(super) fn mapping_rewrite(
+        &self,
+        ends: Ends,
+        protocol: Protocol,
+        direction: Direction,
+    ) -> Option<Rewrite> {
         let to = match direction {
             Direction::Outbound => {
                 Ends { from: self.external_of(protocol, ends.from)?, to: self.remote_outside(ends.to) }
@@ -132,7 +177,7 @@ impl Shard {
                 Ends { from: self.remote_inside(ends.from), to: internal }
             }
         };
-        Some(Rewrite::new(protocol, &flow, &to.tuple()))
+        Some(Rewrite::new(protocol, &ends.tuple(), &to.tuple()))
     }
 
     fn external_of(&self, protocol: Protocol, internal: End) -> Option<End> {
@@ -143,16 +188,15 @@ impl Shard {
     }
 }
 
-/// Reads the embedded packet; its own checksum must be right, its layer 4 checksum is not looked at, its options are
-/// stepped over (RFC 5508 REQ-3).
+/// Reads the embedded packet; its layer 4 checksum is not looked at, its options are stepped over (RFC 5508 REQ-3).
 pub(super) fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
     let header = ipv4::Packet::new_header(bytes).map_err(|_| DropReason::IcmpEmbedded)?;
-    if !header.is_checksum_right() || header.frag_offset() != 0 {
+    if header.frag_offset() != 0 {
         return Err(DropReason::IcmpEmbedded);
     }
     let header_len = header.header_len();
     let number = IpProtocol(header.protocol());
     let (protocol, channel) = channel(number, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
     let ends = channel.between(header.src_bits(), header.dst_bits());
-    Ok(Embedded { ends, protocol, header_len })
+    Ok(Embedded { ends, protocol, header_len, is_checksum_right: header.is_checksum_right() })
 }

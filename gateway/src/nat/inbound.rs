@@ -38,12 +38,23 @@ impl Shard {
                 if reason == DropReason::Filtered {
                     self.keep_unsolicited(packet, parsed, now);
                 }
-                return Verdict::Drop(reason);
+                return self.refuse_inbound(parsed, reason, at);
             }
         };
         let to = Ends { from: self.remote_inside(parsed.sender()), to: internal };
         let rewrite = Rewrite::new(parsed.protocol, &tuple, &to.tuple());
         self.forward_without_session(packet, parsed, &rewrite, at, false)
+    }
+
+    /// Nobody outside is told what there is inside, and nobody at all whom a mapping keeps out: its host may be about to
+    /// send to the same remote (RFC 5382 REQ-4). But an inside host that sent to an outside endpoint which nobody has is.
+    pub(super) fn refuse_inbound(&self, parsed: &Parsed, reason: DropReason, at: Arrival) -> Verdict {
+        let is_shared = || parsed.receiver().endpoint().is_some_and(|to| self.is_mapped(parsed.protocol, to));
+        match reason {
+            DropReason::Draining if !at.routed => self.refuse(reason),
+            DropReason::NoMapping if !at.routed && !is_shared() => self.refuse(reason),
+            _ => Verdict::Drop(reason),
+        }
     }
 
     /// The inside end that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`

@@ -37,6 +37,8 @@ impl Shard {
             self.index.remove(self.secret.flow(flow, protocol, direction), id);
         }
         let mapping = session.mapping;
+        // No remote has seen anything of one that was withdrawn.
+        let closed = closed || reason == DeleteReason::Withdrawn;
         self.mappings.lines[mapping].remove_session(closed);
         let line = self.mappings.lines[mapping];
         if session.permits != 0 {

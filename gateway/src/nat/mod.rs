@@ -112,8 +112,8 @@ pub use policy::Policy;
 pub use pool::PoolUsage;
 pub use port_block::{BlockEvent, BlockGrid, BlockRecord, PortBlocks};
 pub use settings::{
-    Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule, RuleAction, Settings,
-    Share, Static, Timeouts, Twice,
+    EmbeddedChecksum, Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule,
+    RuleAction, Settings, Share, SourceRoute, Static, Timeouts, Twice,
 };
 pub use setup::{Footprint, Part, ShardOptions};
 pub use shard::Shard;

@@ -15,6 +15,7 @@ use super::table::Full;
 use super::tcp;
 use super::time::Time;
 use super::verdict::{DropReason, Protocol, SessionFailure, Verdict};
+use crate::wire::ipv4;
 
 /// Where a new session's outside endpoint shall come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,16 +61,53 @@ impl Shard {
     pub(super) fn refuse(&self, reason: DropReason) -> Verdict {
         match (reason, self.policy.refuse) {
             (DropReason::RuleReject, _) => Verdict::Reject(reason),
-            (DropReason::RuleDrop | DropReason::Protocol, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
+            (DropReason::RuleDrop, _) | (_, Refuse::Drop) => Verdict::Drop(reason),
             (_, Refuse::Reject) => Verdict::Reject(reason),
         }
     }
 
-    /// An own address that mappings use as well (masquerade) is the gateway's own for pings alone.
+    /// What no translation gets through is refused like a protocol that none is configured for.
+    #[cold]
+    pub(super) fn refuse_authentication_header(&self, ip: &ipv4::Packet<&[u8]>) -> Verdict {
+        let tuple = Tuple { source: ip.src_bits(), destination: ip.dst_bits(), ..Tuple::default() };
+        match self.addresses.check_outbound(&tuple) {
+            Ok(()) => self.refuse(DropReason::AuthenticationHeader),
+            Err(_) => Verdict::Drop(DropReason::AuthenticationHeader),
+        }
+    }
+
+    /// A packet from inside to an own address that no mapping leads further, as far as this shard can tell: of an own address
+    /// that is a pool's too (masquerade), others may own a part of the ports. What they find no mapping for comes back
+    /// ([`Shard::take_back`]).
     pub(super) fn is_for_gateway(&self, parsed: &Parsed) -> bool {
         let destination = parsed.tuple().destination;
-        let own = self.addresses.is_own(destination);
-        own && (parsed.is_query() || !self.addresses.is_external(destination))
+        self.addresses.is_own(destination)
+            && (parsed.is_query()
+                || !self.addresses.is_external(destination)
+                || !self.may_be_mapped(parsed.protocol, parsed.receiver()))
+    }
+
+    /// Whether there may be a mapping of an outside end, here or with another shard.
+    #[cold]
+    fn may_be_mapped(&self, protocol: Protocol, external: End) -> bool {
+        if self.permanent.internal_end(protocol, external).is_some() {
+            return true;
+        }
+        let is_pooled = self.addresses.is_pooled(external.address);
+        match external.endpoint() {
+            Some(endpoint) if self.permanent.redirect(protocol, endpoint).is_some() => true,
+            // Without ports, a host is known by its remote alone, which here is the gateway itself.
+            _ if !protocol.has_ports() => false,
+            Some(endpoint) if self.is_alone => is_pooled && self.is_mapped(protocol, endpoint),
+            _ => is_pooled,
+        }
+    }
+
+    /// Whether a mapping in use has this outside endpoint, alone or towards some remote.
+    pub(super) fn is_mapped(&self, protocol: Protocol, external: Endpoint) -> bool {
+        let found = self.mapping_by_external(protocol, external);
+        found.is_some_and(|id| self.mappings.lines[id].is_in_use())
+            || self.overlaps.is_in_use(protocol, external, self.mappings.lines.as_slice())
     }
 
     /// Reject, drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.

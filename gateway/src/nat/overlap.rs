@@ -219,11 +219,13 @@ impl Overlaps {
 
     /// Whether mappings share an outside endpoint.
     pub(crate) fn is_shared(&self, protocol: Protocol, external: Endpoint, lines: &[Mapping]) -> bool {
-        let first = self.runs.first(self.secret.shared_port(external, protocol), |id| {
-            let other = &lines[id as usize];
-            (other.external(), other.protocol()) == (external, protocol)
-        });
-        first.is_some()
+        self.first_at(self.secret.shared_port(external, protocol), (external, protocol), lines).is_some()
+    }
+
+    /// Whether a mapping in use shares this outside endpoint.
+    pub(crate) fn is_in_use(&self, protocol: Protocol, external: Endpoint, lines: &[Mapping]) -> bool {
+        let first = self.first_at(self.secret.shared_port(external, protocol), (external, protocol), lines);
+        self.standing(first) == Standing::Used
     }
 
     fn standing(&self, first: Option<u32>) -> Standing {
@@ -242,8 +244,11 @@ impl Overlaps {
 
     /// The first of those that share an outside endpoint.
     fn first(&self, line: &Mapping, lines: &[Mapping]) -> Option<u32> {
-        let key = (line.external(), line.protocol());
-        self.runs.first(self.port_hash(line), |id| {
+        self.first_at(self.port_hash(line), (line.external(), line.protocol()), lines)
+    }
+
+    fn first_at(&self, hash: Hash, key: (Endpoint, Protocol), lines: &[Mapping]) -> Option<u32> {
+        self.runs.first(hash, |id| {
             let other = &lines[id as usize];
             (other.external(), other.protocol()) == key
         })

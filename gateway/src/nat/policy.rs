@@ -8,12 +8,12 @@ use super::parse::Parsed;
 use super::rate::Rates;
 use super::redirect;
 use super::session::{HAIRPIN, Session, TimeoutTable};
-use super::settings::{Refuse, RuleAction, Settings};
+use super::settings::{EmbeddedChecksum, Refuse, RuleAction, Settings, SourceRoute};
 use super::shard::Shard;
 use super::subscriber::Bounds;
 use super::tcp;
-use super::verdict::{Direction, Protocol};
-use crate::wire;
+use super::verdict::{Direction, DropReason, Protocol};
+use crate::wire::{self, ipv4};
 
 /// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Policy {
     pub(super) unsolicited_syn_ms: u32,
     /// The largest TCP segment that a SYN may offer.
     pub(super) mss_max: u16,
+    pub(super) source_route: SourceRoute,
+    pub(super) embedded_checksum: EmbeddedChecksum,
 }
 
 impl Policy {
@@ -51,6 +53,8 @@ impl Policy {
             unsolicited_syn: settings.unsolicited_syn,
             unsolicited_syn_ms: settings.timeouts.tcp_unsolicited_syn_s.saturating_mul(1000),
             mss_max: settings.mss_clamp.unwrap_or(u16::MAX),
+            source_route: settings.source_route,
+            embedded_checksum: settings.icmp_embedded_checksum,
         }
     }
 
@@ -72,6 +76,13 @@ impl Policy {
 }
 
 impl Shard {
+    /// Refuses a packet whose options name routers that it is to pass: by them a sender gets round what routes and filters
+    /// say.
+    pub(super) fn check_source_route(&self, ip: &ipv4::Packet<&[u8]>) -> Result<(), DropReason> {
+        let refused = self.policy.source_route == SourceRoute::Drop && ip.has_source_route();
+        if refused { Err(DropReason::SourceRoute) } else { Ok(()) }
+    }
+
     /// Whether the session could begin now (`Shard::origin` decides the same for a packet). One of ICMP does not tell by
     /// which type of message: where rules ask for that, each message is asked about.
     pub(super) fn is_allowed(&self, id: u32) -> bool {

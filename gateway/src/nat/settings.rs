@@ -450,6 +450,31 @@ pub struct Settings {
     pub mss_clamp: Option<u16>,
     /// Whether hosts inside may have addresses in 240.0.0.0/4, which RFC 1112 section 4 keeps for later.
     pub class_e: bool,
+    /// Packets whose IPv4 options name routers that they are to pass (RFC 7126 sections 4.3 and 4.4).
+    pub source_route: SourceRoute,
+    /// ICMP errors whose quoted IPv4 header has a wrong checksum (RFC 5508 REQ-3a).
+    pub icmp_embedded_checksum: EmbeddedChecksum,
+}
+
+/// What becomes of packets with a source route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceRoute {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They are worked on as if they had none.
+    Pass,
+}
+
+/// What becomes of ICMP errors whose quoted IPv4 header has a wrong checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmbeddedChecksum {
+    /// They are translated, and the checksum stays wrong by the same amount: routers change options and do not compute it
+    /// anew.
+    #[default]
+    Adjust,
+    /// They are dropped.
+    Drop,
 }
 
 impl Settings {

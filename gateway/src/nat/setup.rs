@@ -170,6 +170,7 @@ impl Shard {
             unsolicited: UnsolicitedSyns::new()?,
             redirects: Redirects::new(settings),
             records: block_allocation::records(settings),
+            is_alone: part.of == 1,
             draining: false,
             reloading: false,
         };

@@ -64,6 +64,8 @@ pub struct Shard {
     pub(super) unsolicited: UnsolicitedSyns,
     pub(super) redirects: Redirects,
     pub(super) records: VecDeque<BlockRecord>,
+    /// The gateway has no other shard.
+    pub(super) is_alone: bool,
     /// Sessions go on, and none begins.
     pub(super) draining: bool,
     /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grant`).
@@ -218,10 +220,20 @@ impl Shard {
         let (is_local, check) = match direction {
             Direction::Outbound => (self.is_for_gateway(parsed), self.addresses.check_outbound(&tuple)),
             Direction::Inbound => {
-                let redirect = |to| self.permanent.redirect(parsed.protocol, to);
+                let leads_to_host = |to| {
+                    self.is_mapped(parsed.protocol, to)
+                        || self.permanent.redirect(parsed.protocol, to).is_some()
+                };
+                let has_session = || {
+                    let (flow, protocol) = (&parsed.flow, parsed.protocol);
+                    let sessions = self.sessions.as_slice();
+                    let matches = |id: u32| sessions[id as usize].matches(flow, protocol, direction);
+                    self.index.find(self.secret.flow(flow, protocol, direction), matches).is_some()
+                };
                 let is_mapped = || {
-                    self.admitted(parsed.protocol, parsed.ends()) != Ok(None)
-                        || parsed.receiver().endpoint().and_then(redirect).is_some()
+                    has_session()
+                        || self.permanent.internal_end(parsed.protocol, parsed.receiver()).is_some()
+                        || parsed.receiver().endpoint().is_some_and(leads_to_host)
                 };
                 let own = self.addresses.is_own(tuple.destination);
                 (own && (parsed.is_query() || !is_mapped()), self.addresses.check_inbound(&tuple))
@@ -252,6 +264,11 @@ impl Shard {
         if let Some(id) = found.filter(|_| parsed.ends().host(at.direction).port.is_some()) {
             if self.is_refused_message(id, packet, parsed, at.direction) {
                 return Verdict::Drop(DropReason::RuleDrop);
+            }
+            // Its remote is an outside endpoint of ours, which speaks through hairpinning alone.
+            let hairpins = self.sessions[id].flags & session::HAIRPIN != 0;
+            if hairpins && at.routed && at.direction == Direction::Inbound {
+                return Verdict::Drop(DropReason::SpoofedGateway);
             }
             if self.begins_anew(id, parsed, at.direction, now)
                 && let Some(refused) = self.begin_anew(id, now)

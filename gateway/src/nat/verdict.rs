@@ -85,10 +85,12 @@ pub enum Verdict {
     Hairpin,
     /// Not forwarded; the sender is due this ICMP error, which quotes the packet as it stands, untranslated.
     Reply(Refusal),
-    /// Not for translation: addressed to the gateway itself.
+    /// Not for translation: addressed to the gateway itself. A hairpinned packet was translated once: the shard that did so is
+    /// to take it back ([`Shard::take_back`](super::Shard::take_back)).
     Local,
     /// A new session that is refused: counted as a drop for this reason. The sender is due an ICMP error that says so
-    /// (RFC 5508 REQ-8), which quotes the packet as it stands, untranslated.
+    /// (RFC 5508 REQ-8), which quotes the packet as it stands, untranslated; a hairpinned one as it was before
+    /// ([`Shard::restore`](super::Shard::restore)).
     Reject(DropReason),
     /// A TCP segment from inside, of no connection that is known: counted as a drop for this reason. The sender is due a RST,
     /// so that it need not wait in vain (RFC 9293 section 3.10.7.1); the segment is as it came.
@@ -148,6 +150,8 @@ reasons! {
         IpTotalLength = "ip-total-length",
         /// IPv4 header checksum wrong (RFC 1812 section 5.2.2).
         IpChecksum = "ip-checksum",
+        /// IPv4 options that name routers to pass, loosely or strictly (RFC 7126 sections 4.3 and 4.4).
+        SourceRoute = "source-route",
         /// UDP length below 8 or beyond the packet.
         UdpLength = "udp-length",
         /// TCP data offset below 5 or beyond the packet.
@@ -156,7 +160,8 @@ reasons! {
         TcpFlags = "tcp-flags",
         /// ICMP checksum wrong (RFC 5508 REQ-3).
         IcmpChecksum = "icmp-checksum",
-        /// ICMP error whose embedded packet is cut short or is no IPv4 header, or whose header checksum is wrong.
+        /// ICMP error whose embedded packet is cut short or is no IPv4 header, or, where `icmp_embedded_checksum` says so, has a
+        /// wrong header checksum.
         IcmpEmbedded = "icmp-embedded",
         /// ICMP that is neither query nor error (RFC 5508 REQ-9 to 11).
         IcmpType = "icmp-type",
@@ -310,6 +315,8 @@ reasons! {
         Reload = "reload",
         /// An operator ended it.
         Deleted = "deleted",
+        /// The packet that made it was for the gateway itself.
+        Withdrawn = "withdrawn",
     }
 }
 

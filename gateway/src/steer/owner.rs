@@ -299,6 +299,12 @@ impl Steering {
         self.endpoint_owner(packet.dst_bits(), channel(packet, End::Destination))
     }
 
+    /// The owner of the outside endpoint that a packet which was translated outbound comes from.
+    pub fn sender_owner_of(&self, packet: &[u8]) -> WorkerId {
+        let Ok(packet) = ipv4::Packet::new_header(packet) else { return Steering::MALFORMED };
+        self.endpoint_owner(packet.src_bits(), channel(packet, End::Source))
+    }
+
     fn endpoint_owner(&self, address: u32, channel: Option<(Protocol, u16)>) -> WorkerId {
         match channel {
             Some((protocol, channel)) => self.inbound_owner(address, protocol, channel),

@@ -26,6 +26,14 @@ pub const fn is_host(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..=239) && !address.is_broadcast()
 }
 
+/// Kinds of options (RFC 791 section 3.1).
+mod option {
+    pub(super) const END: u8 = 0;
+    pub(super) const NO_OPERATION: u8 = 1;
+    pub(super) const LOOSE_SOURCE_ROUTE: u8 = 131;
+    pub(super) const STRICT_SOURCE_ROUTE: u8 = 137;
+}
+
 /// A view over a packet: header, options, payload, and perhaps padding of the frame that carried it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<T>(T);
@@ -196,6 +204,23 @@ impl<T: AsRef<[u8]>> Packet<T> {
     #[inline]
     pub fn payload(&self) -> &[u8] {
         &self.0.as_ref()[self.header_len()..self.payload_end()]
+    }
+
+    /// Whether the options hold a loose or a strict source route. Options behind one that is malformed are not read.
+    pub fn has_source_route(&self) -> bool {
+        let mut options = self.options();
+        while let Some((&kind, rest)) = options.split_first() {
+            options = match kind {
+                option::END => return false,
+                option::LOOSE_SOURCE_ROUTE | option::STRICT_SOURCE_ROUTE => return true,
+                option::NO_OPERATION => rest,
+                _ => match rest.first().and_then(|&len| options.get(usize::from(len).max(2)..)) {
+                    Some(rest) => rest,
+                    None => return false,
+                },
+            };
+        }
+        false
     }
 
     /// Does the checksum belong to this header?

@@ -53,9 +53,10 @@ impl Answer {
     /// would give its connection up (RFC 6888 REQ-11).
     const fn refused(reason: DropReason) -> Answer {
         let (code, counted) = match reason {
-            DropReason::NoRule | DropReason::RuleReject => {
-                (unreachable::PROHIBITED, IcmpGenerated::Prohibited)
-            }
+            DropReason::NoRule
+            | DropReason::RuleReject
+            | DropReason::Protocol
+            | DropReason::AuthenticationHeader => (unreachable::PROHIBITED, IcmpGenerated::Prohibited),
             _ => (unreachable::HOST, IcmpGenerated::Unreachable),
         };
         Answer { counted, kind: AnswerKind::Refused, ..Answer::unreachable(code, reason) }

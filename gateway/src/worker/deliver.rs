@@ -33,6 +33,55 @@ impl Worker {
         }
     }
 
+    /// As [`Worker::deliver`], for a packet that comes from inside and is inbound now. One that is for the gateway itself, or
+    /// whose sender is to be told, goes back to the worker that made it what it is.
+    pub(super) fn deliver_hairpinned(&mut self, packet: Mbuf, verdict: Verdict) {
+        match verdict {
+            Verdict::Local => self.take_back(packet, None),
+            Verdict::Reject(reason) => {
+                self.show_dropped(&packet, reason);
+                self.take_back(packet, Some(reason));
+            }
+            verdict => self.deliver(packet, verdict, Direction::Inbound),
+        }
+    }
+
+    #[cold]
+    fn take_back(&mut self, packet: Mbuf, refused: Option<DropReason>) {
+        let header_len = self.interfaces[self.arrival(&packet)].header_len();
+        match self.steering.sender_owner_of(&packet.data()[header_len..]) {
+            owner if owner == self.id => self.taken_back(packet, refused),
+            owner => {
+                // Its drop is counted, and yet it goes on.
+                self.counters.generated += u64::from(refused.is_some());
+                self.hand_over(owner, packet, Errand::TakeBack(refused));
+            }
+        }
+    }
+
+    /// A packet of which another worker says what [`Errand::TakeBack`] says.
+    pub(super) fn handed_back(&mut self, packet: Mbuf, refused: Option<DropReason>) {
+        self.counters.consumed += u64::from(refused.is_some());
+        self.taken_back(packet, refused);
+    }
+
+    fn taken_back(&mut self, mut packet: Mbuf, refused: Option<DropReason>) {
+        let header_len = self.interfaces[self.arrival(&packet)].header_len();
+        let bytes = &mut packet.data_mut()[header_len..];
+        let known = match refused {
+            // Its session stays: the host that is not there yet may be about to send to it.
+            Some(_) => self.shard.restore(Direction::Outbound, bytes),
+            None => self.shard.take_back(bytes, self.now),
+        };
+        match refused {
+            Some(reason) if known => self.reject(packet, reason),
+            // It is counted as dropped.
+            Some(_) => {}
+            None if known => self.local(packet, Direction::Outbound),
+            None => self.drop(packet, DropReason::LocalNoService, Direction::Inbound),
+        }
+    }
+
     #[inline(always)]
     fn forward(&mut self, packet: Mbuf, session: Option<SessionId>, direction: Direction) {
         let kept = session.and_then(|id| self.shard.next_hop(id, direction));
@@ -170,7 +219,9 @@ impl Worker {
         let Note { arrival, errand } = Note::from_tag(packet.tag());
         match errand {
             Errand::Hairpin | Errand::Fragment => Direction::Inbound,
-            Errand::Arrived | Errand::Send(_) => self.interfaces[usize::from(arrival)].direction,
+            Errand::Arrived | Errand::Send(_) | Errand::TakeBack(_) => {
+                self.interfaces[usize::from(arrival)].direction
+            }
         }
     }
 }

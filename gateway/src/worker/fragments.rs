@@ -69,6 +69,7 @@ impl Worker {
         let verdict = self.shard.translate_fragment(bytes, way, elsewhere, self.now);
         match verdict.fate {
             Fate::Decided(Verdict::Hairpin) => self.turn_fragment_round(packet),
+            Fate::Decided(verdict) if way == Way::Hairpinned => self.deliver_hairpinned(packet, verdict),
             Fate::Decided(verdict) => self.deliver(packet, verdict, direction),
             Fate::Held(hold) => {
                 if let Err(packet) = self.fragments.push(hold, packet) {

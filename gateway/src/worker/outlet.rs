@@ -28,6 +28,9 @@ pub(super) enum Errand {
     Fragment,
     /// Send it, as it is, by this interface.
     Send(u8),
+    /// Take it back: the worker translated it outbound, and as an inbound packet it was found to be for the gateway itself, or
+    /// dropped for this reason, of which its sender is to be told.
+    TakeBack(Option<DropReason>),
 }
 
 impl Note {
@@ -37,7 +40,9 @@ impl Note {
             Errand::Arrived => 0,
             Errand::Hairpin => 1,
             Errand::Fragment => 2,
-            Errand::Send(interface) => 3 + u32::from(interface),
+            Errand::Send(interface) => SEND + u32::from(interface),
+            Errand::TakeBack(None) => TAKE_BACK,
+            Errand::TakeBack(Some(reason)) => TAKE_BACK + 1 + reason as u32,
         };
         u32::from(self.arrival) << ARRIVAL_SHIFT | errand
     }
@@ -48,13 +53,23 @@ impl Note {
             0 => Errand::Arrived,
             1 => Errand::Hairpin,
             2 => Errand::Fragment,
-            other => Errand::Send((other - 3) as u8),
+            other => match other.checked_sub(TAKE_BACK) {
+                None => Errand::Send((other - SEND) as u8),
+                Some(reason) => {
+                    let nth = (reason as usize).checked_sub(1);
+                    Errand::TakeBack(nth.and_then(|nth| DropReason::ALL.get(nth).copied()))
+                }
+            },
         };
         Note { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
     }
 }
 
 const ARRIVAL_SHIFT: u32 = 16;
+/// The errands with an operand begin here.
+const SEND: u32 = 3;
+const TAKE_BACK: u32 = SEND + 256;
+const _: () = assert!(TAKE_BACK as usize + DropReason::COUNT < 1 << ARRIVAL_SHIFT);
 
 /// Packets for one interface, until the round's end or the burst is full.
 pub(super) struct Exit {
@@ -190,8 +205,9 @@ mod tests {
 
     #[test]
     fn a_note_survives_its_tag() {
-        for errand in [Errand::Arrived, Errand::Hairpin, Errand::Fragment, Errand::Send(0), Errand::Send(255)]
-        {
+        let reasons = DropReason::ALL.iter().map(|&reason| Errand::TakeBack(Some(reason)));
+        let others = [Errand::Arrived, Errand::Hairpin, Errand::Fragment, Errand::Send(0), Errand::Send(255)];
+        for errand in reasons.chain(others).chain([Errand::TakeBack(None)]) {
             for arrival in [0, 1, 255] {
                 let note = Note { arrival, errand };
                 assert_eq!(Note::from_tag(note.tag()), note);

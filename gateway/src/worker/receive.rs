@@ -73,6 +73,7 @@ impl Worker {
                 Errand::Arrived => arrived[direction as usize].push(packet, header_len),
                 Errand::Hairpin => hairpinned.push(packet, header_len),
                 Errand::Fragment => self.own_fragment(packet),
+                Errand::TakeBack(refused) => self.handed_back(packet, refused),
             }
         }
         for (direction, batch) in Direction::ALL.into_iter().zip(&mut arrived) {
@@ -153,7 +154,7 @@ impl Worker {
         let mut verdicts = [Verdict::Local; BURST];
         self.shard.translate_hairpinned(&mut batch.packets(), self.now, &mut verdicts);
         for (packet, verdict) in batch.drain().zip(verdicts) {
-            self.deliver(packet, verdict, Direction::Inbound);
+            self.deliver_hairpinned(packet, verdict);
         }
     }
 

@@ -253,3 +253,26 @@ fn arp_of_strangers_does_not_hide_the_answer_of_a_neighbour_that_is_asked_for() 
         assert_eq!(hears_of(lab, peer), 1);
     });
 }
+
+/// RFC 1122 section 3.2.2.1: the error is about the packet as its sender knows it, whichever worker owns the port.
+#[test]
+fn a_masqueraded_address_answers_hosts_inside_whoever_owns_the_port() {
+    for workers in [1, 3] {
+        let mut setup = Setup::new(workers);
+        setup.settings.pools[0].addresses = vec![Side::Outside.own()];
+        setup.run(|lab| {
+            lab.learn_all([HOST]);
+            for port in [53, 1024, 20_000, 33_434, 50_000, 65_535] {
+                let to = at(Side::Outside.own(), port);
+                let sent = Packet::new(Kind::Udp, at(HOST, 5000), to, b"is anybody there?");
+                let seen = lab.one(Side::Inside, &sent);
+                let error = seen.packet();
+                assert_eq!((seen.side, error.kind), (Side::Inside, Kind::Error(3, 3)), "port {port}");
+                assert_eq!((*error.from.ip(), *error.to.ip()), (*to.ip(), HOST));
+                assert_eq!(error.payload, sent.octets());
+            }
+            let live: Vec<u64> = lab.rest().iter().flat_map(|counters| counters.nat.sessions).collect();
+            assert!(live.iter().all(|&sessions| sessions == 0), "{live:?}");
+        });
+    }
+}

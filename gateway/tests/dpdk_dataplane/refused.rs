@@ -68,6 +68,21 @@ fn rfc6888_req11_lack_of_ports_is_answered_with_host_unreachable() {
     });
 }
 
+#[test]
+fn rfc5508_req8_hairpinned_packets_that_find_nobody_are_answered() {
+    for workers in [1, 3] {
+        Setup::new(workers).run(|lab| {
+            lab.learn_all([*HOST.ip()]);
+            for (last, port) in [(10, 999), (11, 999), (12, 999), (10, 30_000), (11, 30_000)] {
+                let nobody = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, last), port);
+                assert_answered(lab, &packet(Kind::Udp, nobody), 1);
+            }
+            assert_eq!(lab.dropped(DropReason::NoMapping), 5);
+            assert_eq!(generated(lab, IcmpGenerated::Unreachable), 5);
+        });
+    }
+}
+
 /// `from` is told by `address` that nobody takes its SYN.
 #[track_caller]
 fn assert_port_unreachable(lab: &mut Lab, side: Side, syn: &Packet) {

@@ -320,7 +320,7 @@ impl Foreseen {
         match (last.outcome, fate) {
             (Outcome::Local, Fate::Local) => true,
             (Outcome::Drop(foreseen) | Outcome::Reject(foreseen), Fate::Drop(reason)) => foreseen == reason,
-            (Outcome::Drop(_), Fate::In(..)) => self.drawn && self.inbound,
+            (Outcome::Drop(_) | Outcome::Reject(_), Fate::In(..)) => self.drawn && self.inbound,
             (Outcome::Session | Outcome::NewSession | Outcome::Mapping, Fate::In(from, to)) => {
                 self.inbound && ends(from, to)
             }

@@ -20,6 +20,7 @@ mod model;
 mod mss;
 mod other;
 mod overlap;
+mod own_address;
 mod packet;
 mod permanent;
 mod pieces;

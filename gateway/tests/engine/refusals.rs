@@ -1,7 +1,7 @@
 //! What does not pass: packets that are malformed, that lie about where they are from, or whose time is over, each
 //! under its own reason; and that what is refused is otherwise left alone.
 
-use gateway::nat::{Direction, DropReason, Protocol, Refusal, RuleAction};
+use gateway::nat::{Direction, DropReason, Protocol, Refusal, Refuse, RuleAction, SourceRoute};
 use gateway::wire::ipv4;
 use gateway::wire::tcp::Flags;
 
@@ -94,6 +94,65 @@ fn options_and_datagrams_without_checksum_pass() {
     }
     let seen = gateway.outbound(packet).out();
     assert_eq!(seen.bytes[34..36], [0, 0], "no checksum stays none");
+}
+
+#[test]
+fn rfc7126_source_routes_are_dropped_unless_they_shall_pass() {
+    // Behind no-operation and router alert.
+    let with =
+        |kind| Packet::udp(ep(HOST), ep(REMOTE)).options(&[1, 0x94, 4, 0, 0, kind, 7, 4, 192, 0, 2, 1]);
+    let record_route = 7;
+    for kind in [131, 137] {
+        let mut gateway = Gateway::changed(|_| {});
+        let mapped = gateway.outbound(with(record_route)).out().source;
+        let answer = Packet::udp(ep(REMOTE), mapped).options(&[kind, 7, 4, 192, 0, 2, 1, 0]);
+        assert_eq!(gateway.outbound(with(kind)), Outcome::Drop(DropReason::SourceRoute));
+        assert_eq!(gateway.inbound(answer.clone()), Outcome::Drop(DropReason::SourceRoute));
+        let own = Packet::ping(ep(HOST), ep("10.64.0.1:0")).options(&[kind, 7, 4, 192, 0, 2, 1, 0]);
+        assert_eq!(gateway.outbound(own), Outcome::Drop(DropReason::SourceRoute));
+        assert_eq!(gateway.shards[0].counters().dropped[DropReason::SourceRoute as usize], [2, 1]);
+        let mut gateway = Gateway::changed(|settings| settings.source_route = SourceRoute::Pass);
+        let mapped = gateway.outbound(with(kind)).out().source;
+        assert!(gateway.inbound(Packet { destination: mapped, ..answer }).is_delivered());
+    }
+    // Octets of another option, or behind the end, are none.
+    for options in [[0, 131, 7, 4], [0x94, 4, 131, 137], [7, 200, 131, 137], [7, 0, 0x94, 131]] {
+        let mut gateway = Gateway::changed(|_| {});
+        gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE)).options(&options)).out();
+    }
+}
+
+/// RFC 5508 REQ-8: whatever begins no session because of how the gateway is set up.
+#[test]
+fn rfc5508_req8_protocols_that_are_not_translated_are_refused_and_their_senders_told() {
+    for (number, reason) in
+        [(crate::packet::GRE, DropReason::Protocol), (51, DropReason::AuthenticationHeader)]
+    {
+        for (refuse, refused) in
+            [(Refuse::Reject, Outcome::Reject(reason)), (Refuse::Drop, Outcome::Drop(reason))]
+        {
+            let mut gateway = Gateway::changed(|settings| settings.refuse = refuse);
+            assert_eq!(gateway.outbound(Packet::other(number, ep(HOST), ep(REMOTE))), refused);
+        }
+    }
+    let mut gateway = Gateway::changed(|_| {});
+    let spoofed = Packet::other(51, ep("192.0.2.1:0"), ep(REMOTE));
+    assert_eq!(gateway.outbound(spoofed), Outcome::Drop(DropReason::AuthenticationHeader));
+    let from_outside = Packet::other(51, ep(REMOTE), ep("203.0.113.10:0"));
+    assert_eq!(gateway.inbound(from_outside), Outcome::Drop(DropReason::AuthenticationHeader));
+}
+
+/// Outside endpoints speak to one another through hairpinning alone.
+#[test]
+fn from_outside_nobody_continues_a_hairpinned_session() {
+    let mut gateway = Gateway::changed(|settings| {
+        settings.pools[0].filtering = gateway::nat::Filtering::EndpointIndependent;
+    });
+    let other = gateway.open(Protocol::Udp, ep("10.64.0.6:5000"), ep(REMOTE));
+    let seen = gateway.outbound(Packet::udp(ep(HOST), other)).delivered();
+    let spoofed = Packet::udp(other, seen.source);
+    assert_eq!(gateway.inbound(spoofed).reason(), DropReason::SpoofedGateway);
+    gateway.outbound(Packet::udp(ep("10.64.0.6:5000"), seen.source)).delivered();
 }
 
 /// Addresses that no host has, with the reasons for such a source and such a destination.

@@ -1,6 +1,9 @@
 //! RFC 5508: ICMP queries and errors.
 
-use gateway::nat::{Direction, DropReason, Endpoint, Filtering, Protocol, Refuse, RuleAction, Static};
+use gateway::nat::{
+    Direction, DropReason, EmbeddedChecksum, Endpoint, Filtering, Protocol, Refuse, RuleAction, Static,
+    Verdict,
+};
 use gateway::wire::icmpv4::message;
 use gateway::wire::tcp::Flags;
 
@@ -143,12 +146,47 @@ fn rfc5508_req3a_drops_an_error_with_a_bad_checksum() {
 }
 
 #[test]
-fn rfc5508_req3a_drops_an_error_whose_embedded_header_checksum_is_bad() {
-    let (mut gateway, seen) = sent(Protocol::Udp);
-    let mut about = seen.bytes;
+fn rfc5508_req3a_drops_an_error_whose_embedded_header_checksum_is_bad_where_told_to() {
+    let mut gateway = Gateway::changed(|settings| settings.icmp_embedded_checksum = EmbeddedChecksum::Drop);
+    let mut about = gateway.outbound(Packet::first(Protocol::Udp, ep(HOST), ep(REMOTE))).out().bytes;
+    gateway.inbound(Packet::error(ROUTER, 3, 1, &about)).delivered();
     about[10] ^= 0x01;
     let error = Packet::error(ROUTER, 3, 1, &about);
     assert_eq!(gateway.inbound(error).reason(), DropReason::IcmpEmbedded);
+}
+
+/// A router that wrote its address into a record-route option quotes the packet with the checksum that it came with, as Linux
+/// does. The host gets that checksum as its own packet would have had it: wrong by the same amount.
+#[test]
+fn rfc5508_req3a_an_embedded_header_whose_checksum_is_wrong_stays_so_by_the_same_amount() {
+    let options = [&[7, 11, 4][..], &[0; 8], &[0]].concat();
+    let carried = |packet: &[u8]| {
+        let header = &packet[..usize::from(packet[0] & 0xf) * 4];
+        let sum = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u32>();
+        sum % 0xffff
+    };
+    for protocol in Protocol::WITH_PORTS {
+        let mut gateway = Gateway::changed(|_| {});
+        let first = Packet::first(protocol, ep(HOST), ep(REMOTE)).options(&options);
+        let mut about = gateway.outbound(first.clone()).out().bytes;
+        about[22] = 8;
+        about[23..27].copy_from_slice(&[192, 0, 2, 254]);
+        let off = carried(&about);
+        assert_ne!(off, 0);
+        let shard = &mut gateway.shards[0];
+        let mut burst = [Packet::error(ROUTER, 11, 0, &about).bytes()];
+        let mut verdicts = [Verdict::Local];
+        shard.translate(&mut burst[..], Direction::Inbound, gateway.now, &mut verdicts);
+        assert_eq!(verdicts, [Verdict::Forward(None)]);
+        let embedded = &burst[0][28..];
+        assert_eq!(carried(embedded), off, "{protocol:?}");
+        assert_eq!(embedded[12..16], ep(HOST).address.to_be_bytes());
+        assert_eq!(embedded[20..32], about[20..32], "options stay as they came");
+        let is_right = burst[0][20..]
+            .chunks(2)
+            .fold(0, |sum, word| sum + u32::from(u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)])));
+        assert_eq!(is_right % 0xffff, 0, "the message's own checksum is right");
+    }
 }
 
 #[test]

@@ -219,7 +219,18 @@ impl Gateway {
         self.shards[shard].translate_hairpinned(&mut burst[..], self.now, &mut verdicts);
         match verdicts[0] {
             Verdict::Forward(_) => Outcome::In(passed(original, &burst[0])),
-            other => self.refused(other, shard),
+            other => {
+                if matches!(other, Verdict::Local | Verdict::Reject(_)) {
+                    let owner = self.owner_of_sender(&burst[0]);
+                    let owner = &mut self.shards[owner];
+                    let known = match other {
+                        Verdict::Local => owner.take_back(&mut burst[0], self.now),
+                        _ => owner.restore(Direction::Outbound, &mut burst[0]),
+                    };
+                    assert!(known && burst[0] == original, "{other:?}");
+                }
+                self.refused(other, shard)
+            }
         }
     }
 
@@ -421,6 +432,11 @@ impl Gateway {
             None => (seen.protocol, packet.source),
         };
         self.owner_over(IpProtocol(number).translated_as().ok(), inside.address)
+    }
+
+    fn owner_of_sender(&self, bytes: &[u8]) -> usize {
+        let seen = Seen::read(bytes).expect("translated right");
+        self.owner_of_outside(IpProtocol(seen.protocol).translated_as().ok(), seen.source)
     }
 
     fn owner_of_inbound(&self, bytes: &[u8]) -> usize {

@@ -1,6 +1,6 @@
-//! Datagrams that have been seen in part: a place each, in one of three classes.
+//! Datagrams that have been seen in part: a place each, in one of four classes.
 //!
-//! A class has room of its own, so that what anybody can send at will ([`Class::Waiting`], [`Class::Settled`]) takes none
+//! A class has room of its own, so that what anybody can send at will ([`Class::Waiting`], [`Class::Elsewhere`], [`Class::Refused`]) takes none
 //! from what is being translated ([`Class::Known`]). Within a class all live equally long, so the oldest ends first.
 
 use std::io;
@@ -23,12 +23,14 @@ pub(crate) enum Class {
     Waiting = 0,
     /// Its first fragment was translated.
     Known = 1,
-    /// Nothing needs to be remembered but where the rest goes: to another shard, or nowhere.
-    Settled = 2,
+    /// Nothing needs to be remembered but which other shard the rest goes to.
+    Elsewhere = 2,
+    /// The rest goes nowhere.
+    Refused = 3,
 }
 
 impl Class {
-    pub(crate) const COUNT: usize = 3;
+    pub(crate) const COUNT: usize = 4;
 }
 
 /// What becomes of a datagram's fragments.
@@ -47,7 +49,8 @@ impl State {
         match self {
             State::Waiting(_) => Class::Waiting,
             State::Known(_) => Class::Known,
-            State::Elsewhere(_) | State::Refused(_) => Class::Settled,
+            State::Elsewhere(_) => Class::Elsewhere,
+            State::Refused(_) => Class::Refused,
         }
     }
 }
@@ -62,14 +65,37 @@ pub(crate) struct Alike {
     pub(crate) hairpins: bool,
 }
 
+/// Who brings datagrams upon a host. None of them can take the room of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Party {
+    /// The host itself.
+    Host = 0,
+    /// A remote that it has a session with.
+    Peer = 1,
+    /// A remote that a mapping lets in.
+    Stranger = 2,
+}
+
+impl Party {
+    pub(crate) const COUNT: usize = 3;
+}
+
+/// The budget of a datagram that is known: the host's for this party. One that waits is in the budget of its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) party: Party,
+    pub(crate) address: u32,
+}
+
 /// A datagram in fragments.
 #[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) key: Key,
     pub(crate) state: State,
     pub(crate) due: Time,
-    /// The inside address in whose budget it is.
-    pub(crate) subscriber: Option<u32>,
+    /// In whose budget it is.
+    pub(crate) account: Option<Account>,
     pub(crate) coverage: Coverage,
 }
 
@@ -78,7 +104,7 @@ impl Datagram {
         key: Key { source: 0, destination: 0, ident: 0, protocol: 0, direction: 0 },
         state: State::Waiting(0),
         due: Time(0),
-        subscriber: None,
+        account: None,
         coverage: Coverage::NOTHING,
     };
 }
@@ -111,10 +137,10 @@ impl Datagrams {
             base += room;
             io::Result::Ok(places)
         };
-        let [waiting, known, settled] = room;
+        let [waiting, known, elsewhere, refused] = room;
         Ok(Datagrams {
             places: vec![Datagram::NONE; all as usize].into(),
-            classes: [class(waiting)?, class(known)?, class(settled)?],
+            classes: [class(waiting)?, class(known)?, class(elsewhere)?, class(refused)?],
             ages: Chains::new(all, Pages::Ordinary)?,
             index: Index::new(all as usize)?,
             secret,
@@ -189,16 +215,17 @@ mod tests {
 
     #[test]
     fn classes_take_no_room_from_each_other_and_age_apart() {
-        let mut table = Datagrams::new([2, 3, 1], Secret::new([1, 2, 3, 4])).unwrap();
+        let mut table = Datagrams::new([2, 3, 1, 1], Secret::new([1, 2, 3, 4])).unwrap();
         let refused = State::Refused(DropReason::NoRule);
         let waiting = [1, 2, 3].map(|ident| table.add(datagram(ident, State::Waiting(0))));
         assert!(waiting[0].is_some() && waiting[1].is_some() && waiting[2].is_none());
         assert!(
             table.add(datagram(4, refused)).is_some()
-                && table.add(datagram(5, State::Elsewhere(1))).is_none()
+                && table.add(datagram(5, refused)).is_none()
+                && table.add(datagram(7, State::Elsewhere(1))).is_some()
         );
         assert!(
-            table.is_full(Class::Waiting) && table.is_full(Class::Settled) && !table.is_full(Class::Known)
+            table.is_full(Class::Waiting) && table.is_full(Class::Refused) && !table.is_full(Class::Known)
         );
         assert_eq!(table.oldest(Class::Waiting), waiting[0]);
         // The newest leaves first, then the oldest.

@@ -2,8 +2,8 @@
 
 use super::coverage::Fit;
 use super::piece::{Key, Piece};
-use super::table::{Alike, Class, State};
-use super::{Fate, FragmentVerdict, HELD_EACH, HELD_FRAGMENTS, Hold, WAIT_MS, Way};
+use super::table::{Account, Alike, Class, Party, State};
+use super::{Fate, FragmentVerdict, Hold, WAIT_MS, Way};
 use crate::nat::endpoint::Tuple;
 use crate::nat::parse::{Parsed, parse_layer4};
 use crate::nat::rewrite::Rewrite;
@@ -46,10 +46,17 @@ impl Shard {
     }
 
     fn read_piece(&self, packet: &[u8], at: Arrival) -> Result<Piece, DropReason> {
-        let piece = Piece::read(&ipv4::Packet::new_verified(packet)?, at.direction)?;
+        let ip = ipv4::Packet::new_verified(packet)?;
+        self.check_source_route(&ip)?;
+        let piece = Piece::read(&ip, at.direction)?;
         // RFC 1812 section 4.3.2.7: no error is sent about a fragment other than the first.
         if piece.ttl <= 1 && at.routed && !piece.is_first() {
             return Err(DropReason::TtlExceeded);
+        }
+        // Those of hairpinned datagrams are remembered by the same addresses.
+        if at.direction == Direction::Inbound && at.routed && !piece.is_first() {
+            let Key { source, destination, .. } = piece.key;
+            self.addresses.check_inbound(&Tuple { source, destination, ..Tuple::default() })?;
         }
         Ok(piece)
     }
@@ -96,8 +103,8 @@ impl Shard {
             return self.out_of_life(&parsed, at.direction).into();
         }
         let released = self.forget(waiting);
-        let subscriber = self.subscriber_of(&parsed, at.direction);
-        let verdict = match self.check_room(subscriber) {
+        let account = self.account_of(&parsed, at.direction);
+        let verdict = match self.check_room(account) {
             Ok(()) => {
                 let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
                 self.slow(packet, &parsed, hash, at, now)
@@ -115,7 +122,7 @@ impl Shard {
                 State::Refused(DropReason::LocalNoService)
             }
         };
-        self.remember(piece, state, subscriber, now);
+        self.remember(piece, state, account, now);
         FragmentVerdict { fate: Fate::Decided(verdict), released }
     }
 
@@ -151,30 +158,34 @@ impl Shard {
     fn early(&mut self, piece: &Piece, at: Arrival, now: Time) -> FragmentVerdict {
         let Key { source, destination, .. } = piece.key;
         let tuple = Tuple { source, destination, ..Tuple::default() };
-        let (checked, subscriber) = match at.direction {
-            Direction::Outbound => (self.addresses.check_outbound(&tuple), Some(source)),
-            Direction::Inbound if at.routed => (self.addresses.check_inbound(&tuple), None),
-            Direction::Inbound => (Ok(()), None),
+        let checked = match at.direction {
+            Direction::Outbound => self.addresses.check_outbound(&tuple),
+            Direction::Inbound => Ok(()),
         };
-        if let Err(reason) = checked.and_then(|()| self.check_budget(subscriber)) {
+        if let Err(reason) = checked {
             return reason.into();
         }
-        if self.fragments.held == HELD_FRAGMENTS {
+        if !self.fragments.may_wait(&piece.key) {
             return DropReason::FragmentsFull.into();
         }
         let due = now.plus_ms(WAIT_MS.min(self.policy.fragment_ms));
-        let Some(id) = self.fragments.add(piece, State::Waiting(0), due, subscriber) else {
-            return DropReason::FragmentsFull.into();
-        };
-        self.hold(id)
+        match self.fragments.add(piece, State::Waiting(1), due, None) {
+            Some(id) => Fate::Held(Hold(id)).into(),
+            None => {
+                self.fragments.waits_no_more(&piece.key);
+                DropReason::FragmentsFull.into()
+            }
+        }
     }
 
     fn hold(&mut self, id: u32) -> FragmentVerdict {
-        let fragments = &mut self.fragments;
-        match &mut fragments.datagrams.places[id as usize].state {
-            State::Waiting(held) if *held < HELD_EACH && fragments.held < HELD_FRAGMENTS => {
+        let key = self.fragments.datagrams.places[id as usize].key;
+        if !self.fragments.may_wait(&key) {
+            return DropReason::FragmentsFull.into();
+        }
+        match &mut self.fragments.datagrams.places[id as usize].state {
+            State::Waiting(held) => {
                 *held += 1;
-                fragments.held += 1;
                 Fate::Held(Hold(id)).into()
             }
             _ => DropReason::FragmentsFull.into(),
@@ -234,36 +245,36 @@ impl Shard {
         known.and_then(|id| self.fragments.remove(id))
     }
 
-    fn remember(&mut self, piece: &Piece, state: State, subscriber: Option<u32>, now: Time) {
+    fn remember(&mut self, piece: &Piece, state: State, account: Option<Account>, now: Time) {
         let due = now.plus_ms(self.policy.fragment_ms);
         match state.class() {
-            Class::Settled => self.fragments.settle(piece, state, due),
+            Class::Elsewhere | Class::Refused => self.fragments.settle(piece, state, due),
             // Room was there before the first fragment was translated.
-            Class::Known | Class::Waiting => self.fragments.add(piece, state, due, subscriber),
+            Class::Known | Class::Waiting => self.fragments.add(piece, state, due, account),
         };
     }
 
-    /// The inside host of a first fragment.
-    fn subscriber_of(&self, parsed: &Parsed, direction: Direction) -> Option<u32> {
+    /// The budget of a first fragment: whose host it is, and who brings it upon that.
+    fn account_of(&self, parsed: &Parsed, direction: Direction) -> Option<Account> {
         match direction {
-            Direction::Outbound => Some(parsed.tuple().source),
+            Direction::Outbound => Some(Account { party: Party::Host, address: parsed.tuple().source }),
             Direction::Inbound => {
-                let rewrite = self.rewrite_of(parsed.ends(), parsed.protocol, direction)?;
-                Some(rewrite.to.tuple().destination)
+                let (ends, protocol) = (parsed.ends(), parsed.protocol);
+                let of_session = self.session_rewrite(ends, protocol, direction);
+                let party = if of_session.is_some() { Party::Peer } else { Party::Stranger };
+                let rewrite = of_session.or_else(|| self.mapping_rewrite(ends, protocol, direction))?;
+                Some(Account { party, address: rewrite.to.tuple().destination })
             }
         }
     }
 
-    fn check_room(&self, subscriber: Option<u32>) -> Result<(), DropReason> {
-        if self.fragments.datagrams.is_full(Class::Known) {
+    fn check_room(&self, account: Option<Account>) -> Result<(), DropReason> {
+        let party = account.map_or(Party::Stranger, |account| account.party);
+        if !self.fragments.has_room(party) {
             return Err(DropReason::FragmentsFull);
         }
-        self.check_budget(subscriber)
-    }
-
-    fn check_budget(&self, subscriber: Option<u32>) -> Result<(), DropReason> {
         let limit = self.policy.fragments_per_subscriber;
-        let within = subscriber.is_none_or(|subscriber| self.fragments.is_within_budget(subscriber, limit));
+        let within = account.is_none_or(|account| self.fragments.is_within_budget(account, limit));
         if within { Ok(()) } else { Err(DropReason::SubscriberFragments) }
     }
 }
