@@ -96,7 +96,10 @@ impl Shard {
     #[must_use]
     pub fn restore(&self, direction: Direction, packet: &mut [u8]) -> bool {
         let Ok(sent) = embedded(packet) else { return false };
-        let answered = self.rewrite_of(sent.ends.reversed(), sent.protocol, direction.flip());
+        let (answer, back) = (sent.ends.reversed(), direction.flip());
+        let of_session = self.session_rewrite(answer, sent.protocol, back);
+        // Whoever may answer: this is no answer.
+        let answered = of_session.or_else(|| self.unfiltered_rewrite(answer, sent.protocol, back));
         let Some(answered) = answered else { return false };
         let back = Rewrite { to: answered.to.reversed(), ..answered };
         back.apply(packet, sent.header_len, sent.protocol, Hop::BACK);
@@ -161,23 +164,41 @@ impl Shard {
         session.map(|id| sessions[id as usize].rewrite(direction))
     }
 
-    /// As [`Shard::rewrite_of`], by the mapping alone.
+    /// As [`Shard::rewrite_of`], by the mapping alone, where that lets the remote in.
     pub(super) fn mapping_rewrite(
         &self,
         ends: Ends,
         protocol: Protocol,
         direction: Direction,
     ) -> Option<Rewrite> {
+        let is_let = match direction {
+            Direction::Outbound => true,
+            Direction::Inbound => matches!(self.admitted(protocol, ends), Ok(Some(_))),
+        };
+        is_let.then(|| self.unfiltered_rewrite(ends, protocol, direction)).flatten()
+    }
+
+    /// As [`Shard::rewrite_of`], by the mapping alone, whoever the remote is.
+    fn unfiltered_rewrite(&self, ends: Ends, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
         let to = match direction {
             Direction::Outbound => {
                 Ends { from: self.external_of(protocol, ends.from)?, to: self.remote_outside(ends.to) }
             }
             Direction::Inbound => {
-                let internal = self.admitted(protocol, ends).ok()??;
-                Ends { from: self.remote_inside(ends.from), to: internal }
+                Ends { from: self.remote_inside(ends.from), to: self.internal_of(protocol, ends.to)? }
             }
         };
         Some(Rewrite::new(protocol, &ends.tuple(), &to.tuple()))
+    }
+
+    fn internal_of(&self, protocol: Protocol, external: End) -> Option<End> {
+        let found = external.endpoint().and_then(|external| self.mapping_by_external(protocol, external));
+        let mapping = found.map(|id| &self.mappings.lines[id]).filter(|mapping| mapping.is_in_use());
+        let internal = mapping.map(|mapping| mapping.internal().into());
+        let permanent = || self.permanent.internal_end(protocol, external);
+        // Who is exempt has its own address outside.
+        let exempt = || self.addresses.is_inside(external.address).then_some(external);
+        internal.or_else(permanent).or_else(exempt)
     }
 
     fn external_of(&self, protocol: Protocol, internal: End) -> Option<End> {

@@ -132,10 +132,10 @@ impl Shard {
         }
     }
 
-    /// UDP sessions and those of protocols without ports begin with anything, ICMP sessions with a question, TCP sessions with a SYN. The answer to a SYN that
-    /// a mapping let in begins none: anybody could make it come. The handshake's end shows that the remote is there, and
-    /// what the inside host sends then begins the session. So does any segment with ACK alone where streams are taken up in
-    /// the middle.
+    /// UDP sessions and those of protocols without ports begin with anything, ICMP sessions with a question, TCP sessions
+    /// with a SYN. The answer to a SYN that a mapping let in begins none: anybody could make it come. The handshake's end
+    /// shows that the remote is there, and what the inside host sends then begins the session. So does any segment with ACK
+    /// alone where streams are taken up in the middle.
     fn begins_session(&self, parsed: &Parsed, internal: Endpoint, origin: Origin) -> bool {
         match parsed.protocol {
             Protocol::Udp | Protocol::Other => true,
@@ -175,7 +175,11 @@ impl Shard {
                 found.map(|id| self.mappings.lines[id].external().into())
             }
         };
-        let Some(external) = external else { return self.refuse_stray(parsed, refused) };
+        let Some(external) = external else {
+            // Of an own address that is a pool's too, another shard may have mappings; this packet has none to go to it by.
+            let own = self.addresses.is_own(parsed.tuple().destination);
+            return if own { Verdict::Local } else { self.refuse_stray(parsed, refused) };
+        };
         let to = Ends { from: external, to: self.remote_outside(parsed.receiver()) }.tuple();
         let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);

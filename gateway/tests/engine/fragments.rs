@@ -267,9 +267,10 @@ fn rfc4787_req14a_orphan_floods_cost_bounded_memory_and_no_goodput() {
         let again = split(&large(Protocol::Udp, ep(REMOTE), external, 3000).bytes(), ROOM, 1000 + nth as u16);
         assert_eq!(whole(&pieces.arrive_all(&again, Direction::Inbound)).destination, ep(HOST));
     }
-    assert_eq!(pieces.held(), HELD_FRAGMENTS as usize);
+    // The other half is for what comes from inside.
+    assert_eq!(pieces.held(), HELD_FRAGMENTS as usize / 2);
     let full = pieces.gateway.shards[0].counters().dropped[FULL as usize][1] - before;
-    assert_eq!(full, 2500 - u64::from(HELD_FRAGMENTS));
+    assert_eq!(full, 2500 - u64::from(HELD_FRAGMENTS / 2));
     assert!(remembered(&mut pieces) <= 200 + 2 * u64::from(HELD_FRAGMENTS));
     for all in unfinished {
         assert!(
@@ -284,19 +285,17 @@ fn rfc4787_req14a_orphan_floods_cost_bounded_memory_and_no_goodput() {
 #[test]
 fn rfc4787_req14a_a_subscriber_has_a_budget_and_the_others_have_theirs() {
     let mut pieces = pieces(|settings| settings.limits.fragments_per_subscriber = 8);
-    for first in [0, 1] {
-        let mut left = Vec::new();
-        for nth in 0..20 {
-            let all = split(&datagram(HOST, REMOTE, 3000), ROOM, nth);
-            left.extend(pieces.arrive(&all[first], Direction::Outbound));
-        }
-        let refused = Left::Drop(DropReason::SubscriberFragments);
-        assert_eq!(left.iter().filter(|&left| *left == refused).count(), 12);
-        let neighbour = large(Protocol::Udp, ep("10.64.0.6:1"), ep(REMOTE), 3000);
-        sent(&mut pieces, &neighbour, Direction::Outbound);
-        pieces.pass_ms(15_000);
-        assert_eq!(remembered(&mut pieces), 0);
+    let mut left = Vec::new();
+    for nth in 0..20 {
+        let all = split(&datagram(HOST, REMOTE, 3000), ROOM, nth);
+        left.extend(pieces.arrive(&all[0], Direction::Outbound));
     }
+    let refused = Left::Drop(DropReason::SubscriberFragments);
+    assert_eq!(left.iter().filter(|&left| *left == refused).count(), 12);
+    let neighbour = large(Protocol::Udp, ep("10.64.0.6:1"), ep(REMOTE), 3000);
+    sent(&mut pieces, &neighbour, Direction::Outbound);
+    pieces.pass_ms(15_000);
+    assert_eq!(remembered(&mut pieces), 0);
     sent(&mut pieces, &large(Protocol::Udp, ep(HOST), ep(REMOTE), 3000), Direction::Outbound);
 
     // From outside the budget is the inside host's.
@@ -318,10 +317,10 @@ fn rfc4787_req14a_datagrams_have_a_limit_over_all_subscribers() {
         passed += left.iter().filter(|left| left.bytes().is_some()).count();
         let all_alike = pieces.arrive(&all[1], Direction::Outbound);
         assert!(left[0].bytes().is_some() || all_alike == [Left::Drop(FULL)]);
-        // Each of the first 32 leaves a datagram behind, for it lacks its last fragment.
+        // Each of the first ones leaves a datagram behind, for it lacks its last fragment.
         assert!(all.len() > 2);
     }
-    assert_eq!(passed, 32);
+    assert_eq!(passed, 16, "half of the room is for what hosts send");
 }
 
 /// Sixteen hosts behind one address, which all draw the same identifications at the same time: the host, and what arrives

@@ -269,13 +269,12 @@ impl Shard {
     }
 
     fn check_room(&self, account: Option<Account>) -> Result<(), DropReason> {
-        let party = account.map_or(Party::Stranger, |account| account.party);
-        if !self.fragments.has_room(party) {
-            return Err(DropReason::FragmentsFull);
-        }
         let limit = self.policy.fragments_per_subscriber;
-        let within = account.is_none_or(|account| self.fragments.is_within_budget(account, limit));
-        if within { Ok(()) } else { Err(DropReason::SubscriberFragments) }
+        if account.is_some_and(|account| !self.fragments.is_within_budget(account, limit)) {
+            return Err(DropReason::SubscriberFragments);
+        }
+        let party = account.map_or(Party::Stranger, |account| account.party);
+        if self.fragments.has_room(party) { Ok(()) } else { Err(DropReason::FragmentsFull) }
     }
 }
 
