@@ -1,7 +1,6 @@
 //! `[[nat.port_forwards]]` and `[[nat.static]]`: permanent mappings towards inside hosts.
 
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
 
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
@@ -21,41 +20,11 @@ pub(super) struct Inside<'a> {
     pub(super) class_e: ClassE,
 }
 
-/// Which inside ports have a forward, with its line. An inside endpoint answers from one outside endpoint (RFC 4787
-/// REQ-1), so it can have only one.
-#[derive(Default)]
-pub(super) struct Forwarded(HashMap<Ipv4Addr, Vec<(Protocol, RangeInclusive<u16>, usize)>>);
-
-impl Forwarded {
-    /// Adds inside ports; the line of an earlier forward to one of them, if there is one.
-    fn add(
-        &mut self,
-        host: Ipv4Addr,
-        protocol: Protocol,
-        ports: RangeInclusive<u16>,
-        line: usize,
-    ) -> Option<usize> {
-        let known = self.0.entry(host).or_default();
-        let overlaps =
-            |other: &RangeInclusive<u16>| ports.start() <= other.end() && other.start() <= ports.end();
-        let earlier = known.iter().find(|(of, other, _)| *of == protocol && overlaps(other));
-        let earlier = earlier.map(|(_, _, line)| *line);
-        known.push((protocol, ports, line));
-        earlier
-    }
-
-    /// The line of a forward to this host.
-    fn to_host(&self, host: Ipv4Addr) -> Option<usize> {
-        self.0.get(&host).and_then(|known| known.first()).map(|(_, _, line)| *line)
-    }
-}
-
 /// Reads every `[[nat.port_forwards]]`; `None` unless all of them are whole.
 pub(super) fn read_forwards(
     nat: &mut Section<'_>,
     inside: Option<&Inside<'_>>,
     claims: &mut Vec<Claim>,
-    forwarded: &mut Forwarded,
 ) -> Option<Vec<PortForward>> {
     let mut room = FORWARDED_PORTS_MAX;
     let class_e = inside.map_or(ClassE::Inside, |inside| inside.class_e);
@@ -82,16 +51,6 @@ pub(super) fn read_forwards(
             let allowed = "as many as external has";
             section.wrong(internal_line, "internal", found, allowed);
         }
-        // Behind a redirect it is no matter which outside endpoint the inside one has.
-        let is_forwarded = source == ForwardSource::Remote;
-        let earlier = is_forwarded
-            .then(|| forwarded.add(internal, protocol, internal_ports.clone(), internal_line))
-            .flatten();
-        if let Some(line) = earlier {
-            let place = section.report().place(line);
-            let found = format!("{internal}:{}, which {place} forwards to already", Ports(&internal_ports));
-            section.wrong(internal_line, "internal", found, "an inside endpoint with no other forward");
-        }
         claims.push(Claim {
             range: external.into(),
             line: external_line,
@@ -115,7 +74,6 @@ pub(super) fn read_statics(
     nat: &mut Section<'_>,
     inside: Option<&Inside<'_>>,
     claims: &mut Vec<Claim>,
-    forwarded: &Forwarded,
 ) -> Option<Vec<Static>> {
     let mut room = STATICS_MAX;
     let class_e = inside.map_or(ClassE::Inside, |inside| inside.class_e);
@@ -140,7 +98,7 @@ pub(super) fn read_statics(
             return None;
         };
         room = left;
-        refuse_taken(section, &internal, &mut internals, forwarded);
+        refuse_taken(section, &internal, &mut internals);
         claims.push(Claim {
             range,
             line: external.line,
@@ -153,12 +111,7 @@ pub(super) fn read_statics(
 }
 
 /// An inside host has one outside address.
-fn refuse_taken(
-    section: &Section<'_>,
-    internal: &At<Ipv4Net>,
-    internals: &mut HashMap<Ipv4Addr, usize>,
-    forwarded: &Forwarded,
-) {
+fn refuse_taken(section: &Section<'_>, internal: &At<Ipv4Net>, internals: &mut HashMap<Ipv4Addr, usize>) {
     let line = internal.line;
     let twice = AddressRange::from(internal.value)
         .iter()
@@ -167,13 +120,6 @@ fn refuse_taken(
     if let Some((host, earlier)) = twice {
         let allowed = format!("each host once; it stands on line {earlier} already");
         section.wrong(line, "internal", host, allowed);
-    }
-    let forward =
-        AddressRange::from(internal.value).iter().find_map(|host| Some((host, forwarded.to_host(host)?)));
-    if let Some((host, earlier)) = forward {
-        let place = section.report().place(earlier);
-        let found = format!("{host}, which the port forward of {place} leads to");
-        section.wrong(line, "internal", found, "an inside host without port forwards");
     }
 }
 

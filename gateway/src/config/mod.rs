@@ -213,9 +213,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let mut claims = Vec::new();
         let pools = pool::read_all(section, interfaces.as_deref(), workers, class_e, &mut claims);
         let rules = rule::read_all(section, &pools, prefixes.as_deref(), class_e);
-        let mut forwarded = forward::Forwarded::default();
-        let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims, &mut forwarded);
-        let statics = forward::read_statics(section, inside.as_ref(), &mut claims, &forwarded);
+        let port_forwards = forward::read_forwards(section, inside.as_ref(), &mut claims);
+        let statics = forward::read_statics(section, inside.as_ref(), &mut claims);
         let refuse = nat::read_refuse(section);
         let tcp_pickup = nat::read_tcp_pickup(section);
         let unsolicited_syn = nat::read_unsolicited_syn(section);

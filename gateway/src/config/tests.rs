@@ -169,6 +169,18 @@ fn rules_take_source_ports_and_icmp_types() {
 }
 
 #[test]
+fn forwards_may_share_an_inside_endpoint_and_lead_to_static_hosts() {
+    let config = parse(&example_and(
+        "[[nat.port_forwards]]\nprotocol = \"tcp\"\nexternal = \"203.0.113.14:80\"\ninternal = \"10.64.0.12:80\"\n\
+         [[nat.static]]\nexternal = \"203.0.113.21\"\ninternal = \"10.64.0.12\"\n",
+    ));
+    let hosts = config.settings.port_forwards.iter().map(|forward| forward.internal.to_string());
+    assert_eq!(hosts.collect::<Vec<_>>(), ["10.64.0.12", "10.64.0.12"]);
+    assert!(config.settings.statics.iter().any(|one| one.internal.to_string() == "10.64.0.12/32"));
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
 fn redirects_may_share_an_inside_endpoint() {
     let forward = |port: u16| {
         format!(

@@ -161,9 +161,18 @@ impl Addresses {
         self.check(address, self.known(address), DESTINATION)
     }
 
-    /// Refuses an address that no host has, with the reason for that end of a packet. Class E is such, but inside, where
-    /// the settings say so.
+    /// Refuses an address that no host has, with the reason for that end of a packet.
+    #[inline(always)]
     fn check(&self, address: u32, known: u8, end: usize) -> Result<(), DropReason> {
+        if !MAY_BE_BLOCK[(address >> 24) as usize] && known & DIRECTED_BROADCAST == 0 {
+            return Ok(());
+        }
+        self.check_block(address, known, end)
+    }
+
+    /// As [`Addresses::check`]. Class E is such, but inside, where the settings say so.
+    #[cold]
+    fn check_block(&self, address: u32, known: u8, end: usize) -> Result<(), DropReason> {
         match Block::of(address, known) {
             None => Ok(()),
             Some(Block::Reserved) if self.class_e && self.is_inside(address) => Ok(()),
@@ -176,6 +185,17 @@ impl Addresses {
 const SOURCE: usize = 0;
 /// Which of [`Block::reasons`] is a destination's.
 const DESTINATION: usize = 1;
+
+/// By first octet: whether addresses may be of a [`Block`] by what they are.
+const MAY_BE_BLOCK: [bool; 256] = {
+    let mut may = [false; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        may[octet] = matches!(octet, 0 | 127 | 169 | 224..);
+        octet += 1;
+    }
+    may
+};
 
 /// Addresses that no single host on a routed network has.
 #[derive(Clone, Copy)]

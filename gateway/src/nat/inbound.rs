@@ -48,11 +48,17 @@ impl Shard {
 
     /// Nobody outside is told what there is inside, and nobody at all whom a mapping keeps out: its host may be about to
     /// send to the same remote (RFC 5382 REQ-4). But an inside host that sent to an outside endpoint which nobody has is.
+    #[inline(always)]
     pub(super) fn refuse_inbound(&self, parsed: &Parsed, reason: DropReason, at: Arrival) -> Verdict {
+        if at.routed { Verdict::Drop(reason) } else { self.refuse_hairpinned(parsed, reason) }
+    }
+
+    #[cold]
+    fn refuse_hairpinned(&self, parsed: &Parsed, reason: DropReason) -> Verdict {
         let is_shared = || parsed.receiver().endpoint().is_some_and(|to| self.is_mapped(parsed.protocol, to));
         match reason {
-            DropReason::Draining if !at.routed => self.refuse(reason),
-            DropReason::NoMapping if !at.routed && !is_shared() => self.refuse(reason),
+            DropReason::Draining => self.refuse(reason),
+            DropReason::NoMapping if !is_shared() => self.refuse(reason),
             _ => Verdict::Drop(reason),
         }
     }

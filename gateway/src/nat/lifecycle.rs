@@ -2,7 +2,7 @@
 
 use super::filter::Pair;
 use super::mapping::Kind;
-use super::session::{LIVE, Session};
+use super::session::{LIVE, STAND_IN, Session};
 use super::shard::Shard;
 use super::tcp;
 use super::time::Time;
@@ -48,7 +48,10 @@ impl Shard {
         let subscriber = &mut self.subscribers.lines[line.subscriber];
         subscriber.half_open -= session.half_open;
         match line.kind() {
-            Kind::Redirect => self.redirects.give(protocol, session.flows[0].tuple().destination_port),
+            Kind::Redirect => {
+                let port = session.flows[0].tuple().destination_port;
+                self.redirects.end(protocol, (session.flags & STAND_IN != 0).then_some(port));
+            }
             _ => subscriber.sessions[protocol as usize] -= 1,
         }
         self.session_ids.give(id);

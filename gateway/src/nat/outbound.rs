@@ -464,6 +464,7 @@ impl From<SessionFailure> for DropReason {
             SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,
             SessionFailure::SubscriberRate => DropReason::SubscriberRate,
             SessionFailure::RedirectsFull => DropReason::RedirectsFull,
+            SessionFailure::RemoteTaken => DropReason::RemoteTaken,
             SessionFailure::Draining => DropReason::Draining,
         }
     }

@@ -7,7 +7,7 @@ use super::outbound::rule_key;
 use super::parse::Parsed;
 use super::rate::Rates;
 use super::redirect;
-use super::session::{HAIRPIN, Session, TimeoutTable};
+use super::session::{HAIRPIN, STAND_IN, Session, TimeoutTable};
 use super::settings::{EmbeddedChecksum, Refuse, RuleAction, Settings, SourceRoute};
 use super::shard::Shard;
 use super::subscriber::Bounds;
@@ -109,11 +109,17 @@ impl Shard {
         {
             return false;
         }
-        let is_seen_as = |gateway| {
+        let is_seen_so = || {
             let redirect = self.permanent.redirect(session.protocol(), external);
-            redirect.is_some_and(|redirect| redirect.gateway == gateway)
+            redirect.is_some_and(|redirect| match redirect.gateway {
+                Some(gateway) => session.flags & STAND_IN != 0 && gateway == seen_inside,
+                None => {
+                    session.flags & STAND_IN == 0
+                        && self.addresses.remote_inside(remote.address) == seen_inside
+                }
+            })
         };
-        self.is_granted(mapping) && (mapping.kind() != Kind::Redirect || is_seen_as(seen_inside))
+        self.is_granted(mapping) && (mapping.kind() != Kind::Redirect || is_seen_so())
     }
 
     /// Whether rules that ask for types of ICMP messages forbid this one, whose session another type may have begun.

@@ -1,13 +1,23 @@
-//! Redirects: port forwards whose inside host sees the gateway in the place of the remote.
+//! Redirects: port forwards whose answers cannot be told by the inside endpoint alone.
+//!
+//! Either the inside host sees the gateway in the place of the remote, and the answers come back through the gateway
+//! wherever else the inside host's routes lead:
 //!
 //! ```text
 //! inbound:  (r:q -> X:P) becomes (g:k -> a:p)
 //! outbound: (a:p -> g:k) becomes (X:P -> r:q)
 //! ```
 //!
-//! So the answers come back through the gateway wherever else the inside host's routes lead. Whom `g:k` stands for has to
-//! be kept from the first inbound packet on: a redirect is the one session that a packet from outside makes, and the one
-//! memory that forged sources can take. Therefore
+//! Or `a:p` has another outside endpoint for what it sends by itself, of an earlier forward or a 1:1 mapping (RFC 4787
+//! REQ-1), and this one is a further one:
+//!
+//! ```text
+//! inbound:  (r:q -> X:P) becomes (r:q -> a:p)
+//! outbound: (a:p -> r:q) becomes (X:P -> r:q)
+//! ```
+//!
+//! Whom `g:k` stands for, and by which outside endpoint `r:q` came, has to be kept from the first inbound packet on: a
+//! redirect is the one session that a packet from outside makes, and the one memory that forged sources can take. Therefore
 //!
 //! - it has a budget of its own ([`Limits::redirected_sessions`], half a shard's table at most), and what is beyond is
 //!   refused and counted: the sessions from inside never have less room for it;
@@ -25,7 +35,7 @@ use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::pool::ShardPool;
 use super::ports::Wish;
-use super::session::{HAIRPIN, HALF_OPEN, Timeout};
+use super::session::{HAIRPIN, HALF_OPEN, STAND_IN, Timeout};
 use super::settings::{ForwardSource, Limits, Pool, RuleAction, Settings, Share};
 use super::shard::{Arrival, Shard};
 use super::tcp;
@@ -37,8 +47,8 @@ use super::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
 pub(crate) struct Redirect {
     /// `a:p`.
     pub(crate) internal: Endpoint,
-    /// `g`.
-    pub(crate) gateway: u32,
+    /// `g`, or `None` where the host sees the remote itself.
+    pub(crate) gateway: Option<u32>,
 }
 
 /// The ports `k` that stand for remotes, where anything is redirected. They are of no address by themselves: a shard's
@@ -64,16 +74,20 @@ impl Redirects {
 
     fn take(&mut self, protocol: Protocol, random: &mut Random) -> Option<u16> {
         let any = Wish { inside: u16::MAX, preserved: false, parity: false };
-        let port = self.ports.as_mut()?.take(0, protocol, any, random)?;
-        self.live += 1;
-        Some(port)
+        self.ports.as_mut()?.take(0, protocol, any, random)
     }
 
-    /// Gives the port of a session that is over back.
-    pub(crate) fn give(&mut self, protocol: Protocol, port: u16) {
+    /// A session is over, and the port that stood for its remote is free, if one did.
+    pub(crate) fn end(&mut self, protocol: Protocol, port: Option<u16>) {
+        self.live -= 1;
+        if let Some(port) = port {
+            self.give(protocol, port);
+        }
+    }
+
+    fn give(&mut self, protocol: Protocol, port: u16) {
         if let Some(ports) = &mut self.ports {
             ports.give(0, protocol, port);
-            self.live -= 1;
         }
     }
 
@@ -148,8 +162,14 @@ impl Shard {
     pub(super) fn room_for_redirect(&self, parsed: &Parsed, redirect: Redirect) -> Result<(), DropReason> {
         let is_new = |found: Option<u32>| found.is_none();
         self.may_begin()?;
-        if self.is_redirect_budget_spent() || self.redirects.is_exhausted(parsed.protocol) {
+        let has_no_port = redirect.gateway.is_some() && self.redirects.is_exhausted(parsed.protocol);
+        if self.is_redirect_budget_spent() || has_no_port {
             return Err(DropReason::RedirectsFull);
+        }
+        if redirect.gateway.is_none()
+            && self.is_remote_taken(parsed.protocol, self.seen_by_host(parsed, redirect))
+        {
+            return Err(DropReason::RemoteTaken);
         }
         if self.subscribers.is_full() && is_new(self.subscribers.find(redirect.internal.address)) {
             return Err(DropReason::SubscribersFull);
@@ -166,6 +186,21 @@ impl Shard {
     fn redirect_mapping(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
         let is_redirect = |mapping: &Mapping| mapping.kind() == Kind::Redirect && self.is_live(mapping);
         self.mappings.by_external(protocol, external, is_redirect)
+    }
+
+    /// What the host sends to the remote, which it sees itself.
+    fn seen_by_host(&self, parsed: &Parsed, redirect: Redirect) -> Tuple {
+        let remote = parsed.tuple().from();
+        let address = self.addresses.remote_inside(remote.address);
+        Tuple::new(redirect.internal, Endpoint { address, ..remote })
+    }
+
+    /// Whether the host has a session with the remote already, through another outside endpoint.
+    fn is_remote_taken(&self, protocol: Protocol, sent: Tuple) -> bool {
+        let (flow, sessions) = (Flow::from(&sent), self.sessions.as_slice());
+        let hash = self.secret.flow(&flow, protocol, Direction::Outbound);
+        let same = |id: u32| sessions[id as usize].matches(&flow, protocol, Direction::Outbound);
+        self.index.find(hash, same).is_some()
     }
 
     fn is_redirect_budget_spent(&self) -> bool {
@@ -200,6 +235,10 @@ impl Shard {
         now: Time,
     ) -> Result<u32, SessionFailure> {
         let (protocol, Redirect { internal, gateway }) = (parsed.protocol, redirect);
+        let sent = self.seen_by_host(parsed, redirect);
+        if gateway.is_none() && self.is_remote_taken(protocol, sent) {
+            return Err(SessionFailure::RemoteTaken);
+        }
         let external = parsed.tuple().to();
         let new = New {
             protocol,
@@ -216,25 +255,47 @@ impl Shard {
             Some(id) => id,
             None => self.enter_mapping(&new, None)?,
         };
-        let port = self.redirects.take(protocol, &mut self.random).ok_or(SessionFailure::RedirectsFull);
-        let made = port.and_then(|port| {
-            let inside = Tuple::new(internal, Endpoint { address: gateway, port });
-            let hairpin = if self.addresses.is_external(parsed.tuple().source) { HAIRPIN } else { 0 };
-            let begun = Begun {
-                flows: [Flow::from(&inside), parsed.flow],
-                protocol,
-                state: tcp::State::None,
-                timeout: Timeout::HalfOpen,
-                flags: HALF_OPEN | hairpin,
-            };
-            let made = self.enter_session(mapping, &begun, now);
-            if made.is_err() {
-                self.redirects.give(protocol, port);
-            }
-            made
-        });
-        if made.is_err() {
-            self.release_if_unused(mapping, now);
+        let made = self.enter_redirected(mapping, parsed, sent, gateway, now);
+        match made {
+            Ok(_) => self.redirects.live += 1,
+            Err(_) => self.release_if_unused(mapping, now),
+        }
+        made
+    }
+
+    /// Enters a session whose host sends `sent`, or to a port of the gateway's that stands for the remote.
+    fn enter_redirected(
+        &mut self,
+        mapping: u32,
+        parsed: &Parsed,
+        sent: Tuple,
+        gateway: Option<u32>,
+        now: Time,
+    ) -> Result<u32, SessionFailure> {
+        let protocol = parsed.protocol;
+        let take = |address| {
+            let port = self.redirects.take(protocol, &mut self.random)?;
+            Some(Endpoint { address, port })
+        };
+        let stand_in = match gateway.map(take) {
+            Some(None) => return Err(SessionFailure::RedirectsFull),
+            Some(taken) => taken,
+            None => None,
+        };
+        let hairpin = if self.addresses.is_external(parsed.tuple().source) { HAIRPIN } else { 0 };
+        let begun = Begun {
+            flows: [
+                Flow::from(&stand_in.map_or(sent, |stand_in| Tuple::new(sent.from(), stand_in))),
+                parsed.flow,
+            ],
+            protocol,
+            state: tcp::State::None,
+            timeout: Timeout::HalfOpen,
+            flags: HALF_OPEN | hairpin | if stand_in.is_some() { STAND_IN } else { 0 },
+        };
+        let made = self.enter_session(mapping, &begun, now);
+        if let (Err(_), Some(stand_in)) = (made, stand_in) {
+            self.redirects.give(protocol, stand_in.port);
         }
         made
     }

@@ -23,21 +23,6 @@ pub(crate) struct Permanent {
 impl Permanent {
     pub(crate) fn new(settings: &Settings) -> Permanent {
         let mut permanent = Permanent::default();
-        for forward in &settings.port_forwards {
-            let ports = forward.external_ports.clone().zip(forward.internal_port..=u16::MAX);
-            for (external, internal) in ports {
-                let external = Endpoint::new(forward.external, external);
-                let internal = Endpoint::new(forward.internal, internal);
-                if forward.source == ForwardSource::Gateway {
-                    let gateway = gateway_for(settings, forward.internal);
-                    permanent.redirects.insert((forward.protocol, external), Redirect { internal, gateway });
-                    continue;
-                }
-                permanent.forward_in.insert((forward.protocol, external), internal);
-                // Several outside endpoints may lead to one inside endpoint; its own packets take the first.
-                permanent.forward_out.entry((forward.protocol, internal)).or_insert(external);
-            }
-        }
         let is_own = |address| settings.inside.iter().any(|net| net.addr() == address);
         // A prefix may reach over the gateway's own address, which is nobody else's.
         let pairs =
@@ -45,6 +30,26 @@ impl Permanent {
         for (external, internal) in pairs {
             permanent.static_in.insert(external.to_bits(), internal.to_bits());
             permanent.static_out.insert(internal.to_bits(), external.to_bits());
+        }
+        for forward in &settings.port_forwards {
+            let ports = forward.external_ports.clone().zip(forward.internal_port..=u16::MAX);
+            for (external, internal) in ports {
+                let external = Endpoint::new(forward.external, external);
+                let internal = Endpoint::new(forward.internal, internal);
+                let redirect = match forward.source {
+                    ForwardSource::Gateway => Some(Some(gateway_for(settings, forward.internal))),
+                    // Its own packets take the 1:1 mapping, or else the first forward; a further one is a redirect.
+                    ForwardSource::Remote => {
+                        permanent.external(forward.protocol, internal).is_some().then_some(None)
+                    }
+                };
+                if let Some(gateway) = redirect {
+                    permanent.redirects.insert((forward.protocol, external), Redirect { internal, gateway });
+                } else {
+                    permanent.forward_in.insert((forward.protocol, external), internal);
+                    permanent.forward_out.insert((forward.protocol, internal), external);
+                }
+            }
         }
         permanent
     }

@@ -57,6 +57,8 @@ pub(crate) const LIVE: u8 = 1;
 pub(crate) const HAIRPIN: u8 = 2;
 /// The remote began it, and it is not sure that the remote is there (`redirect`).
 pub(crate) const HALF_OPEN: u8 = 4;
+/// The inside host sees a port of the gateway's in the place of the remote.
+pub(crate) const STAND_IN: u8 = 8;
 
 impl Session {
     pub(crate) fn protocol(&self) -> Protocol {

@@ -261,29 +261,45 @@ impl Shard {
         let found = self
             .index
             .find(hash, |id| sessions[id as usize].matches(&parsed.flow, parsed.protocol, at.direction));
-        if let Some(id) = found.filter(|_| parsed.ends().host(at.direction).port.is_some()) {
-            if self.is_refused_message(id, packet, parsed, at.direction) {
-                return Verdict::Drop(DropReason::RuleDrop);
-            }
-            // Its remote is an outside endpoint of ours, which speaks through hairpinning alone.
-            let hairpins = self.sessions[id].flags & session::HAIRPIN != 0;
-            if hairpins && at.routed && at.direction == Direction::Inbound {
-                return Verdict::Drop(DropReason::SpoofedGateway);
-            }
-            if self.begins_anew(id, parsed, at.direction, now)
-                && let Some(refused) = self.begin_anew(id, now)
-            {
-                return refused;
-            }
-            if let Some(verdict) = self.forward(id, packet, parsed, at, now) {
-                return verdict;
-            }
-            self.expire(id, now);
+        if let Some(id) = found.filter(|_| parsed.ends().host(at.direction).port.is_some())
+            && let Some(verdict) = self.slow_with(id, packet, parsed, at, now)
+        {
+            return verdict;
         }
         match at.direction {
             Direction::Outbound => self.begin(packet, parsed, at, now),
             Direction::Inbound => self.admit(packet, parsed, at, now),
         }
+    }
+
+    /// As [`Shard::slow`], of session `id`; `None` where that has ended.
+    #[inline(never)]
+    fn slow_with(
+        &mut self,
+        id: u32,
+        packet: &mut [u8],
+        parsed: &Parsed,
+        at: Arrival,
+        now: Time,
+    ) -> Option<Verdict> {
+        if self.is_refused_message(id, packet, parsed, at.direction) {
+            return Some(Verdict::Drop(DropReason::RuleDrop));
+        }
+        // Its remote is an outside endpoint of ours, which speaks through hairpinning alone.
+        let hairpins = self.sessions[id].flags & session::HAIRPIN != 0;
+        if hairpins && at.routed && at.direction == Direction::Inbound {
+            return Some(Verdict::Drop(DropReason::SpoofedGateway));
+        }
+        if self.begins_anew(id, parsed, at.direction, now)
+            && let Some(refused) = self.begin_anew(id, now)
+        {
+            return Some(refused);
+        }
+        let forwarded = self.forward(id, packet, parsed, at, now);
+        if forwarded.is_none() {
+            self.expire(id, now);
+        }
+        forwarded
     }
 
     /// Whether a packet of session `id` begins a connection on the ports of one that is over.

@@ -258,6 +258,8 @@ reasons! {
         SubscriberRate = "subscriber-rate",
         /// Remotes have begun as many redirected sessions as they may.
         RedirectsFull = "redirects-full",
+        /// The remote has a session with the inside endpoint through another outside endpoint.
+        RemoteTaken = "remote-taken",
         /// The gateway is to end, and begins no session any more.
         Draining = "draining",
         /// TCP packet without SYN and without session.
@@ -363,6 +365,8 @@ reasons! {
         SubscriberRate = "subscriber-rate",
         /// Remotes have begun as many redirected sessions as they may.
         RedirectsFull = "redirects-full",
+        /// The remote has a session with the inside endpoint through another outside endpoint.
+        RemoteTaken = "remote-taken",
         /// The gateway is to end, and begins no session any more.
         Draining = "draining",
     }

@@ -37,7 +37,7 @@ impl TokenBucket {
 
 const TOKEN: u64 = 1000;
 
-/// A bucket for each host, so that none spends another's tokens. There are [`HOSTS`] of them, which hosts share by a secret
+/// A bucket for each host, so that none spends another's tokens. There are 4096 of them, which hosts share by a secret
 /// hash: memory is bounded, and nobody can choose whose bucket is also his.
 #[derive(Debug)]
 pub struct HostBuckets {

@@ -104,7 +104,9 @@ fn refused(lab: &Lab) -> Vec<(Side, DropReason, Vec<u8>)> {
 
 #[test]
 fn every_malformed_frame_has_its_reason_on_every_queue() {
-    for setup in [Setup::new(1), Setup::new(3), Setup { queues: [1, 2], ..Setup::new(3) }] {
+    for mut setup in [Setup::new(1), Setup::new(3), Setup { queues: [1, 2], ..Setup::new(3) }] {
+        // The sender of an authentication header would be told.
+        setup.settings.refuse = Refuse::Drop;
         setup.run(|lab| {
             let mut expected = BTreeMap::new();
             for side in Side::BOTH {

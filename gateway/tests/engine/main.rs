@@ -38,6 +38,7 @@ mod rfc7857;
 mod rules;
 mod seed;
 mod seed_fragments;
+mod several_ways;
 mod trial;
 mod twice;
 mod world;
