@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    Filtering, ForwardSource, MappingMode, Pool, PortBlocks, PortForward, Protocol, RuleAction, Settings,
-    Static, Twice,
+    Direction, Fate, Filtering, ForwardSource, MappingMode, Pool, PortBlocks, PortForward, Protocol,
+    RuleAction, Settings, Static, Twice, Verdict, Way,
 };
 use proptest::prelude::*;
 
-use crate::trial::{Shape, Step, holds, run, shape, steps};
+use crate::packet::{Packet, Seen, unchanging};
+use crate::trial::{Shape, Step, externals, holds, resolve, run, shape, steps};
 use crate::world::{Gateway, rule};
 
 /// How a pool hands out ports.
@@ -30,6 +31,39 @@ enum Act {
     Traffic(Step),
     Begin(Change),
     Sweep(u32),
+}
+
+/// A packet of a trial, damaged on its way.
+#[derive(Clone, Debug)]
+struct Damaged {
+    step: Step,
+    /// An ICMP error of this type about it comes in its place, from the other side.
+    about: Option<u8>,
+    /// Octets that are others.
+    octets: Vec<(u8, u8)>,
+    cut: Option<u8>,
+    /// With a right header checksum the damage gets further in.
+    mended: bool,
+    shard: u8,
+    hairpinned: bool,
+}
+
+fn damaged() -> impl Strategy<Value = Damaged> {
+    let about = prop::option::weighted(0.3, prop::sample::select(vec![3u8, 4, 5, 11, 12]));
+    let octets = prop::collection::vec((any::<u8>(), any::<u8>()), 0..4);
+    let cut = prop::option::weighted(0.1, any::<u8>());
+    let step = steps(2).prop_map(|steps| steps[0]);
+    (step, about, octets, cut, prop::bool::weighted(0.8), any::<u8>(), prop::bool::weighted(0.1)).prop_map(
+        |(step, about, octets, cut, mended, shard, hairpinned)| Damaged {
+            step,
+            about,
+            octets,
+            cut,
+            mended,
+            shard,
+            hairpinned,
+        },
+    )
 }
 
 /// What a reload changes.
@@ -281,6 +315,101 @@ fn no_reload_gives_two_hosts_one_outside_endpoint() {
         }
         gateway.finish_reload();
         check_settled(&gateway)?;
+        gateway.drain();
+        check_empty(&mut gateway)?;
+        Ok(acts.len())
+    });
+}
+
+/// Nearly as long as the low half of the clock tells moments apart (`Time`).
+const WEEKS_MS: u64 = 20 * 24 * 3_600_000;
+
+/// A damaged packet comes to some shard: nothing panics, and what is refused stays as it was.
+fn survives(gateway: &mut Gateway, shape: &Shape, damaged: &Damaged) -> Result<(), TestCaseError> {
+    let sent = match damaged.step {
+        Step::Pass(ticks) => {
+            // Now and then weeks: after a few of them the low half of the clock wraps.
+            gateway.pass_ms(if ticks == 2500 { WEEKS_MS } else { ticks * 7 });
+            return Ok(());
+        }
+        step => resolve(shape, step, &externals(gateway)),
+    };
+    let (mut direction, sent) = match sent {
+        Ok(sent) => (Direction::Outbound, sent),
+        Err(sent) => (Direction::Inbound, sent),
+    };
+    let mut before = sent.packet().bytes();
+    if let Some(ty) = damaged.about {
+        direction = direction.flip();
+        let from = if direction == Direction::Inbound { "192.0.2.254" } else { "10.64.0.9" };
+        before = Packet::error(from, ty, 0, &before).bytes();
+    }
+    for &(at, octet) in &damaged.octets {
+        let at = usize::from(at) % before.len();
+        before[at] = octet;
+    }
+    if let Some(cut) = damaged.cut {
+        before.truncate(usize::from(cut));
+    }
+    if damaged.mended
+        && let Ok(mut header) = gateway::wire::ipv4::Packet::new_header(&mut before[..])
+    {
+        header.fill_checksum();
+    }
+    let count = gateway.shards.len();
+    let shard = &mut gateway.shards[usize::from(damaged.shard) % count];
+    let (mut burst, mut verdicts) = ([before.clone()], [Verdict::Local]);
+    if damaged.hairpinned {
+        shard.translate_hairpinned(&mut burst[..], gateway.now, &mut verdicts);
+    } else {
+        shard.translate(&mut burst[..], direction, gateway.now, &mut verdicts);
+    }
+    if verdicts[0] == Verdict::Fragment {
+        let way = match direction {
+            _ if damaged.hairpinned => Way::Hairpinned,
+            Direction::Outbound => Way::Outbound,
+            Direction::Inbound => Way::Inbound,
+        };
+        let fate = shard.translate_fragment(&mut burst[0], way, None, gateway.now).fate;
+        if !matches!(fate, Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin)) {
+            prop_assert_eq!(&before, &burst[0], "{:?} left its mark", fate);
+        }
+        return Ok(());
+    }
+    if matches!(verdicts[0], Verdict::Forward(_) | Verdict::Hairpin) {
+        prop_assert_eq!(unchanging(&before), unchanging(&burst[0]));
+        if Seen::read(&before).is_ok() {
+            prop_assert_eq!(Seen::read(&burst[0]).err(), None);
+        }
+    } else {
+        prop_assert_eq!(&before, &burst[0], "{:?} left its mark", verdicts[0]);
+    }
+    Ok(())
+}
+
+/// Damaged packets in both directions, steps of the clock, and reloads in the midst of one another.
+#[test]
+fn damaged_packets_are_survived_whatever_is_reloaded() {
+    let acts = prop_oneof![
+        30 => damaged().prop_map(Err),
+        2 => change().prop_map(|change| Ok(Act::Begin(change))),
+        5 => prop_oneof![Just(1u32), Just(7), Just(1000)].prop_map(|lines| Ok(Act::Sweep(lines))),
+    ];
+    holds((shape(), kind(), kind(), prop::collection::vec(acts, 1..400)), |(shape, first, second, acts)| {
+        let shape = Shape { roomy: true, ..shape };
+        let mut gateway = gateway(&shape, [first, second]);
+        for act in &acts {
+            match act {
+                Err(damaged) => survives(&mut gateway, &shape, damaged)?,
+                Ok(Act::Begin(change)) => {
+                    gateway.begin_reload(|settings| apply(settings, shape.shards, *change))
+                }
+                Ok(Act::Sweep(lines)) => drop(gateway.sweep(*lines)),
+                Ok(Act::Traffic(_)) => unreachable!("packets are damaged here"),
+            }
+        }
+        // Shards get one another's packets here, so that two may know the same host.
+        gateway.finish_reload();
         gateway.drain();
         check_empty(&mut gateway)?;
         Ok(acts.len())
