@@ -1,7 +1,9 @@
 //! IPv4 headers (RFC 791, RFC 6864 for the identification), and fragments.
 
+mod coverage;
 mod fragment;
 
+pub use coverage::{BLOCK, BLOCKS, Coverage, Fit};
 pub use fragment::{Fragment, Fragments, HEADER_LEN_MAX};
 
 use std::net::Ipv4Addr;

@@ -20,7 +20,6 @@
 //! A datagram whose addresses change gets a new identification (`ident`); one that is not in fragments keeps its own,
 //! which means nothing while it is atomic (RFC 6864 section 4).
 
-mod coverage;
 mod ident;
 mod piece;
 mod table;
@@ -36,7 +35,7 @@ use super::setup::Part;
 use super::shard::{Arrival, Shard};
 use super::time::Time;
 use super::verdict::{Direction, Verdict};
-use coverage::Coverage;
+use crate::wire::ipv4::Coverage;
 use ident::Identifications;
 pub(super) use ident::shared_addresses;
 pub(crate) use piece::Key;

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::nat::ip_protocol::IpProtocol;
 use crate::nat::verdict::{Direction, DropReason, Protocol};
-use crate::wire::ipv4;
+use crate::wire::ipv4::{self, BLOCK};
 
 /// What all fragments of one datagram have in common (RFC 791 section 3.2).
 #[repr(C)]
@@ -66,9 +66,3 @@ impl Piece {
         self.blocks.start == 0
     }
 }
-
-/// Octets in a block: offsets count in these.
-const BLOCK: usize = 8;
-
-/// Blocks of the largest datagram.
-pub(crate) const BLOCKS: usize = 1 << 13;

@@ -5,7 +5,6 @@
 
 use std::io;
 
-use super::coverage::Coverage;
 use super::piece::Key;
 use crate::nat::hash::Secret;
 use crate::nat::ids::{Chains, Ids, NIL};
@@ -14,6 +13,7 @@ use crate::nat::rewrite::Rewrite;
 use crate::nat::table::{Hash, Index};
 use crate::nat::time::Time;
 use crate::nat::verdict::DropReason;
+use crate::wire::ipv4::Coverage;
 
 /// Why a datagram is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

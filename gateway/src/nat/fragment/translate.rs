@@ -1,6 +1,5 @@
 //! What becomes of a fragment.
 
-use super::coverage::Fit;
 use super::piece::{Key, Piece};
 use super::table::{Account, Alike, Class, Party, State};
 use super::{Fate, FragmentVerdict, Hold, WAIT_MS, Way};
@@ -11,7 +10,7 @@ use crate::nat::shard::{Arrival, Shard};
 use crate::nat::time::Time;
 use crate::nat::verdict::{Direction, DropReason, FragmentEvent, Verdict};
 use crate::wire::checksum::Delta;
-use crate::wire::ipv4;
+use crate::wire::ipv4::{self, Fit};
 
 impl Shard {
     /// Decides about a packet that [`Shard::translate`] called [`Verdict::Fragment`], and translates it in place where it

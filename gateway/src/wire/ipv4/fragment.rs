@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::{HEADER_LEN, Packet};
+use super::{BLOCK, HEADER_LEN, Packet};
 
 /// Octets of the longest header.
 pub const HEADER_LEN_MAX: usize = 60;
@@ -46,7 +46,7 @@ impl Fragments {
         let rest = header_len..usize::from(whole.total_len());
         let offset = usize::from(whole.frag_offset());
         let is_possible = header_len + rest.len() + offset <= usize::from(u16::MAX);
-        if whole.dont_frag() || mtu < header_len + UNIT || !is_possible {
+        if whole.dont_frag() || mtu < header_len + BLOCK || !is_possible {
             return None;
         }
         let header = packet[..header_len].iter().copied().collect();
@@ -63,7 +63,7 @@ impl Iterator for Fragments {
         }
         let room = self.mtu - self.header.len();
         let is_last = self.rest.len() <= room;
-        let len = if is_last { self.rest.len() } else { room / UNIT * UNIT };
+        let len = if is_last { self.rest.len() } else { room / BLOCK * BLOCK };
         let octets = self.rest.start..self.rest.start + len;
         let mut header = self.header.clone();
         let mut packet = Packet::new_unchecked(&mut header[..]);
@@ -104,8 +104,6 @@ fn without_first_options(header: &[u8]) -> ArrayVec<u8, HEADER_LEN_MAX> {
     copied
 }
 
-/// Offsets count in these many octets.
-const UNIT: usize = 8;
 /// Set in the type of an option that goes with every fragment.
 const COPIED: u8 = 0x80;
 const END: u8 = 0;

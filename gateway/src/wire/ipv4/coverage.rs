@@ -5,11 +5,15 @@
 
 use std::ops::Range;
 
-use super::piece::BLOCKS;
+/// Octets in a block: offsets of fragments count in these.
+pub const BLOCK: usize = 8;
+
+/// Blocks of the largest datagram.
+pub const BLOCKS: usize = 1 << 13;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(crate) struct Coverage {
+pub struct Coverage {
     seen: [u64; BLOCKS / 64],
     /// How many blocks that is.
     count: u16,
@@ -21,7 +25,7 @@ pub(crate) struct Coverage {
 
 /// How a fragment goes with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fit {
+pub enum Fit {
     /// All of it is new.
     New,
     /// Nothing of it is.
@@ -32,10 +36,13 @@ pub(crate) enum Fit {
 
 impl Coverage {
     /// Nothing seen.
-    pub(crate) const NOTHING: Coverage = Coverage { seen: [0; BLOCKS / 64], count: 0, reach: 0, end: None };
+    pub const NOTHING: Coverage = Coverage { seen: [0; BLOCKS / 64], count: 0, reach: 0, end: None };
 
-    /// Takes note of a fragment, where it is new.
-    pub(crate) fn take(&mut self, blocks: &Range<u16>, is_last: bool) -> Fit {
+    /// Takes note of a fragment with these blocks, where it is new. Of the last fragment the last block may be half full.
+    ///
+    /// # Panics
+    /// When the blocks reach beyond [`BLOCKS`].
+    pub fn take(&mut self, blocks: &Range<u16>, is_last: bool) -> Fit {
         let beyond = self.end.is_some_and(|end| blocks.end > end || is_last && blocks.end != end);
         if beyond || is_last && self.reach > blocks.end {
             return Fit::Overlap;
@@ -54,7 +61,7 @@ impl Coverage {
     }
 
     /// Whether every block up to the end was seen.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.end == Some(self.count)
     }
 }
