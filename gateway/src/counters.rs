@@ -91,10 +91,11 @@ pub struct WorkerCounters {
     pub nat: nat::Counters,
     /// By interface, in the order of the configuration.
     pub interfaces: [InterfaceCounters; MAX_INTERFACES],
-    /// Packets that ended in the gateway itself: ARP, what its own addresses take without an answer, and what was cut.
+    /// Packets that ended in the gateway itself: ARP, what its own addresses take without an answer, what was cut, and
+    /// fragments of pings that were put together.
     pub consumed: u64,
-    /// Packets that began in the gateway itself: ARP requests and announcements, fragments of what was cut. An answer is
-    /// not among them: it takes the place of the packet that it answers.
+    /// Packets that began in the gateway itself: ARP requests and announcements, fragments of what was cut, answers to pings
+    /// in fragments. Another answer is not among them: it takes the place of the packet that it answers.
     pub generated: u64,
     /// ICMP messages of the gateway's own that a rate limit held back, by their kind.
     pub answers_limited: [u64; ANSWER_KINDS],
@@ -116,7 +117,8 @@ pub struct WorkerCounters {
     pub burst_size: BurstSizes,
     /// Gauge: lines of tables that a change of the configuration has still to be held against.
     pub sweep_lines: u64,
-    /// Gauge: packets that wait for their next hop's address, and fragments that wait for the first of their datagram.
+    /// Gauge: packets that wait for their next hop's address, and fragments that wait for the first of their datagram or,
+    /// of a ping of the gateway itself, for the rest.
     pub held: u64,
 }
 

@@ -9,39 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const CONFIGURATION: &str = r#"
-[dpdk]
-main_lcore = 0
-worker_lcores = [0]
-memory = "no-huge"
-
-[[interfaces]]
-name = "inside"
-device = "net_null0"
-role = "inside"
-addresses = ["10.64.0.1/24"]
-
-[[interfaces]]
-name = "outside"
-device = "net_null1"
-role = "outside"
-addresses = ["203.0.113.2/24"]
-
-[[nat.pools]]
-name = "main"
-addresses = ["203.0.113.10"]
-
-[[nat.rules]]
-source = "10.64.0.0/24"
-pool = "main"
-
-[nat.limits]
-sessions = 1000
-
-[management]
-listen = "127.0.0.1:0"
-socket = "@directory@/control.sock"
-"#;
+const CONFIGURATION: &str = include_str!("config/null-ports.toml");
 
 /// Ended with the test, whatever becomes of it.
 struct Gateway(Child);

@@ -4,40 +4,7 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-const CONFIGURATION: &str = r#"
-[dpdk]
-main_lcore = 0
-worker_lcores = [0]
-memory = "no-huge"
-eal_args = []
-
-[[interfaces]]
-name = "inside"
-device = "net_null0"
-role = "inside"
-addresses = ["10.64.0.1/24"]
-
-[[interfaces]]
-name = "outside"
-device = "net_null1"
-role = "outside"
-addresses = ["203.0.113.2/24"]
-
-[[nat.pools]]
-name = "main"
-addresses = ["203.0.113.10"]
-
-[[nat.rules]]
-source = "10.64.0.0/24"
-pool = "main"
-
-[nat.limits]
-sessions = 1000
-
-[management]
-listen = "127.0.0.1:0"
-socket = "@directory@/control.sock"
-"#;
+const CONFIGURATION: &str = include_str!("config/null-ports.toml");
 
 /// What a gateway says on standard error whose configuration has `to` in place of the line `from`; the line's number.
 fn refused(from: &str, to: &str) -> (String, String, Output) {

@@ -247,6 +247,9 @@ impl Config {
         if pool.other_protocols != OtherProtocols::NONE {
             text += &format!("; also {} by address", protocol::list(pool.other_protocols));
         }
+        if pool.ping {
+            text += "; pings of it are answered";
+        }
         text
     }
 

@@ -11,7 +11,7 @@ use super::added::AddedForward;
 /// One thing wrong with a configuration file, or worth a warning: `FILE:LINE: what, found X, allowed Y`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Mistake {
-    /// The file, as it was named by whoever asked.
+    /// The file, as it was named.
     pub file: String,
     /// Line in the file, from 1; 0 where it is of no file.
     pub line: usize,

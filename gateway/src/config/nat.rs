@@ -22,7 +22,7 @@ pub(super) fn read_unsolicited_syn(nat: &mut Section<'_>) -> Refuse {
     nat.or("unsolicited_syn", Refuse::default(), value::choice(&REFUSE)).value
 }
 
-/// Reads `class_e`, of which whoever reads addresses was told before.
+/// Reads `class_e`. The readers of addresses know it already.
 pub(super) fn read_class_e(nat: &mut Section<'_>) -> bool {
     nat.or("class_e", false, value::boolean).value
 }

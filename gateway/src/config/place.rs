@@ -1,4 +1,4 @@
-//! Where in the file a key stands, for whoever finds out later that it is wrong.
+//! Where in the file a key stands, for a mistake that is found after the file was read.
 
 use toml::de::{DeTable, DeValue};
 

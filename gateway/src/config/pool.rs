@@ -52,6 +52,7 @@ pub(super) fn read_all(
         let blocks = port_block::Keys::read(section);
         let own_ports = deterministic::read(section, class_e);
         let other_protocols = section.or("other_protocols", OtherProtocols::NONE, protocol::other_protocols);
+        let ping = section.or("ping", false, value::boolean);
         if mapping.value == MappingMode::AddressAndPortDependent {
             warn_of_filtering(section, &filtering, [&filtering_tcp, &filtering_udp]);
         }
@@ -90,6 +91,7 @@ pub(super) fn read_all(
             port_blocks,
             deterministic,
             other_protocols: other_protocols.value,
+            ping: ping.value,
         })
     });
     Pools { names, lines, whole }

@@ -14,7 +14,7 @@ use super::verdict::DropReason;
 
 /// See the module.
 pub(crate) struct Addresses {
-    /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`POOLED`], [`DIRECTED_BROADCAST`].
+    /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`POOLED`], [`DIRECTED_BROADCAST`], [`ANSWERS_PING`].
     known: HashMap<u32, u8>,
     inside: Vec<Ipv4Net>,
     remotes: Remotes,
@@ -30,6 +30,8 @@ const EXTERNAL: u8 = 2;
 const POOLED: u8 = 8;
 /// The network or broadcast address of a connected prefix.
 const DIRECTED_BROADCAST: u8 = 4;
+/// An address of a pool that answers pings.
+const ANSWERS_PING: u8 = 16;
 
 impl Addresses {
     pub(crate) fn new(settings: &Settings) -> Addresses {
@@ -46,12 +48,14 @@ impl Addresses {
         let pooled = settings.pools.iter().flat_map(|pool| pool.addresses.iter());
         let nobodys =
             connected().filter(|net| net.prefix_len() < 31).flat_map(|net| [net.network(), net.broadcast()]);
+        let pinged = settings.pools.iter().filter(|pool| pool.ping).flat_map(|pool| &pool.addresses);
         let mut known = HashMap::new();
         let all = connected()
             .map(|net| (net.addr().to_bits(), OWN))
             .chain(external.into_iter().map(|address| (address, EXTERNAL)))
             .chain(pooled.map(|address| (address.to_bits(), POOLED)))
-            .chain(nobodys.map(|address| (address.to_bits(), DIRECTED_BROADCAST)));
+            .chain(nobodys.map(|address| (address.to_bits(), DIRECTED_BROADCAST)))
+            .chain(pinged.map(|address| (address.to_bits(), ANSWERS_PING)));
         for (address, what) in all {
             *known.entry(address).or_insert(0) |= what;
         }
@@ -80,6 +84,16 @@ impl Addresses {
     /// An address of a pool.
     pub(crate) fn is_pooled(&self, address: u32) -> bool {
         self.known(address) & POOLED != 0
+    }
+
+    /// An address of a pool that answers pings.
+    pub(crate) fn answers_ping(&self, address: u32) -> bool {
+        self.known(address) & ANSWERS_PING != 0
+    }
+
+    /// An address of one of the gateway's interfaces that mappings do not use: whatever is sent there is for the gateway.
+    pub(crate) fn is_only_own(&self, address: u32) -> bool {
+        self.known(address) & (OWN | EXTERNAL) == OWN
     }
 
     /// An address that is reached through an inside interface.

@@ -298,13 +298,14 @@ fn pool_change(
         let mut made = ShardPool::in_blocks(pool, shares, subscribers, Pages::default())?;
         let mut pending = Vec::new();
         for (place, address, range, parts) in lines(pool, shares) {
-            made.edit(&mut forwards.edit(place, address, &range, &parts));
+            let mut edit = forwards.edit(place, address, &range, &parts);
+            made.allow(place, edit.total, &mut edit.now);
             if known.contains(&address.to_bits()) {
                 made.set_state(place, GrantState::Pending);
                 pending.push(place);
             }
         }
-        return Ok((PoolChange::New(Box::new(Some(made)), pending), false));
+        return Ok((PoolChange::New(Box::new(Some(made)), pending), pool.ping));
     };
     let is_touched = || {
         !forwards.touched.is_empty()
@@ -348,7 +349,9 @@ fn pool_change(
     edit.retired.sort_unstable();
     let filters_otherwise = Protocol::ALL.iter().any(|&of| old.filtering_of(of) != pool.filtering_of(of));
     let translates_fewer = old.other_protocols != pool.other_protocols;
-    let ends = narrows || filters_otherwise || translates_fewer || !edit.retired.is_empty();
+    // Inside hosts' pings of these addresses may have sessions, which would go on without an answer.
+    let answers_more = pool.ping && (!old.ping || old.addresses != pool.addresses);
+    let ends = narrows || filters_otherwise || translates_fewer || answers_more || !edit.retired.is_empty();
     Ok((PoolChange::Changed(Box::new(edit)), ends))
 }
 
@@ -386,7 +389,8 @@ impl Shard {
             Step::Ports(pool, at) => match changes.pools.get_mut(pool) {
                 None => Step::Touched(0),
                 Some(PoolChange::Changed(edit)) if at < edit.ports.len() => {
-                    self.pools[pool].edit(&mut edit.ports[at]);
+                    let PortsEdit { place, total, ref mut now, .. } = edit.ports[at];
+                    self.pools[pool].allow(place, total, now);
                     Step::Ports(pool, at + 1)
                 }
                 Some(_) => Step::Ports(pool + 1, 0),

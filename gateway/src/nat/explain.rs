@@ -365,7 +365,7 @@ impl Shard {
             return Explanation::dropped(reason);
         }
         let own = self.addresses.is_own(tuple.destination);
-        if own && parsed.is_query() {
+        if self.is_ping_of_gateway(parsed, own, at) {
             return Explanation::new(Outcome::Local);
         }
         if let Some(external) = parsed.receiver().endpoint()

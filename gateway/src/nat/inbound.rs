@@ -15,15 +15,12 @@ impl Shard {
     /// for a redirect.
     pub(super) fn admit(&mut self, packet: &mut [u8], parsed: &Parsed, at: Arrival, now: Time) -> Verdict {
         let tuple = parsed.tuple();
-        let own = match at.routed {
-            true => self.addresses.inbound_is_own(&tuple),
-            false => Ok(self.addresses.is_own(tuple.destination)),
-        };
-        let own = match own {
+        let own = match self.addresses.inbound_is_own(&tuple) {
+            _ if !at.routed => self.addresses.is_own(tuple.destination),
             Ok(own) => own,
             Err(reason) => return Verdict::Drop(reason),
         };
-        if own && parsed.is_query() {
+        if self.is_ping_of_gateway(parsed, own, at) {
             return Verdict::Local;
         }
         if let Some(external) = parsed.receiver().endpoint()
@@ -61,6 +58,13 @@ impl Shard {
             DropReason::NoMapping if !is_shared() => self.refuse(reason),
             _ => Verdict::Drop(reason),
         }
+    }
+
+    /// Whether it is an ICMP query that the gateway answers itself, at an `own` address or at a pool's. One that was
+    /// translated here already is none of a pool's: it belongs to a session that began before the pool's addresses
+    /// answered, and ends with the reload.
+    pub(super) fn is_ping_of_gateway(&self, parsed: &Parsed, own: bool, at: Arrival) -> bool {
+        own && parsed.is_query() || at.routed && self.is_pool_ping(parsed)
     }
 
     /// The inside end that a packet without a session leads to; `None` where it is for the gateway itself, whose `own`

@@ -85,6 +85,7 @@ impl Shard {
             && (parsed.is_query()
                 || !self.addresses.is_external(destination)
                 || !self.may_be_mapped(parsed.protocol, parsed.receiver()))
+            || self.is_pool_ping(parsed)
     }
 
     /// Whether there may be a mapping of an outside end, here or with another shard.
@@ -108,6 +109,14 @@ impl Shard {
         let found = self.mapping_by_external(protocol, external);
         found.is_some_and(|id| self.mappings.lines[id].is_in_use())
             || self.overlaps.is_in_use(protocol, external, self.mappings.lines.as_slice())
+    }
+
+    /// Whether it is a ping of a pool's address that the gateway answers. A 1:1 mapping takes its address's pings; others
+    /// take none, as a query names no endpoint of its destination.
+    pub(super) fn is_pool_ping(&self, parsed: &Parsed) -> bool {
+        parsed.is_query()
+            && self.addresses.answers_ping(parsed.tuple().destination)
+            && self.permanent.internal_end(parsed.protocol, parsed.receiver()).is_none()
     }
 
     /// Reject, drop and exempt rules bind everybody; else a permanent mapping needs no rule, and everything else needs one.

@@ -94,8 +94,14 @@ impl Shard {
             let [internal, _, remote] = session.endpoints();
             return self.lets_begin(id, &RuleKey::flow(&Tuple::new(internal, remote)));
         }
-        let by_type = session.protocol() == Protocol::Icmp && self.policy.classifier.names_icmp_types();
-        by_type || self.lets_begin(id, &RuleKey::flow(&session.flows[Direction::Outbound as usize].tuple()))
+        let flow = session.flows[Direction::Outbound as usize].tuple();
+        let is_icmp = session.protocol() == Protocol::Icmp;
+        if is_icmp && self.addresses.answers_ping(flow.destination) {
+            // The gateway answers itself.
+            return false;
+        }
+        let by_type = is_icmp && self.policy.classifier.names_icmp_types();
+        by_type || self.lets_begin(id, &RuleKey::flow(&flow))
     }
 
     /// Whether the session's outside endpoint is still its own, and its remote known inside by the same address.

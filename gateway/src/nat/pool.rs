@@ -352,11 +352,6 @@ impl ShardPool {
         }
     }
 
-    /// Lets those ports of an address be handed out that nobody else may have.
-    pub(crate) fn edit(&mut self, edit: &mut PortsEdit) {
-        self.allow(edit.place, edit.total, &mut edit.now);
-    }
-
     /// Lets these ports of an address be handed out.
     pub(crate) fn allow(
         &mut self,

@@ -73,6 +73,9 @@ pub struct Pool {
     pub deterministic: Option<Deterministic>,
     /// Protocols beyond UDP, TCP and ICMP that are translated, by addresses alone.
     pub other_protocols: OtherProtocols,
+    /// Whether the gateway answers pings of its addresses: they are [`Verdict::Local`](super::Verdict::Local), as far as no
+    /// mapping takes them.
+    pub ping: bool,
 }
 
 impl Pool {
@@ -165,6 +168,7 @@ impl Default for Pool {
             port_blocks: None,
             deterministic: None,
             other_protocols: OtherProtocols::NONE,
+            ping: false,
         }
     }
 }

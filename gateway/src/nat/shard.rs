@@ -30,6 +30,7 @@ use super::redirect::Redirects;
 use super::rewrite::Hop;
 use super::rule::Permanent;
 use super::session::{self, Session, Timeout};
+use super::settings::Refuse;
 use super::stages::Unwatched;
 use super::subscriber::Subscribers;
 use super::table::{Hash, Index};
@@ -236,7 +237,8 @@ impl Shard {
                         || parsed.receiver().endpoint().is_some_and(leads_to_host)
                 };
                 let own = self.addresses.is_own(tuple.destination);
-                (own && (parsed.is_query() || !is_mapped()), self.addresses.check_inbound(&tuple))
+                let is_local = own && (parsed.is_query() || !is_mapped()) || self.is_pool_ping(parsed);
+                (is_local, self.addresses.check_inbound(&tuple))
             }
         };
         match check {
@@ -314,6 +316,11 @@ impl Shard {
     /// Whether no session may begin from now on, while those that there are go on.
     pub fn drain(&mut self, draining: bool) {
         self.draining = draining;
+    }
+
+    /// What the senders of packets hear that are refused.
+    pub fn refuses(&self) -> Refuse {
+        self.policy.refuse
     }
 
     /// Counts a drop of the worker's own, so that one table holds them all.

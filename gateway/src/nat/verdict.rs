@@ -176,6 +176,8 @@ reasons! {
         FragmentDuplicate = "fragment-duplicate",
         /// The first fragment of its datagram did not come in time.
         FragmentOrphan = "fragment-orphan",
+        /// Of a ping in fragments for the gateway itself: the rest did not come in time, or others took its place.
+        FragmentIncomplete = "fragment-incomplete",
         /// More datagrams in fragments than may be on their way at once, or more fragments that wait.
         FragmentsFull = "fragments-full",
         /// The subscriber has as many datagrams in fragments on their way as it may.
@@ -300,6 +302,8 @@ reasons! {
         HandedOver = "handed-over",
         /// Made of a packet that was too large for its way out.
         Created = "created",
+        /// Put together to a ping of the gateway itself.
+        Assembled = "assembled",
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Two sides share the work. Management owns the state of every neighbour ([`Neighbors`]): it asks, ages and probes.
 //! Each worker has its routes ([`RouteTable`]) and a replica of the MAC addresses with a hold queue for packets whose
-//! next hop is unresolved ([`NextHops`]); it answers ARP requests ([`arp::respond`]) and pings ([`local::Responder`])
-//! itself and reports what it learns.
+//! next hop is unresolved ([`NextHops`]); it answers ARP requests ([`arp::respond`]) and pings ([`local::Responder`],
+//! [`assembly::Assembly`]) itself and reports what it learns.
 //!
 //! Nothing here reads a clock or sends anything: time is an argument, and what is to be sent is returned. IPv4
 //! addresses are `u32` in host order.
@@ -11,6 +11,7 @@
 
 pub mod arp;
 mod arp_cache;
+pub mod assembly;
 mod budget;
 mod hold;
 pub mod local;

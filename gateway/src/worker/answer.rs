@@ -1,15 +1,16 @@
 //! What the gateway says itself: replies to pings, ICMP errors to the senders of packets that go no further, and RSTs to
-//! inside hosts whose connections it does not know.
+//! inside hosts whose connections it does not know, or that connect to the gateway itself.
 //!
 //! An error is about the packet as its sender knows it: what was translated is made what it was before. A hairpinned
 //! packet was translated twice, the first time perhaps by another worker. So an error about it goes the way of any
-//! error from the inside: about what the first translation made, to the outside endpoint, hairpinned itself.
+//! error from the inside: about what the first translation made, to the outside endpoint, hairpinned itself. So does the
+//! answer to a hairpinned packet that is for the gateway itself.
 
 use super::Worker;
 use super::batch::Batch;
 use crate::counters::ANSWER_KINDS;
 use crate::dpdk::Mbuf;
-use crate::nat::{Direction, DropReason, IcmpGenerated};
+use crate::nat::{Direction, DropReason, IcmpGenerated, Refuse};
 use crate::neighbor::AnswerKind;
 use crate::neighbor::local::{Outcome, Side};
 use crate::wire::icmpv4::{self, message, time_exceeded, unreachable};
@@ -80,21 +81,64 @@ impl Worker {
     pub(super) fn local(&mut self, mut packet: Mbuf, direction: Direction) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, side) = (interface.header_len(), interface.side());
+        let hairpinned = interface.direction != direction;
+        if is_icmp_fragment(&packet.data()[header_len..]) {
+            return self.assemble(packet, direction);
+        }
         let room = packet.len() - header_len;
         grow(&mut packet, header_len);
+        let now_ms = self.now_ms();
+        let resets = (self.shard.refuses() == Refuse::Reject).then_some(&mut self.resets);
+        let (responder, routes) = (&mut self.responders[side as usize], &self.routes);
         let bytes = &mut packet.data_mut()[header_len..];
-        let (len, counted) =
-            match self.responders[side as usize].answer(bytes, side, &self.routes, self.now.0 as u32) {
-                Outcome::EchoReply(len) => (len, IcmpGenerated::EchoReply),
-                Outcome::PortUnreachable(len) => (len, IcmpGenerated::Unreachable),
-                Outcome::NoService => return self.drop(packet, DropReason::LocalNoService, direction),
-                Outcome::Limited(kind) => {
-                    self.counters.answers_limited[kind as usize] += 1;
-                    return self.drop(packet, DropReason::ReplyLimited, direction);
-                }
-            };
+        let outcome = if hairpinned {
+            responder.answer_hairpinned(bytes, side, routes, resets, now_ms)
+        } else {
+            responder.answer(bytes, side, routes, resets, now_ms)
+        };
+        let (Outcome::EchoReply(len) | Outcome::PortUnreachable(len) | Outcome::Reset(len)) = outcome else {
+            let reason = self.unanswered(outcome);
+            return self.drop(packet, reason, direction);
+        };
         debug_assert!(len <= room.max(icmpv4::ERROR_LEN_MAX));
-        self.reply(packet, header_len + len, counted);
+        if !hairpinned {
+            let is_sent = self.send_back(packet, header_len + len);
+            self.count_answers(outcome, is_sent.into());
+        } else if packet.set_len(header_len + len) {
+            self.count_answers(outcome, 1);
+            let mut batch = Batch::new();
+            self.turn_round(packet, &mut batch);
+            self.translate_hairpinned(&mut batch);
+        } else {
+            self.drop(packet, DropReason::NoBuffer, direction);
+        }
+    }
+
+    /// Why a packet for the gateway itself gets no answer.
+    pub(super) fn unanswered(&mut self, outcome: Outcome) -> DropReason {
+        match outcome {
+            Outcome::Limited(kind) => {
+                self.counters.answers_limited[kind as usize] += 1;
+                DropReason::ReplyLimited
+            }
+            Outcome::ResetLimited => DropReason::ReplyLimited,
+            Outcome::NoService | Outcome::EchoReply(_) | Outcome::PortUnreachable(_) | Outcome::Reset(_) => {
+                DropReason::LocalNoService
+            }
+        }
+    }
+
+    /// Counts answers to packets for the gateway itself.
+    pub(super) fn count_answers(&mut self, outcome: Outcome, count: u64) {
+        let counters = self.shard.counters();
+        match outcome {
+            Outcome::EchoReply(_) => counters.icmp_generated[IcmpGenerated::EchoReply as usize] += count,
+            Outcome::PortUnreachable(_) => {
+                counters.icmp_generated[IcmpGenerated::Unreachable as usize] += count;
+            }
+            Outcome::Reset(_) => counters.tcp_resets += count,
+            Outcome::NoService | Outcome::Limited(_) | Outcome::ResetLimited => {}
+        }
     }
 
     /// Answers a packet that goes no further, and that is as it arrived.
@@ -223,6 +267,11 @@ impl Worker {
 }
 
 const _: () = assert!(AnswerKind::ALL.len() == ANSWER_KINDS);
+
+fn is_icmp_fragment(packet: &[u8]) -> bool {
+    ipv4::Packet::new_header(packet)
+        .is_ok_and(|packet| packet.is_fragment() && packet.protocol() == ipv4::ICMP)
+}
 
 /// Makes room behind a packet for the error that quotes it, as far as the buffer goes.
 fn grow(packet: &mut Mbuf, header_len: usize) {

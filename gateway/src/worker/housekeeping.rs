@@ -37,6 +37,7 @@ impl Worker {
             self.published_at = self.now;
             self.expire_held();
             self.expire_fragments();
+            self.expire_assemblies();
             self.answer_unsolicited();
             self.tend_captures();
             self.publish();
@@ -153,7 +154,8 @@ impl Worker {
 
     /// Shows the counters to management.
     pub(super) fn publish(&mut self) {
-        self.counters.held = u64::from(self.hops.held() + self.fragments.held());
+        let held = self.hops.held() + self.fragments.held() + self.held_in_assemblies();
+        self.counters.held = u64::from(held);
         self.counters.sweep_lines = self.lines_to_sweep();
         self.counters.nat = *self.shard.counters();
         self.counters.capture = self.captures.counters();

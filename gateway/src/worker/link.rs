@@ -2,6 +2,7 @@
 //! cache line, and its header as it is compared and written, in words rather than field by field.
 
 use super::setup::Interface;
+use crate::dpdk::{Mbuf, Mempool};
 use crate::wire::ethernet::{self, Mac};
 
 /// The part of an [`Interface`] that every packet touches.
@@ -76,6 +77,26 @@ impl Link {
         {
             rest.copy_from_slice(tag);
         }
+    }
+
+    /// A frame to `station` with the packet of this header and payload; `None` where there is no buffer for it.
+    pub(super) fn frame(
+        &self,
+        buffers: &Mempool,
+        station: Mac,
+        header: &[u8],
+        payload: &[u8],
+    ) -> Option<Mbuf> {
+        let (header_at, payload_at) = (self.header_len.into(), usize::from(self.header_len) + header.len());
+        let mut packet = buffers.alloc()?;
+        if !packet.set_len(payload_at + payload.len()) {
+            return None;
+        }
+        let frame = packet.data_mut();
+        self.write(frame, station);
+        frame[header_at..payload_at].copy_from_slice(header);
+        frame[payload_at..].copy_from_slice(payload);
+        Some(packet)
     }
 }
 

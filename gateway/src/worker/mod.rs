@@ -14,6 +14,7 @@
 //! + consumed + put on rings + held.
 
 mod answer;
+mod assembly;
 mod batch;
 mod capture;
 mod congestion;
@@ -46,6 +47,7 @@ use crossbeam_channel::Receiver;
 use crate::counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use crate::nat::{Direction, DropReason, Shard, Time};
+use crate::neighbor::assembly::Assembly;
 use crate::neighbor::local::Responder;
 use crate::neighbor::{HostBuckets, NextHops, RouteTable};
 use crate::steer::{Steering, WorkerId};
@@ -78,6 +80,8 @@ pub struct Worker {
     fragments: Waiting,
     /// By side: neither can silence the other's answers.
     responders: [Responder; 2],
+    /// By side: pings in fragments for the gateway itself.
+    assemblies: [Assembly; 2],
     /// How often each inside host is told that its connection is not known.
     resets: HostBuckets,
     /// By interface: how often management hears of what any station can cause.
@@ -134,6 +138,7 @@ impl Worker {
         }
         self.drop_held();
         self.drop_all_fragments();
+        self.drop_assemblies();
         // The last commands may have released packets.
         self.send();
         self.end_captures(|_| true);

@@ -155,16 +155,20 @@ mod tests {
         (id, Request::Delete(Deletion { id, filter: Filter::default(), from: 0, sessions: 0, answer }))
     }
 
+    /// As many requests as there may be, and their names.
+    fn full() -> (Requests, Vec<RequestId>) {
+        let mut requests = Requests::new();
+        let ids = std::iter::repeat_with(deletion).take(REQUESTS_MAX).map(|(id, request)| {
+            assert!(requests.push(request).is_ok());
+            id
+        });
+        let ids = ids.collect();
+        (requests, ids)
+    }
+
     #[test]
     fn requests_take_turns_and_none_takes_anothers_place() {
-        let mut requests = Requests::new();
-        let ids: Vec<RequestId> = (0..REQUESTS_MAX)
-            .map(|_| {
-                let (id, request) = deletion();
-                assert!(requests.push(request).is_ok());
-                id
-            })
-            .collect();
+        let (mut requests, ids) = full();
         let (refused, request) = deletion();
         assert!(requests.push(request).is_err_and(|back| back.id() == refused));
         // The first one is long: each other has its turn before it has another.
@@ -177,14 +181,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_cancelled_leaves_its_room_to_another() {
-        let mut requests = Requests::new();
-        let ids: Vec<RequestId> = (0..REQUESTS_MAX)
-            .map(|_| {
-                let (id, request) = deletion();
-                assert!(requests.push(request).is_ok());
-                id
-            })
-            .collect();
+        let (mut requests, ids) = full();
         assert!(requests.remove(ids[3]).is_some());
         assert!(requests.remove(ids[3]).is_none());
         assert!(requests.push(deletion().1).is_ok());

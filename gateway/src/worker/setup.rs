@@ -18,6 +18,7 @@ use super::requests::Requests;
 use crate::counters::{PoolCounters, Published, WorkerCounters};
 use crate::dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use crate::nat::{Direction, Shard, Time};
+use crate::neighbor::assembly::Assembly;
 use crate::neighbor::local::{Responder, Side};
 use crate::neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
 use crate::steer::{Steering, WorkerId};
@@ -148,6 +149,7 @@ impl Worker {
             responders: std::array::from_fn(|_| {
                 Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
             }),
+            assemblies: std::array::from_fn(|_| Assembly::new()),
             resets: HostBuckets::new(RESETS_PER_S, RESETS_AT_ONCE, now_ms),
             commands: options.commands,
             events: options.events,

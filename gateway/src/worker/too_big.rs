@@ -48,18 +48,9 @@ impl Worker {
         };
         for fragment in fragments {
             let payload = &packet.data()[header_len..][fragment.octets];
-            let at = usize::from(link.header_len);
-            let payload_at = at + fragment.header.len();
-            let Some(mut piece) =
-                self.buffers.alloc().filter(|piece| piece.tailroom() >= payload_at + payload.len())
-            else {
+            let Some(mut piece) = link.frame(&self.buffers, mac, &fragment.header, payload) else {
                 return self.drop(packet, DropReason::NoBuffer, direction);
             };
-            piece.set_len(payload_at + payload.len());
-            let frame = piece.data_mut();
-            link.write(frame, mac);
-            frame[at..payload_at].copy_from_slice(&fragment.header);
-            frame[payload_at..].copy_from_slice(payload);
             piece.set_tag(Note { arrival: arrival as u8, errand: Errand::Arrived }.tag());
             self.counters.generated += 1;
             self.shard.counters().fragments[FragmentEvent::Created as usize] += 1;

@@ -230,6 +230,13 @@ fn explain_reads_identifiers_and_types_of_icmp() {
     assert_eq!((reply.outcome, reply.destination), (Outcome::Session, Some(ep("10.64.0.5:7"))));
     let own = inbound(&gateway, Protocol::Icmp, "198.51.100.7:9", "203.0.113.2:0");
     assert_eq!(own.outcome, Outcome::Local);
+    let of_pool = |gateway: &Gateway| {
+        let from_inside = outbound(gateway, Protocol::Icmp, "10.64.0.5:9", "203.0.113.10:0").outcome;
+        [from_inside, inbound(gateway, Protocol::Icmp, "198.51.100.7:9", "203.0.113.10:0").outcome]
+    };
+    assert_eq!(of_pool(&gateway), [Outcome::NewSession, Outcome::Drop(DropReason::NoMapping)]);
+    gateway.reload(|settings| settings.pools[0].ping = true);
+    assert_eq!(of_pool(&gateway), [Outcome::Local; 2]);
 }
 
 #[test]

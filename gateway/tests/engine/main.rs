@@ -24,6 +24,7 @@ mod own_address;
 mod packet;
 mod permanent;
 mod pieces;
+mod pings;
 mod plan;
 mod port_blocks;
 mod properties;

@@ -1,10 +1,11 @@
 //! Datagrams in fragments: what is remembered of them so that the fragments that name no port go the way of the one that
-//! does (RFC 4787 REQ-14). Nothing is put together here.
+//! does (RFC 4787 REQ-14). Nothing is put together here. Pings for the gateway itself are left to the caller, which may.
 //!
 //! ```text
 //!                        first fragment                     ┌─► Known      the others are rewritten alike
 //!   (nothing known) ───────────────────────────► decided ───┼─► Elsewhere  another shard's
-//!          │                                        ▲       └─► Refused    the others are dropped alike
+//!          │                                        ▲       ├─► Local      a ping for the gateway itself
+//!          │                                        │       └─► Refused    the others are dropped alike
 //!          └── another fragment ──► Waiting ────────┘
 //!                                  held by the caller, under the name of a [`Hold`]
 //! ```

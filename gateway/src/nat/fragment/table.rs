@@ -23,7 +23,7 @@ pub(crate) enum Class {
     Waiting = 0,
     /// Its first fragment was translated.
     Known = 1,
-    /// Nothing needs to be remembered but which other shard the rest goes to.
+    /// Nothing needs to be remembered but where the rest goes: to another shard, or to the gateway itself.
     Elsewhere = 2,
     /// The rest goes nowhere.
     Refused = 3,
@@ -41,6 +41,8 @@ pub(crate) enum State {
     Known(Alike),
     /// They belong to another shard.
     Elsewhere(u16),
+    /// They are for the gateway itself.
+    Local,
     Refused(DropReason),
 }
 
@@ -49,7 +51,7 @@ impl State {
         match self {
             State::Waiting(_) => Class::Waiting,
             State::Known(_) => Class::Known,
-            State::Elsewhere(_) => Class::Elsewhere,
+            State::Elsewhere(_) | State::Local => Class::Elsewhere,
             State::Refused(_) => Class::Refused,
         }
     }

@@ -8,7 +8,7 @@ use crate::nat::parse::{Parsed, parse_layer4};
 use crate::nat::rewrite::Rewrite;
 use crate::nat::shard::{Arrival, Shard};
 use crate::nat::time::Time;
-use crate::nat::verdict::{Direction, DropReason, FragmentEvent, Verdict};
+use crate::nat::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
 use crate::wire::checksum::Delta;
 use crate::wire::ipv4::{self, Fit};
 
@@ -48,16 +48,27 @@ impl Shard {
         let ip = ipv4::Packet::new_verified(packet)?;
         self.check_source_route(&ip)?;
         let piece = Piece::read(&ip, at.direction)?;
-        // RFC 1812 section 4.3.2.7: no error is sent about a fragment other than the first.
-        if piece.ttl <= 1 && at.routed && !piece.is_first() {
-            return Err(DropReason::TtlExceeded);
-        }
         // Those of hairpinned datagrams are remembered by the same addresses.
         if at.direction == Direction::Inbound && at.routed && !piece.is_first() {
             let Key { source, destination, .. } = piece.key;
             self.addresses.check_inbound(&Tuple { source, destination, ..Tuple::default() })?;
         }
         Ok(piece)
+    }
+
+    /// Whether it is a part of an ICMP message to the gateway, as its destination alone tells: such a one need not wait for
+    /// its datagram's first, nor be remembered here.
+    fn is_for_gateway_alone(&self, piece: &Piece, at: Arrival) -> Result<bool, DropReason> {
+        let Key { source, destination, .. } = piece.key;
+        if piece.protocol != Protocol::Icmp || !at.routed || !self.addresses.is_only_own(destination) {
+            return Ok(false);
+        }
+        let tuple = Tuple { source, destination, ..Tuple::default() };
+        match at.direction {
+            Direction::Outbound => self.addresses.check_outbound(&tuple)?,
+            Direction::Inbound => self.addresses.check_inbound(&tuple)?,
+        }
+        Ok(true)
     }
 
     fn decide(
@@ -68,8 +79,19 @@ impl Shard {
         elsewhere: Option<u16>,
         now: Time,
     ) -> FragmentVerdict {
+        match self.is_for_gateway_alone(piece, at) {
+            Ok(true) => return Verdict::Local.into(),
+            Ok(false) => {}
+            Err(reason) => return reason.into(),
+        }
         let known = self.fragments.datagrams.find(&piece.key);
         let state = known.map(|id| (id, self.fragments.datagrams.places[id as usize].state));
+        // What is for the gateway itself needs no further hop. RFC 1812 section 4.3.2.7: no error is sent about a fragment
+        // other than the first.
+        let is_local = matches!(state, Some((_, State::Local)));
+        if piece.ttl <= 1 && at.routed && !piece.is_first() && !is_local {
+            return DropReason::TtlExceeded.into();
+        }
         match (state, elsewhere) {
             (None | Some((_, State::Waiting(_))), Some(owner)) if piece.is_first() => {
                 let released = self.forget(known);
@@ -98,12 +120,14 @@ impl Shard {
             Ok(parsed) => parsed,
             Err(reason) => return self.refuse_all(piece, waiting, reason, now),
         };
-        if piece.ttl <= 1 && at.routed {
-            return self.out_of_life(&parsed, at.direction).into();
+        let ended = (piece.ttl <= 1 && at.routed).then(|| self.out_of_life(&parsed, at.direction));
+        if let Some(verdict) = ended.filter(|&verdict| verdict != Verdict::Local) {
+            return verdict.into();
         }
         let released = self.forget(waiting);
         let account = self.account_of(&parsed, at.direction);
         let verdict = match self.check_room(account) {
+            Ok(()) if ended.is_some() => Verdict::Local,
             Ok(()) => {
                 let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
                 self.slow(packet, &parsed, hash, at, now)
@@ -117,6 +141,7 @@ impl Shard {
             Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason) => {
                 State::Refused(reason)
             }
+            Verdict::Local if parsed.is_query() => State::Local,
             Verdict::Local | Verdict::Reply(_) | Verdict::Fragment => {
                 State::Refused(DropReason::LocalNoService)
             }
@@ -149,6 +174,7 @@ impl Shard {
             State::Waiting(_) => self.hold(id),
             State::Known(alike) => self.pass_alike(packet, piece, &alike, at).into(),
             State::Elsewhere(owner) => Fate::Elsewhere(owner).into(),
+            State::Local => Verdict::Local.into(),
             State::Refused(reason) => reason.into(),
         }
     }
