@@ -164,7 +164,10 @@ impl Config {
         }
         writeln!(out, "  no match: not forwarded")?;
         if settings.refuse == Refuse::Reject {
-            writeln!(out, "  who gets no session is told by ICMP, who has none any more by RST")?;
+            writeln!(
+                out,
+                "  a refused session is answered by ICMP, TCP without a session or to the gateway by RST"
+            )?;
         }
         if settings.tcp_pickup {
             writeln!(out, "  TCP streams are taken up in the middle")?;

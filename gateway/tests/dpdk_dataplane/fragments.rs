@@ -22,7 +22,7 @@ fn large(kind: Kind, from: SocketAddrV4, to: SocketAddrV4) -> Packet {
 }
 
 /// The packet in fragments.
-fn split(packet: &Packet, ident: u16) -> Vec<Vec<u8>> {
+pub fn split(packet: &Packet, ident: u16) -> Vec<Vec<u8>> {
     let octets = packet.octets();
     let (header, payload) = octets.split_at(20);
     let parts = payload.chunks(ROOM).enumerate().map(|(nth, part)| {
@@ -39,12 +39,12 @@ fn split(packet: &Packet, ident: u16) -> Vec<Vec<u8>> {
 }
 
 /// Flags and offset.
-fn place(seen: &Seen) -> u16 {
+pub fn place(seen: &Seen) -> u16 {
     u16::from_be_bytes([seen.frame[20], seen.frame[21]])
 }
 
 /// The one packet that frames are fragments of, and where they went.
-fn join(seen: &[Seen]) -> (Side, Packet) {
+pub fn join(seen: &[Seen]) -> (Side, Packet) {
     let mut frames: Vec<&Seen> = seen.iter().collect();
     frames.sort_by_key(|frame| place(frame) & 0x1fff);
     let mut whole = frames[0].frame[14..34].to_vec();

@@ -16,6 +16,7 @@ mod capture;
 mod deletion;
 mod drops;
 mod fragments;
+mod large_pings;
 mod own;
 mod refused;
 mod requests;

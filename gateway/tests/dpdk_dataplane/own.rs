@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use gateway::counters::EventKind;
 use gateway::dpdk::Mbuf;
-use gateway::nat::DropReason;
+use gateway::nat::{DropReason, Refuse};
 use gateway::neighbor::arp::{self, Sender};
 use gateway::wire::arp::{Operation, Repr};
 use gateway::wire::ethernet::{self, Mac};
@@ -113,6 +113,105 @@ fn a_ping_of_an_own_address_is_answered() {
         let ping = Packet::new(Kind::EchoRequest, at(HOST, 9), at(Side::Outside.own(), 0), b"far");
         assert_eq!(lab.one(Side::Inside, &ping).packet(), ping.answer());
     });
+}
+
+const RST_ACK: u8 = 0x14;
+
+/// The answer to a SYN without data, whose sequence number is 7.
+#[track_caller]
+fn assert_reset(lab: &Lab, seen: &Seen, syn: &Packet) {
+    let reset = seen.packet();
+    assert_eq!((seen.side, seen.link().dst), (Side::Inside, Lab::mac_of(*syn.from.ip())));
+    assert_eq!(seen.link().src, lab.mac(Side::Inside));
+    assert_eq!((reset.kind, reset.from, reset.to), (Kind::Tcp(RST_ACK), syn.to, syn.from));
+    // Behind Ethernet and IPv4: a sequence number of 0, and what acknowledges the SYN.
+    assert_eq!(seen.frame[34..][4..12], [0, 0, 0, 0, 0, 0, 0, 8]);
+}
+
+fn resets(lab: &mut Lab) -> u64 {
+    lab.rest().iter().map(|counters| counters.nat.tcp_resets).sum()
+}
+
+/// RFC 9293 sections 3.5.2 and 3.10.7.1: nothing listens here.
+#[test]
+fn rfc9293_3_5_2_a_connection_to_the_gateway_itself_is_reset_at_once() {
+    for workers in [1, 3] {
+        Setup::new(workers).run(|lab| {
+            lab.learn_all([HOST]);
+            for side in Side::BOTH {
+                let syn = Packet::new(Kind::Tcp(SYN), at(HOST, 4000), at(side.own(), 22), b"");
+                let seen = lab.one(Side::Inside, &syn);
+                assert_reset(lab, &seen, &syn);
+            }
+            assert_eq!(resets(lab), 2);
+            // Nothing answers a RST, and nobody outside learns of ports.
+            for flags in [0x04, RST_ACK] {
+                let rst = Packet::new(Kind::Tcp(flags), at(HOST, 4000), at(Side::Inside.own(), 22), b"");
+                lab.send_packet(Side::Inside, &rst);
+            }
+            let syn = Packet::new(Kind::Tcp(SYN), at(REMOTE, 4000), at(Side::Outside.own(), 22), b"");
+            lab.send_packet(Side::Outside, &syn);
+            let udp = Packet::new(Kind::Udp, at(REMOTE, 4000), at(Side::Outside.own(), 22), b"");
+            lab.send_packet(Side::Outside, &udp);
+            assert_eq!(lab.dropped(DropReason::LocalNoService), 4);
+            assert!(lab.look().is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_gateway_that_refuses_silently_resets_nothing() {
+    let mut setup = Setup::new(1);
+    setup.settings.refuse = Refuse::Drop;
+    setup.run(|lab| {
+        let syn = Packet::new(Kind::Tcp(SYN), at(HOST, 4000), at(Side::Inside.own(), 22), b"");
+        lab.send_packet(Side::Inside, &syn);
+        assert_eq!(lab.dropped(DropReason::LocalNoService), 1);
+        assert!(lab.look().is_empty());
+    });
+}
+
+#[test]
+fn resets_of_the_gateway_are_limited_for_each_host() {
+    Setup::new(1).run(|lab| {
+        let other = Ipv4Addr::new(10, 64, 0, 3);
+        lab.learn_all([HOST, other]);
+        let syn = |from| Packet::new(Kind::Tcp(SYN), at(from, 4000), at(Side::Inside.own(), 22), b"");
+        for _ in 0..4000 {
+            lab.send_packet(Side::Inside, &syn(HOST));
+        }
+        let (limited, answered) = (lab.dropped(DropReason::ReplyLimited), resets(lab));
+        assert_eq!(limited + answered, 4000);
+        assert!(limited > 0 && answered >= 1000, "{answered} answers");
+        assert_eq!(lab.look().len() as u64, answered);
+        let seen = lab.one(Side::Inside, &syn(other));
+        assert_reset(lab, &seen, &syn(other));
+    });
+}
+
+/// Where the pool is the gateway's own address outside, a host's packet for it is translated, hairpins, and finds nobody.
+#[test]
+fn behind_the_gateways_own_address_hosts_are_told_that_nobody_listens_there() {
+    for workers in [1, 3] {
+        let mut setup = Setup::new(workers);
+        setup.settings.pools[0].addresses = vec![Side::Outside.own()];
+        setup.run(|lab| {
+            let hosts: Vec<Ipv4Addr> = (2..10).map(|nth| Ipv4Addr::new(10, 64, 9, nth)).collect();
+            lab.learn_all(hosts.clone());
+            for &host in &hosts {
+                let syn = Packet::new(Kind::Tcp(SYN), at(host, 4000), at(Side::Outside.own(), 22), b"");
+                let seen = lab.one(Side::Inside, &syn);
+                assert_reset(lab, &seen, &syn);
+                let udp = Packet::new(Kind::Udp, at(host, 4000), at(Side::Outside.own(), 53), b"who?");
+                let error = lab.one(Side::Inside, &udp);
+                assert_eq!((error.side, error.link().dst), (Side::Inside, Lab::mac_of(host)));
+                let error = error.packet();
+                assert_eq!((error.kind, error.from.ip()), (Kind::Error(3, 3), udp.to.ip()));
+                let about = Packet::read(&error.payload);
+                assert_eq!((about.from, about.to), (udp.from, udp.to), "as the host knows it");
+            }
+        });
+    }
 }
 
 #[test]

@@ -81,6 +81,22 @@ fn a_pool_that_answers_pings_takes_nothing_from_hosts() {
     assert_eq!(gateway.inbound(question), Outcome::Local);
 }
 
+/// As for as long as a reload gives an address of a 1:1 mapping to a pool.
+#[test]
+fn a_static_hosts_pings_are_its_own_in_a_pool_that_answers_too() {
+    let mut gateway = Gateway::changed(|settings| {
+        answering(settings);
+        with_static(settings);
+        settings.statics[0].external = "203.0.113.10/32".parse().expect("prefix");
+    });
+    let host = ep("10.64.0.20:0").address;
+    let seen = gateway.inbound(Packet::ping(ep(REMOTE), ep(POOL))).delivered();
+    assert_eq!(seen.destination.address, host);
+    let seen = gateway.outbound(Packet::ping(ep(HOST), ep(POOL))).delivered();
+    assert_eq!(seen.destination.address, host);
+    assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep("203.0.113.11:0"))), Outcome::Local);
+}
+
 #[test]
 fn a_reload_lets_pools_answer_pings_and_be_silent_again() {
     let mut gateway = Gateway::changed(|_| ());

@@ -37,6 +37,7 @@ mod metrics;
 mod mirror;
 mod namespace;
 mod other_protocols;
+mod own_addresses;
 mod packet_socket;
 mod path_mtu;
 mod payloads;

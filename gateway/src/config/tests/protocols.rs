@@ -1,4 +1,4 @@
-//! Protocols beyond UDP, TCP and ICMP, in pools and in rules.
+//! Protocols beyond UDP, TCP and ICMP, in pools and in rules; pings of pools.
 
 use super::mistakes::assert_refused;
 use super::*;
@@ -26,6 +26,19 @@ fn a_pool_names_protocols_or_all() {
     let text = parse(&with_pool("[99, \"gre\"]")).explain();
     assert!(text.contains("; also gre, 99 by address"), "{text}");
     assert!(parse(&with_pool("\"all\"")).explain().contains("; also every other protocol by address"));
+}
+
+#[test]
+fn a_pool_answers_pings_where_it_says_so() {
+    let of = |keys: &str| parse(&example_with("mapping = ", &format!("{keys}mapping = ")));
+    assert!(!of("").settings.pools[0].ping && !of("").explain().contains("pings of it"));
+    let answering = of("ping = true\n");
+    assert!(answering.settings.pools[0].ping && answering.warnings.is_empty());
+    assert!(answering.explain().contains("; pings of it are answered"));
+    let text = example_with("mapping = ", "ping = \"yes\" #!\nmapping = ");
+    assert_refused(&text, &["nat.pools.ping, found \"yes\", allowed true or false"]);
+    let reloaded = parse(EXAMPLE).reloaded(answering.clone()).unwrap();
+    assert_eq!((reloaded.config, reloaded.needs_restart), (answering, Vec::new()));
 }
 
 #[test]

@@ -41,9 +41,9 @@ families! {
     CONSUMED: COUNTER "consumed_packets_total" ["worker"],
         "Packets that ended in the gateway itself.";
     GENERATED: COUNTER "generated_packets_total" ["worker"],
-        "Packets that began in the gateway itself: ARP requests and announcements, fragments.";
+        "Packets that began in the gateway itself: ARP requests and announcements, fragments, replies to pings in fragments.";
     HELD: GAUGE "held_packets" ["worker"],
-        "Packets that wait for the address of their next hop, or for the first fragment of their datagram.";
+        "Packets that wait for the address of their next hop, for the first fragment of their datagram, or for the rest of a ping.";
 
     // Sessions.
     SESSIONS: GAUGE "sessions" ["protocol", "worker"],
@@ -91,7 +91,7 @@ families! {
     ICMP_LIMITED: COUNTER "icmp_limited_total" ["kind"],
         "ICMP messages of the gateway's own that their budget did not allow.";
     TCP_RESETS: COUNTER "tcp_resets_total" [],
-        "RSTs that the gateway made itself, to inside hosts whose connections have no session.";
+        "RSTs that the gateway made itself, to inside hosts whose connections have no session or are to the gateway.";
     ICMP_ERRORS: COUNTER "icmp_errors_translated_total" [],
         "ICMP errors translated.";
     UNSOLICITED_SYNS: COUNTER "unsolicited_syns_total" ["event"],
