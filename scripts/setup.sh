@@ -42,7 +42,7 @@ test_packages=(
     prometheus # and promtool
     python3
     python3-scapy # ICMP errors are checked by it
-    python3-venv # for Schemathesis
+    python3-venv # for Schemathesis and aioquic
     shellcheck
     systemd # systemd-analyze
     traceroute
@@ -50,6 +50,7 @@ test_packages=(
     util-linux
     valgrind # callgrind
     vsftpd
+    wireguard-go wireguard-tools # a client that moves
 )
 
 missing_packages() {
@@ -86,15 +87,25 @@ setup_packages() {
     install_packages "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
 }
 
+# A package of PyPI's in a place of its own: PACKAGE VERSION PLACE
+setup_python() {
+    say "installing $1 $2 from PyPI into $3"
+    as_root /usr/bin/python3 -m venv "$3"
+    as_root "$3/bin/pip" install --quiet --disable-pip-version-check "$1==$2" || die "could not install $1 from PyPI"
+}
+
 # Its checks must not change under the tests. Debian has no package of it.
 setup_schemathesis() {
-    local version=4.32.5 place=/usr/local/lib/schemathesis
+    local place=/usr/local/lib/schemathesis
     ! command -v schemathesis >/dev/null || return 0
-    say "installing Schemathesis $version from PyPI into $place"
-    as_root /usr/bin/python3 -m venv "$place"
-    as_root "$place/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" ||
-        die "could not install Schemathesis from PyPI"
+    setup_python schemathesis 4.32.5 "$place"
     as_root ln -sf "$place/bin/schemathesis" /usr/local/bin/
+}
+
+# QUIC connections for the tests. Debian 12 has no package of it.
+setup_aioquic() {
+    local place=/usr/local/lib/aioquic
+    "$place/bin/python" -c 'import aioquic' 2>/dev/null || setup_python aioquic 1.7.2 "$place"
 }
 
 # Where the toolchains come from, there is the installer too.
@@ -138,6 +149,7 @@ if $build_only; then
 else
     setup_packages "${build_packages[@]}" "${test_packages[@]}"
     setup_schemathesis
+    setup_aioquic
     setup_rust
     setup_rust_lints
 fi
