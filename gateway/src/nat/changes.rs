@@ -119,6 +119,19 @@ impl Sweep {
     pub const START: Sweep = Sweep::Sessions(0);
 }
 
+/// How many lines of its tables a shard's sweep looks at. What comes into lines behind them begins under the new settings: so
+/// no rate of new sessions keeps a sweep from its end.
+#[derive(Clone, Copy)]
+pub(super) struct Swept {
+    sessions: u32,
+    mappings: u32,
+    subscribers: u32,
+}
+
+impl Swept {
+    pub(super) const ALL: Swept = Swept { sessions: u32::MAX, mappings: u32::MAX, subscribers: u32::MAX };
+}
+
 /// What is the same in two settings, as far as a shard can be told anew.
 struct Same {
     policy: bool,
@@ -380,7 +393,7 @@ impl Shard {
         self.forget_draws();
         changes.step = match changes.step {
             Step::Pools => {
-                self.reloading = true;
+                (self.reloading, self.swept) = (true, Swept::ALL);
                 self.adopt_pools(changes);
                 Step::Add(0, 0)
             }
@@ -414,6 +427,11 @@ impl Shard {
                 }
                 self.filters_by_address |= changes.filters_by_address;
                 self.reloading = changes.ends;
+                self.swept = Swept {
+                    sessions: self.session_ids.high_water(),
+                    mappings: self.mappings.ids.high_water(),
+                    subscribers: self.subscribers.high_water(),
+                };
                 changes.step = Step::Settle(0, 0);
                 return true;
             }
@@ -572,15 +590,15 @@ impl Shard {
         ends.saturating_sub(from.line().into())
     }
 
-    /// Lines of a table that were ever in use.
+    /// Lines of a table that were ever in use when the sweep began.
     fn end_of(&self, table: Sweep) -> u32 {
         match table {
-            Sweep::Sessions(_) => self.session_ids.high_water(),
-            Sweep::Mappings(_) => self.mappings.ids.high_water(),
+            Sweep::Sessions(_) => self.session_ids.high_water().min(self.swept.sessions),
+            Sweep::Mappings(_) => self.mappings.ids.high_water().min(self.swept.mappings),
             Sweep::Blocks(pool, _) => {
                 self.pools.get(pool).and_then(|pool| pool.blocks.as_ref()).map_or(0, |blocks| blocks.len())
             }
-            Sweep::Subscribers(_) => self.subscribers.high_water(),
+            Sweep::Subscribers(_) => self.subscribers.high_water().min(self.swept.subscribers),
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use super::addresses::Addresses;
 use super::ahead::Ahead;
 use super::block_allocation;
+use super::changes::Swept;
 use super::closed::ClosedSessions;
 use super::counters::Counters;
 use super::filter::Permissions;
@@ -173,6 +174,7 @@ impl Shard {
             is_alone: part.of == 1,
             draining: false,
             reloading: false,
+            swept: Swept::ALL,
         };
         shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
         Ok(shard)

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use super::SessionId;
 use super::addresses::Addresses;
 use super::ahead::Ahead;
+use super::changes::Swept;
 use super::closed::ClosedSessions;
 use super::counters::Counters;
 use super::filter::Permissions;
@@ -71,6 +72,8 @@ pub struct Shard {
     pub(super) draining: bool,
     /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grant`).
     pub(super) reloading: bool,
+    /// What the sweep of a reload looks at.
+    pub(super) swept: Swept,
 }
 
 impl Shard {

@@ -225,7 +225,7 @@ fn apply(settings: &mut Settings, shards: usize, change: Change) {
 }
 
 /// No outside endpoint is two hosts'.
-fn check(gateway: &Gateway) -> Result<(), TestCaseError> {
+pub(crate) fn check(gateway: &Gateway) -> Result<(), TestCaseError> {
     let mut owners = HashMap::new();
     let mut alone = HashSet::new();
     for mapping in gateway.mappings().iter().filter(|mapping| mapping.protocol.has_ports()) {
@@ -245,7 +245,7 @@ fn check(gateway: &Gateway) -> Result<(), TestCaseError> {
 }
 
 /// What is left is what the configuration gives.
-fn check_settled(gateway: &Gateway) -> Result<(), TestCaseError> {
+pub(crate) fn check_settled(gateway: &Gateway) -> Result<(), TestCaseError> {
     let settings = &gateway.settings;
     for mapping in gateway.mappings() {
         let (address, port) = (Ipv4Addr::from_bits(mapping.external.address), mapping.external.port);

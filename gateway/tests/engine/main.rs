@@ -31,6 +31,7 @@ mod properties;
 mod redirect;
 mod refusals;
 mod reload;
+mod reload_flow;
 mod rfc4787;
 mod rfc5382;
 mod rfc5508;

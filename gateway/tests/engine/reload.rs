@@ -438,6 +438,44 @@ fn a_forward_that_nobody_is_in_the_way_of_needs_no_sweep() {
     assert_ne!(preserved.port, 4001);
 }
 
+#[test]
+fn no_rate_of_new_sessions_keeps_a_sweep_from_its_end() {
+    let mut gateway = two_pools();
+    let port = |port: u16| ep(&format!("10.64.0.5:{port}"));
+    (0..100).for_each(|nth| drop(gateway.open(Protocol::Udp, port(5000 + nth), ep(REMOTE))));
+    gateway.begin_reload(|settings| settings.timeouts.udp_s = 20);
+    let mut steps = 0;
+    while !gateway.sweep(2) {
+        steps += 1;
+        for nth in 0..3 {
+            gateway.open(Protocol::Udp, port(6000 + 3 * steps + nth), ep(REMOTE));
+        }
+    }
+    assert!((100..=110).contains(&steps), "{steps} steps for 100 sessions and 100 mappings");
+}
+
+#[test]
+fn a_forward_reaches_a_host_that_speaks_with_the_remote_from_another_endpoint() {
+    for source in [ForwardSource::Remote, ForwardSource::Gateway] {
+        let mut gateway = two_pools();
+        let host = ep("10.64.0.12:5353");
+        let before = gateway.open(Protocol::Udp, host, ep(REMOTE));
+        gateway.reload(|settings| {
+            let new = forward(Protocol::Udp, "203.0.113.10:7777", "10.64.0.12:5353");
+            settings.port_forwards.push(PortForward { source, ..new });
+        });
+        let asked = Packet::udp(ep(REMOTE), ep("203.0.113.10:7777"));
+        let seen = gateway.inbound(asked.clone()).delivered();
+        assert_eq!(seen.destination, host);
+        // What was begun goes on from where it was; a redirect is answered from where it was asked.
+        assert_eq!(gateway.outbound(Packet::udp(host, ep(REMOTE))).out().source, before);
+        if source == ForwardSource::Gateway {
+            assert_eq!(gateway.outbound(Packet::udp(host, seen.source)).out().source, asked.destination);
+        }
+        assert_eq!(gateway.inbound(asked).delivered().destination, host);
+    }
+}
+
 /// Rules that strike some hosts and some remotes of a trial.
 fn rules() -> impl Strategy<Value = Vec<(&'static str, &'static str, RuleAction)>> {
     let sources = prop::sample::select(vec!["0.0.0.0/0", "10.64.0.5/32", "10.64.0.6/31", "10.64.0.20/32"]);

@@ -288,9 +288,14 @@ impl Gateway {
     /// Lets every shard sweep `lines` lines more, and puts in force what waited for it when all are through. Whether that is
     /// so.
     pub(crate) fn sweep(&mut self, lines: u32) -> bool {
+        self.sweep_each(|_| lines)
+    }
+
+    /// As [`Gateway::sweep`], so many lines of each shard.
+    pub(crate) fn sweep_each(&mut self, lines: impl Fn(usize) -> u32) -> bool {
         let Some(reload) = &mut self.reload else { return true };
-        for (shard, (_, at)) in self.shards.iter_mut().zip(&mut reload.shards) {
-            *at = at.and_then(|from| shard.sweep(from, lines, self.now));
+        for (index, (shard, (_, at))) in self.shards.iter_mut().zip(&mut reload.shards).enumerate() {
+            *at = at.and_then(|from| shard.sweep(from, lines(index), self.now));
         }
         let is_through = reload.shards.iter().all(|(_, at)| at.is_none());
         if is_through {
