@@ -341,6 +341,8 @@ impl ShardPool {
             Some(old) => *address = Some(std::mem::replace(old, new)),
             None => self.addresses.push(new),
         }
+        // As what stood there had left them, or as if all ports were there.
+        self.withdraw_blocks(place);
         self.set_state(place, state);
     }
 

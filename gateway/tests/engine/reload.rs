@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use gateway::nat::{
-    DeleteReason, DropReason, Filtering, ForwardSource, Pool, PortForward, Protocol, RuleAction, Settings,
-    Static, Twice,
+    DeleteReason, DropReason, Filtering, ForwardSource, Pool, PortBlocks, PortForward, Protocol, RuleAction,
+    Settings, Static, Twice,
 };
 use gateway::wire::tcp::Flags;
 use proptest::prelude::*;
@@ -452,6 +452,31 @@ fn no_rate_of_new_sessions_keeps_a_sweep_from_its_end() {
         }
     }
     assert!((100..=110).contains(&steps), "{steps} steps for 100 sessions and 100 mappings");
+}
+
+#[test]
+fn an_address_that_comes_has_the_blocks_that_its_own_forwards_leave() {
+    let forwarded = |address: &str| PortForward {
+        external_ports: 2000..=2003,
+        ..forward(Protocol::Udp, &format!("{address}:2000"), "10.64.0.12:80")
+    };
+    let mut settings = pool_of(&["203.0.113.10", "203.0.113.11"]).settings;
+    settings.pools[0].ports = 2000..=2011;
+    settings.pools[0].port_blocks = Some(PortBlocks { size: 4, per_subscriber: 2 });
+    settings.port_forwards.push(forwarded("203.0.113.11"));
+    let mut gateway = Gateway::new(settings);
+    assert_eq!(gateway.shards[0].block_usage(0).total, 5, "a block of a forward's ports is nobody's");
+    gateway.reload(|settings| settings.pools[0].addresses.truncate(1));
+    assert_eq!(gateway.shards[0].block_usage(0).total, 3);
+    // Where that address stood.
+    gateway.reload(|settings| settings.pools[0].addresses.push(at("203.0.113.12")));
+    assert_eq!(gateway.shards[0].block_usage(0).total, 6);
+    // Behind the others, with a forward.
+    gateway.reload(|settings| {
+        settings.pools[0].addresses.push(at("203.0.113.13"));
+        settings.port_forwards.push(forwarded("203.0.113.13"));
+    });
+    assert_eq!(gateway.shards[0].block_usage(0).total, 8);
 }
 
 #[test]
