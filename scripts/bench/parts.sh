@@ -150,10 +150,11 @@ transmitted() {
     echo "[$EPOCHREALTIME, $(metric "$work/metrics" 'natgw_packets_total{interface="outside",direction="tx"')]"
 }
 
-# Half of the least that the rounds before have found: half a load wherever the host puts the CPUs.
+# Half of the least that the rounds before have found, of so many flows or of 65536: half a load wherever the host puts the
+# CPUs. [FLOWS]
 half_rate() {
-    jq -s '[.[] | select(.case == "memif" and .what == "nat" and .flows == 65536) | .received_mpps] | min //
-        6 | . * 500000 | floor' "$samples"
+    jq -s --argjson flows "${1:-65536}" '[.[] | select(.case == "memif" and .what == "nat" and .flows == $flows) |
+        .received_mpps] | min // 6 | . * 500000 | floor' "$samples"
 }
 
 run_latency() {
@@ -224,6 +225,56 @@ round_of_reload() {
     else
         stop
     fi
+}
+
+# A change that makes the worker look through all sessions, once under load. Those whose endpoints it takes away end, and
+# begin again elsewhere: what still comes from outside to where they were is dropped, and is no loss.
+round_of_sweep() {
+    local ring_bits=14 devices=() what
+    devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")
+    for what in filtering address forward; do near run_sweep "$what"; done
+}
+
+run_sweep() {
+    local generating took
+    start_gateway "$sessions_in_all" "$gateway_cpu" "$translate"
+    begin "$sessions_in_all" 1 load --runs 1 --seconds 5 --rate "$(half_rate "$sessions_in_all")"
+    sleep 1
+    took=$(taskset --cpu-list "$main_cpu" bash -c "$(declare -f change); change $1 $work/gateway.toml $natctl $socket") ||
+        die "the change of the $1 was refused"
+    if wait "$generating"; then
+        record sweep "$1" 1 "$(swept "$took")"
+        tail -n 1 "$samples" | jq -r '"swept in \(.sweep_s) s, \(.sessions_ended) sessions ended; of \(.sent) packets " +
+            "\(.ended_packets) for where they were, and \(.lost - .ended_packets) more lost; drops \(.drops)"' >&2
+    else
+        stop
+    fi
+}
+
+# Changes it and prints how many seconds it took until all was through: WHAT CONFIGURATION NATCTL SOCKET
+change() {
+    local begun external
+    case $1 in
+    filtering) sed -i '0,/^name = "main"$/s//&\nfiltering = "address-and-port-dependent"/' "$2" ;;
+    address) sed -i 's/^addresses = \["100.64.0.0-/addresses = ["100.64.0.1-/' "$2" ;;
+    forward) external=$("$3" --socket "$4" --json sessions --limit 1 | jq -er '.items[0].outside') || return ;;
+    esac
+    begun=$EPOCHREALTIME
+    if [[ $1 == forward ]]; then
+        "$3" --socket "$4" forwards add udp "$external" 10.64.0.1:80 >/dev/null || return
+    else
+        "$3" --socket "$4" reload >/dev/null || return
+    fi
+    awk -v begun="$begun" -v ended="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", ended - begun }'
+}
+
+# SECONDS
+swept() {
+    scrape >"$work/metrics"
+    jq -cn --argjson took "$1" --argjson drops "$(drops)" \
+        --argjson ended "$(metric "$work/metrics" 'natgw_sessions_deleted_total{reason="reload"}')" '{sweep_s: $took,
+        sessions_ended: $ended, drops: $drops,
+        ended_packets: ([$drops["no-mapping", "not-for-us", "filtered"] // 0] | add)}'
 }
 
 # Rules for hosts that do not speak, from a number on: FIRST COUNT

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::results::{Engine, EngineRow, Layout, Listed, Machine, Results};
+use crate::results::{Engine, EngineRow, Layout, Listed, Machine, Results, Swept};
 use crate::rows::{NEAR_MIN, NEAR_NS, Rfc9693, Row, Runs};
 
-const TITLES: [(&str, &str); 9] = [
+const TITLES: [(&str, &str); 10] = [
     ("memif", "Established flows over memif, 64-octet UDP, both directions, random order"),
     (
         "pcap",
@@ -16,6 +16,7 @@ const TITLES: [(&str, &str); 9] = [
     ("latency", "At half load over memif"),
     ("expiry", "At half load over memif, while sessions expire"),
     ("reload", "At half load over memif, while the configuration is read again"),
+    ("sweep", "At half load over memif, while a change makes the gateway look through all sessions"),
     ("listing", "Over memif, paced, while all sessions are listed by the API again and again"),
     ("workers", "Workers, 65,536 flows over memif"),
     ("kernel", "nftables between veth pairs, the same generator on net_af_packet"),
@@ -98,6 +99,12 @@ fn write_events(text: &mut String, row: &Row) {
         events.push(format!("{listings} listings of {sessions} sessions or more"));
         events.push(format!("a page took {page_ms_max} ms at most"));
         events.push(format!("the gateway's memory grew by {grown_kib} KiB at most"));
+    }
+    if let Some(Swept { sweep_s, sessions_ended, ended_packets }) = row.swept {
+        events.push(format!("through after {sweep_s:.2} s at most"));
+        events.push(format!(
+            "{sessions_ended} sessions ended, {ended_packets} packets came for where they were"
+        ));
     }
     if events.is_empty() {
         return;

@@ -88,6 +88,29 @@ pub(crate) struct Sample {
     pub(crate) reloads: Option<u64>,
     #[serde(flatten)]
     pub(crate) listed: Option<Listed>,
+    #[serde(flatten)]
+    pub(crate) swept: Option<Swept>,
+}
+
+/// What came of a change that the gateway looked through all sessions for.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub(crate) struct Swept {
+    /// From the command until all was through.
+    pub(crate) sweep_s: f64,
+    pub(crate) sessions_ended: u64,
+    /// Packets from outside to where those were.
+    pub(crate) ended_packets: u64,
+}
+
+impl Swept {
+    /// Of both together.
+    pub(crate) fn and(self, other: Swept) -> Swept {
+        Swept {
+            sweep_s: self.sweep_s.max(other.sweep_s),
+            sessions_ended: self.sessions_ended + other.sessions_ended,
+            ended_packets: self.ended_packets + other.ended_packets,
+        }
+    }
 }
 
 /// What came of listing all sessions again and again.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::results::{Cores, Latency, Listed, Measurement, Results, Sample};
+use crate::results::{Cores, Latency, Listed, Measurement, Results, Sample, Swept};
 
 /// Above this the two CPUs share no cache, and memif carries less than half.
 pub(crate) const NEAR_NS: f64 = 400.0;
@@ -50,6 +50,7 @@ pub(crate) struct Row {
     pub(crate) expired_per_s: Option<Span>,
     pub(crate) reloads: Option<u64>,
     pub(crate) listed: Option<Listed>,
+    pub(crate) swept: Option<Swept>,
 }
 
 /// The measurements of one method of RFC 9693.
@@ -157,6 +158,7 @@ impl Row {
             expired_per_s: optional(|sample| sample.expired_per_s),
             reloads: first.reloads.map(|_| sum(|sample| sample.reloads.unwrap_or(0))),
             listed: samples.iter().filter_map(|sample| sample.listed).reduce(Listed::and),
+            swept: samples.iter().filter_map(|sample| sample.swept).reduce(Swept::and),
             runs,
         }
     }

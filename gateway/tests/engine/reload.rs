@@ -442,7 +442,9 @@ fn a_forward_that_nobody_is_in_the_way_of_needs_no_sweep() {
 fn no_rate_of_new_sessions_keeps_a_sweep_from_its_end() {
     let mut gateway = two_pools();
     let port = |port: u16| ep(&format!("10.64.0.5:{port}"));
-    (0..100).for_each(|nth| drop(gateway.open(Protocol::Udp, port(5000 + nth), ep(REMOTE))));
+    for nth in 0..100 {
+        gateway.open(Protocol::Udp, port(5000 + nth), ep(REMOTE));
+    }
     gateway.begin_reload(|settings| settings.timeouts.udp_s = 20);
     let mut steps = 0;
     while !gateway.sweep(2) {
