@@ -16,10 +16,22 @@ use super::verdict::DropReason;
 pub(crate) struct Addresses {
     /// What is known of single addresses: [`OWN`], [`EXTERNAL`], [`POOLED`], [`DIRECTED_BROADCAST`], [`ANSWERS_PING`].
     known: HashMap<u32, u8>,
-    inside: Vec<Ipv4Net>,
+    inside: Box<[Prefix]>,
     remotes: Remotes,
     /// Whether hosts inside may have addresses in 240.0.0.0/4.
     class_e: bool,
+}
+
+/// A prefix, as a packet's address is compared with it.
+struct Prefix {
+    network: u32,
+    mask: u32,
+}
+
+impl Prefix {
+    fn of(net: &Ipv4Net) -> Prefix {
+        Prefix { network: net.network().to_bits(), mask: net.netmask().to_bits() }
+    }
 }
 
 /// An address of one of the gateway's interfaces.
@@ -61,7 +73,7 @@ impl Addresses {
         }
         Addresses {
             known,
-            inside: settings.inside.iter().chain(&settings.inside_routed).map(Ipv4Net::trunc).collect(),
+            inside: settings.inside.iter().chain(&settings.inside_routed).map(Prefix::of).collect(),
             remotes: Remotes::new(&settings.twice),
             class_e: settings.class_e,
         }
@@ -98,8 +110,7 @@ impl Addresses {
 
     /// An address that is reached through an inside interface.
     pub(crate) fn is_inside(&self, address: u32) -> bool {
-        let address = Ipv4Addr::from_bits(address);
-        self.inside.iter().any(|net| net.contains(&address))
+        self.inside.iter().any(|prefix| address & prefix.mask == prefix.network)
     }
 
     /// Refuses what no host inside may send.
