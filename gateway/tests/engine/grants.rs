@@ -328,8 +328,8 @@ const WEEKS_MS: u64 = 20 * 24 * 3_600_000;
 fn survives(gateway: &mut Gateway, shape: &Shape, damaged: &Damaged) -> Result<(), TestCaseError> {
     let sent = match damaged.step {
         Step::Pass(ticks) => {
-            // Now and then weeks: after a few of them the low half of the clock wraps.
-            gateway.pass_ms(if ticks == 2500 { WEEKS_MS } else { ticks * 7 });
+            // Now and then weeks, which take long to walk through: after a few of them the low half of the clock wraps.
+            gateway.pass_ms(if ticks == 2500 && damaged.shard < 4 { WEEKS_MS } else { ticks * 7 });
             return Ok(());
         }
         step => resolve(shape, step, &externals(gateway)),
