@@ -12,6 +12,7 @@ mod added;
 mod address;
 mod buffers;
 mod claim;
+mod decisive;
 mod deterministic;
 mod dpdk;
 mod estimate;
@@ -49,6 +50,7 @@ use toml::de::DeTable;
 
 pub use added::{AddedForward, forward_id};
 pub use buffers::PacketBuffers;
+pub use decisive::decisive_key;
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
 pub use estimate::MemoryEstimate;
 pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};

@@ -80,6 +80,7 @@ impl Lines {
             _ => format!("dropped: {reason}"),
         };
         self.fact("outcome", outcome);
+        self.fact_if("decided by", explanation.key.as_ref());
         self.fact("worker", format!("{}, {}", explanation.worker, explanation.direction));
         self.fact_if("rule", explanation.rule);
         self.fact_if("subscriber", explanation.subscriber.as_ref());

@@ -75,12 +75,18 @@ impl Running {
             && explanation.is_forwarded()
             && !view.hairpins
         {
-            self.route(&mut explanation, destination, view.for_outside);
+            self.route(&mut explanation, question.protocol, destination, view.for_outside);
         }
         explanation
     }
 
-    fn route(&self, explanation: &mut Explanation, destination: Endpoint, for_outside: bool) {
+    fn route(
+        &self,
+        explanation: &mut Explanation,
+        protocol: Protocol,
+        destination: Endpoint,
+        for_outside: bool,
+    ) {
         let config = self.config();
         let accepts = |id: InterfaceId| {
             let interface = config.interfaces.get(usize::from(id.0));
@@ -94,7 +100,9 @@ impl Running {
             };
             Some((route, dataplane.routes.entries().into_iter().find(is_it)))
         });
-        let Some((route, entry)) = found.flatten() else { return explanation.refuse(DropReason::NoRoute) };
+        let Some((route, entry)) = found.flatten() else {
+            return explanation.refuse(DropReason::NoRoute, protocol);
+        };
         let name = self.name_of(route.interface);
         explanation.route = entry.map(|entry| Route::of(&entry, &name));
         explanation.next_hop = Some(route.next_hop.into());

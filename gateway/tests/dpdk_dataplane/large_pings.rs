@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use gateway::nat::{DropReason, FragmentEvent, IcmpGenerated};
+use gateway::nat::{DropReason, FragmentEvent, IcmpGenerated, Refuse};
 use gateway::neighbor::assembly::DATAGRAMS_EACH;
 use gateway::wire::ethernet;
 
@@ -111,7 +111,10 @@ fn pools_answer_pings_of_any_size_where_they_say_so() {
 
 #[test]
 fn pools_answer_no_ping_by_default() {
-    Setup::new(2).run(|lab| {
+    let mut setup = Setup::new(2);
+    // A host inside would be told that nobody has the address.
+    setup.settings.refuse = Refuse::Drop;
+    setup.run(|lab| {
         lab.learn_all([HOST]);
         for (side, from) in [(Side::Inside, HOST), (Side::Outside, REMOTE)] {
             lab.send_packet(side, &ping(from, POOL, 56));

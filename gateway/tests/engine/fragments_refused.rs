@@ -233,3 +233,15 @@ fn rfc7126_fragments_with_a_source_route_are_dropped() {
         assert_eq!(pieces.arrive(one, Direction::Outbound), [Left::Drop(DropReason::SourceRoute)]);
     }
 }
+
+/// As a whole one is (RFC 3715 section 2.1); who sent it hears of it once.
+#[test]
+fn rfc5508_req8_a_datagram_under_an_authentication_header_is_refused_by_its_first_fragment() {
+    let header = Packet::other(51, ep(HOST), ep(REMOTE)).bytes();
+    let part = |at: usize, more| piece(&header[..20], &[7; 1480], at, more, 7);
+    let mut pieces = pieces(|_| {});
+    let reason = DropReason::AuthenticationHeader;
+    assert_eq!(pieces.arrive(&part(1480, false), Direction::Outbound), [Left::Drop(reason)]);
+    assert_eq!(pieces.arrive(&part(0, true), Direction::Outbound), [Left::Reject(reason)]);
+    assert_eq!(pieces.arrive(&part(0, true), Direction::Inbound), [Left::Drop(reason)]);
+}

@@ -48,9 +48,12 @@ fn explain_foretells_what_hosts_see_and_leaves_no_trace(lab: &mut Lab) {
     assert_eq!(inward, (&"mapping".into(), &"10.64.0.12:80".into(), &"inside".into()));
     let (spoofed, text) = explained(lab, &["udp", "192.0.2.1:9", &to, "--from", "inside"]);
     assert_eq!((&spoofed["outcome"], &spoofed["reason"]), (&"drop".into(), &"spoofed-inside".into()));
-    assert!(text.starts_with("outcome     dropped: spoofed-inside\n"), "{text}");
+    assert!(text.starts_with("outcome     dropped: spoofed-inside\ndecided by  routes\n"), "{text}");
     let (unsolicited, _) = explained(lab, &["udp", &to, "203.0.113.10:4000"]);
-    assert_eq!(unsolicited["reason"], "no-mapping");
+    assert_eq!(
+        (&unsolicited["reason"], &unsolicited["key"]),
+        (&"no-mapping".into(), &"nat.port_forwards".into())
+    );
     assert_eq!(state(lab), before, "asking made nothing and counted nothing");
 
     let seen = ask(&lab.a.udp(4000), reflector.address);

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::table::pool_name;
 use super::{Address, Endpoint, Holder, Mapping, Neighbor, Route, Session};
+use crate::config::decisive_key;
 use crate::nat::{self, Direction, DropReason, IpProtocol, Outcome, Protocol};
 
 /// The first packet of a flow, as it arrives.
@@ -61,6 +62,9 @@ pub struct Explanation {
     /// The drop reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'static, str>>,
+    /// The key of the configuration that another outcome would need another value of, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Cow<'static, str>>,
     /// Which of `nat.rules` matches first, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
@@ -159,6 +163,7 @@ impl Explanation {
             worker,
             outcome: outcome.into(),
             reason: reason.map(|reason| reason.name().into()),
+            key: key_of(reason, question.protocol),
             rule: view.rule.map(|place| place + 1),
             kind: view.kind.map(Into::into),
             pool: pool_name(view.pool, pools),
@@ -180,8 +185,13 @@ impl Explanation {
     }
 
     /// It would be forwarded, but for this.
-    pub fn refuse(&mut self, reason: DropReason) {
+    pub fn refuse(&mut self, reason: DropReason, protocol: Protocol) {
         self.outcome = "drop".into();
         self.reason = Some(reason.name().into());
+        self.key = key_of(Some(reason), protocol);
     }
+}
+
+fn key_of(reason: Option<DropReason>, protocol: Protocol) -> Option<Cow<'static, str>> {
+    decisive_key(reason?, protocol).map(Cow::from)
 }

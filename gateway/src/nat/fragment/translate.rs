@@ -28,7 +28,7 @@ impl Shard {
         let at = way.arrival();
         let verdict = match self.read_piece(packet, at) {
             Ok(piece) => self.decide(packet, &piece, at, elsewhere, now),
-            Err(reason) => reason.into(),
+            Err(reason) => self.refuse_unread(packet, reason, at).into(),
         };
         let event = match verdict.fate {
             Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin) => FragmentEvent::Translated,
@@ -54,6 +54,17 @@ impl Shard {
             self.addresses.check_inbound(&Tuple { source, destination, ..Tuple::default() })?;
         }
         Ok(piece)
+    }
+
+    /// Of a datagram under an authentication header, the first fragment is refused as the whole is.
+    fn refuse_unread(&self, packet: &[u8], reason: DropReason, at: Arrival) -> Verdict {
+        let ip = ipv4::Packet::new_unchecked(packet);
+        let is_refused = reason == DropReason::AuthenticationHeader && at.direction == Direction::Outbound;
+        if is_refused && ip.frag_offset() == 0 {
+            self.refuse_authentication_header(&ip)
+        } else {
+            Verdict::Drop(reason)
+        }
     }
 
     /// Whether it is a part of an ICMP message to the gateway, as its destination alone tells: such a one need not wait for
