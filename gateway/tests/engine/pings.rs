@@ -45,6 +45,8 @@ fn pool_addresses_answer_no_ping_unless_the_pool_says_so() {
             ] {
                 match outcome {
                     Outcome::Local => assert!(says_so),
+                    // A host inside is told that nobody has the address.
+                    Outcome::Reject(DropReason::NoMapping) => assert!(!says_so),
                     Outcome::Drop(DropReason::NoMapping) | Outcome::Reply(_) => assert!(!says_so),
                     other => panic!("{other:?}"),
                 }
@@ -102,7 +104,7 @@ fn a_reload_lets_pools_answer_pings_and_be_silent_again() {
     let mut gateway = Gateway::changed(|_| ());
     let ping = || Packet::ping(ep(HOST), ep(POOL));
     // It has a session, under which it would go unanswered for as long as the host pings.
-    assert_eq!(gateway.outbound(ping()), Outcome::Drop(DropReason::NoMapping));
+    assert_eq!(gateway.outbound(ping()), Outcome::Reject(DropReason::NoMapping));
     let other = gateway.open(Protocol::Icmp, ep("10.64.0.6:9"), ep(REMOTE));
     assert_eq!(gateway.sessions().len(), 2);
     gateway.reload(answering);
@@ -114,7 +116,7 @@ fn a_reload_lets_pools_answer_pings_and_be_silent_again() {
     gateway.reload(|settings| settings.pools[0].addresses.push([203, 0, 113, 14].into()));
     assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep("203.0.113.14:0"))), Outcome::Local);
     gateway.reload(|settings| settings.pools[0].ping = false);
-    assert_eq!(gateway.outbound(ping()), Outcome::Drop(DropReason::NoMapping));
+    assert_eq!(gateway.outbound(ping()), Outcome::Reject(DropReason::NoMapping));
     assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep(POOL))), Outcome::Drop(DropReason::NoMapping));
 }
 

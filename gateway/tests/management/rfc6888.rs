@@ -68,8 +68,18 @@ const TABLES: [(&str, &str); 16] = [
 ];
 
 /// Ways into these tables, free places in them, and what is drawn at start.
-const NOT_TABLES: [&str; 9] =
-    ["index", "secret", "session_ids", "idle", "closed", "random", "filters_by_address", "ahead", "is_alone"];
+const NOT_TABLES: [&str; 10] = [
+    "index",
+    "secret",
+    "session_ids",
+    "idle",
+    "closed",
+    "random",
+    "filters_by_address",
+    "ahead",
+    "is_alone",
+    "swept",
+];
 
 #[test]
 fn rfc6888_req10_every_table_is_read_by_a_route() {

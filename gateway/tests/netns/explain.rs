@@ -84,7 +84,7 @@ fn explain_knows_protocols_without_ports(lab: &mut Lab) {
     assert_eq!((&new["outcome"], &new["pool"]), (&"new-session".into(), &"main".into()), "{text}");
     assert!(text.contains("-> 198.51.100.10\n"), "{text}");
     let (refused, text) = explained(lab, &["esp", &from, &to]);
-    assert_eq!((&refused["outcome"], &refused["reason"]), (&"drop".into(), &"protocol".into()), "{text}");
+    assert_eq!((&refused["outcome"], &refused["reason"]), (&"reject".into(), &"protocol".into()), "{text}");
     let (refused, text) = explained(lab, &["ah", &from, &to]);
     assert_eq!(refused["reason"], "authentication-header", "{text}");
 }
