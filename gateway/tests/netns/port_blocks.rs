@@ -114,6 +114,7 @@ fn reload_adds_an_address_and_blocks_stay_where_they_are(lab: &mut Lab) {
     let after: Vec<_> = sockets.iter().map(|socket| ask(socket, reflector.address)).collect();
     assert_eq!(before, after);
     ask(&lab.b.udp(0), reflector.address);
+    lab.gateway.settled();
     let pools = natctl(lab, &["pools"]);
     assert!(pools.contains("3+0 of 4032 x 64"), "{pools}");
 }
