@@ -1,6 +1,7 @@
 //! The NAT engine against its requirements (one test each, named after the row) and against a model, on a virtual
 //! clock. No DPDK, no threads, no privileges.
 
+mod breaker;
 mod closed;
 mod connection;
 mod constant_time;
