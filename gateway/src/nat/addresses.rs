@@ -243,8 +243,9 @@ impl Block {
             _ if ip.is_link_local() => Some(Block::LinkLocal),
             _ if ip.is_multicast() => Some(Block::Multicast),
             _ if ip.is_broadcast() => Some(Block::Broadcast),
+            _ if known & DIRECTED_BROADCAST != 0 => Some(Block::DirectedBroadcast),
             240.. => Some(Block::Reserved),
-            _ => (known & DIRECTED_BROADCAST != 0).then_some(Block::DirectedBroadcast),
+            _ => None,
         }
     }
 

@@ -48,6 +48,7 @@ impl Shard {
             let (sessions, flow) = (self.sessions.as_slice(), &begun.flows[direction as usize]);
             let matches = |id: u32| sessions[id as usize].matches(flow, begun.protocol, direction);
             if let Some(id) = self.index.find(hashes[direction as usize], matches) {
+                self.gave_up = true;
                 self.idle.stop(id);
                 self.end_session(id, Some(DeleteReason::Reload), now);
             }

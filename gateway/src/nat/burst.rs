@@ -126,7 +126,22 @@ impl Shard {
             watch.lap(Stage::Slow);
         }
         self.pass(packets, &slots, at, now, verdicts, watch);
+        if std::mem::take(&mut self.gave_up) {
+            self.forget_given_up(&slots, at.direction, verdicts);
+        }
         watch.lap(Stage::Translate);
+    }
+
+    /// Takes the names of sessions that were given up in a burst from its verdicts: others may bear them by now.
+    #[cold]
+    fn forget_given_up(&self, slots: &[Slot], direction: Direction, verdicts: &mut [Verdict]) {
+        for (Slot { parsed, .. }, verdict) in slots.iter().zip(verdicts) {
+            if let Verdict::Forward(Some(id)) = *verdict
+                && !self.sessions[id.0].matches(&parsed.flow, parsed.protocol, direction)
+            {
+                *verdict = Verdict::Forward(None);
+            }
+        }
     }
 
     /// First stage: everything that can be known from the packets alone.

@@ -6,7 +6,8 @@
 //! (`allocation`), and so does the place in the table and in the subscriber's limits. RFC 6888 REQ-8 is about other
 //! subscribers, and REQ-11 about sessions that are live: neither loses anything here.
 //!
-//! A subscriber's sessions that are over form a chain in the order of their ends, and the oldest one goes first.
+//! A subscriber's sessions that are over form a chain in the order of their ends, and the oldest one goes first; before all
+//! of them those that never were open.
 
 use std::io;
 
@@ -60,6 +61,18 @@ impl ClosedSessions {
         ends[NEWEST] = !newest;
     }
 
+    /// As [`ClosedSessions::add`], of one that goes first.
+    fn add_first(&mut self, subscriber: u32, id: u32) {
+        let ends = &mut self.ends[subscriber];
+        let oldest = std::mem::replace(&mut ends[OLDEST], !id);
+        if oldest == !NIL {
+            ends[NEWEST] = !id;
+            self.links.start(id);
+        } else {
+            self.links.insert_after(!oldest, id);
+        }
+    }
+
     fn remove(&mut self, subscriber: u32, id: u32) {
         let ends = &mut self.ends[subscriber];
         if ends[OLDEST] == !id {
@@ -97,9 +110,15 @@ impl Shard {
             && self.mappings.lines[session.mapping].kind() != Kind::Redirect
     }
 
-    /// A session is over from now on.
+    /// A session is over from now on. One that was refused goes first: all that are counted as half open stand before the
+    /// others, so that a few steps find one.
     pub(super) fn add_closed(&mut self, id: u32) {
-        self.closed.add(self.subscriber_of_session(id), id);
+        let subscriber = self.subscriber_of_session(id);
+        if self.sessions[id].half_open == 0 {
+            self.closed.add(subscriber, id);
+        } else {
+            self.closed.add_first(subscriber, id);
+        }
     }
 
     /// A session that was over ends, or is not over any more.
@@ -179,6 +198,7 @@ impl Shard {
     /// else yet.
     #[cold]
     pub(super) fn give_up(&mut self, id: u32, now: Time) {
+        self.gave_up = true;
         self.idle.stop(id);
         self.remove_session(id, false, DeleteReason::Reused, now);
     }
@@ -202,6 +222,12 @@ mod tests {
         }
         closed.add(0, 2);
         assert_eq!(all(&closed, 0), [1, 3, 2]);
+        closed.add_first(0, 5);
+        assert_eq!(all(&closed, 0), [5, 1, 3, 2]);
+        closed.remove(0, 5);
+        closed.add_first(1, 6);
+        assert_eq!(all(&closed, 1), [6, 7]);
+        closed.remove(1, 6);
         [1, 2, 3].into_iter().for_each(|id| closed.remove(0, id));
         assert_eq!((all(&closed, 0), all(&closed, 1)), (vec![], vec![7]));
     }

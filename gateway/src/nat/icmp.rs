@@ -156,12 +156,21 @@ impl Shard {
         protocol: Protocol,
         direction: Direction,
     ) -> Option<Rewrite> {
+        self.session_between(ends, protocol, direction).map(|id| self.sessions[id].rewrite(direction))
+    }
+
+    /// The session of a packet with these ends.
+    pub(super) fn session_between(
+        &self,
+        ends: Ends,
+        protocol: Protocol,
+        direction: Direction,
+    ) -> Option<u32> {
         let sessions = self.sessions.as_slice();
         let key = Flow::from(&ends.tuple());
         let hash = self.secret.flow(&key, protocol, direction);
         let session = self.index.find(hash, |id| sessions[id as usize].matches(&key, protocol, direction));
-        let session = session.filter(|_| ends.host(direction).port.is_some());
-        session.map(|id| sessions[id as usize].rewrite(direction))
+        session.filter(|_| ends.host(direction).port.is_some())
     }
 
     /// As [`Shard::rewrite_of`], by the mapping alone, where that lets the remote in.

@@ -1,6 +1,6 @@
 //! The slow path of inbound packets: no session, but perhaps a mapping whose filtering lets them in.
 
-use super::endpoint::{End, Ends};
+use super::endpoint::{End, Ends, Tuple};
 use super::filter::Pair;
 use super::mapping::{Kind, Mapping};
 use super::parse::Parsed;
@@ -74,11 +74,20 @@ impl Shard {
         let ends = parsed.ends();
         match self.admitted(parsed.protocol, ends)? {
             Some(_) if self.draining => Err(DropReason::Draining),
+            Some(internal) if self.is_answered_elsewhere(parsed, internal) => Err(DropReason::RemoteTaken),
             Some(internal) => Ok(Some(internal)),
             None if own => Ok(None),
             None if self.addresses.is_inside(ends.to.address) => Err(DropReason::InsideFromOutside),
             None => Err(DropReason::NoMapping),
         }
+    }
+
+    /// Whether what the inside end answers leaves from another outside endpoint, by which the remote came before
+    /// (`redirect`).
+    fn is_answered_elsewhere(&self, parsed: &Parsed, internal: End) -> bool {
+        let remote = self.remote_inside(parsed.sender());
+        let Some((internal, remote)) = internal.endpoint().zip(remote.endpoint()) else { return false };
+        self.permanent.has_redirects() && self.is_remote_taken(parsed.protocol, Tuple::new(internal, remote))
     }
 
     /// A remote's end as inside hosts know it.

@@ -47,7 +47,10 @@ impl Shard {
                 self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::TcpNoSession))
             }
             Err(failure) => {
-                if failure == SessionFailure::SubscriberHalfOpen && parsed.flags & tcp::SYN == 0 {
+                if failure == SessionFailure::SubscriberHalfOpen
+                    && parsed.flags & tcp::SYN == 0
+                    && self.external_by_mapping(parsed, origin).is_some()
+                {
                     // What the remote began, a mapping carries without a session.
                     return self.answer_by_mapping(packet, parsed, origin, at);
                 }
@@ -174,17 +177,7 @@ impl Shard {
             Protocol::Tcp => DropReason::TcpNoSession,
             Protocol::Udp | Protocol::Icmp | Protocol::Other => DropReason::NoMapping,
         };
-        let external = match origin {
-            Origin::Permanent(external) => Some(external),
-            Origin::Exempt => Some(parsed.sender()),
-            Origin::Pool(pool) => {
-                let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
-                let internal = parsed.sender().endpoint();
-                let found = internal.and_then(|from| self.mapping_by_internal(parsed.protocol, from, in_use));
-                found.map(|id| self.mappings.lines[id].external().into())
-            }
-        };
-        let Some(external) = external else {
+        let Some(external) = self.external_by_mapping(parsed, origin) else {
             // Of an own address that is a pool's too, another shard may have mappings; this packet has none to go to it by.
             let own = self.addresses.is_own(parsed.tuple().destination);
             return if own { Verdict::Local } else { self.refuse_stray(parsed, refused) };
@@ -193,6 +186,20 @@ impl Shard {
         let rewrite = Rewrite::new(parsed.protocol, &parsed.tuple(), &to);
         let hairpin = self.addresses.is_external(to.destination);
         self.forward_without_session(packet, parsed, &rewrite, at, hairpin)
+    }
+
+    /// The outside end of a sender that has a mapping.
+    fn external_by_mapping(&self, parsed: &Parsed, origin: Origin) -> Option<End> {
+        match origin {
+            Origin::Permanent(external) => Some(external),
+            Origin::Exempt => Some(parsed.sender()),
+            Origin::Pool(pool) => {
+                let in_use = |mapping: &Mapping| mapping.is_in_use() && mapping.is_of_pool(pool);
+                let internal = parsed.sender().endpoint()?;
+                let found = self.mapping_by_internal(parsed.protocol, internal, in_use)?;
+                Some(self.mappings.lines[found].external().into())
+            }
+        }
     }
 
     /// A packet that belongs to nothing. The sender of a TCP segment is told, as its connection is lost: its session has

@@ -92,6 +92,11 @@ impl Permanent {
         kept
     }
 
+    /// Whether any outside endpoint is redirected.
+    pub(crate) fn has_redirects(&self) -> bool {
+        !self.redirects.is_empty()
+    }
+
     /// Where an outside endpoint is redirected to.
     pub(crate) fn redirect(&self, protocol: Protocol, external: Endpoint) -> Option<Redirect> {
         self.redirects.get(&(protocol, external)).copied()

@@ -76,7 +76,7 @@ impl Session {
     pub(crate) fn passes(&self, parsed: &Parsed, direction: Direction, now: Time) -> bool {
         self.flows[direction as usize] == parsed.flow
             && self.protocol == parsed.protocol as u8
-            && self.flags == LIVE
+            && self.flags & !STAND_IN == LIVE
             && tcp::stays(self.tcp_state, parsed.flags, direction)
             && !is_past(self.expires, now)
     }
@@ -215,5 +215,36 @@ pub(crate) fn state_name(session: &Session) -> &'static str {
         _ if session.flags & HALF_OPEN != 0 => "half-open",
         Protocol::Tcp => tcp::State::from_index(session.tcp_state).name(),
         Protocol::Udp | Protocol::Icmp | Protocol::Other => "active",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::Kind;
+    use super::*;
+
+    #[test]
+    fn an_open_session_just_passes_whoever_stands_in_for_its_remote() {
+        let passes = |flags| {
+            let session = Session {
+                flags,
+                protocol: Protocol::Udp as u8,
+                tcp_state: tcp::State::None as u8,
+                expires: 2000,
+                ..Session::zeroed()
+            };
+            let flow = session.flows[0];
+            let parsed = Parsed {
+                flow,
+                protocol: Protocol::Udp,
+                header_len: 20,
+                ttl: 64,
+                flags: tcp::ACK,
+                kind: Kind::Plain,
+            };
+            session.passes(&parsed, Direction::Outbound, Time(1000))
+        };
+        assert!(passes(LIVE) && passes(LIVE | STAND_IN));
+        assert!(!passes(0) && !passes(LIVE | HAIRPIN) && !passes(LIVE | HALF_OPEN) && !passes(STAND_IN));
     }
 }

@@ -148,6 +148,7 @@ impl Shard {
             session_ids: Ids::new(sessions, pages)?,
             idle: Wheel::new(sessions, now, pages)?,
             closed: ClosedSessions::new(sessions, subscribers, pages)?,
+            gave_up: false,
             mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
             subscribers: Subscribers::new(subscribers, secret, pages)?,
             permissions: Permissions::new(sessions, secret, pages)?,

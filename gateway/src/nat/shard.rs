@@ -51,6 +51,8 @@ pub struct Shard {
     pub(super) session_ids: Ids,
     pub(super) idle: Wheel,
     pub(super) closed: ClosedSessions,
+    /// Whether the burst at hand ended sessions whose names its verdicts may bear.
+    pub(super) gave_up: bool,
     pub(super) mappings: Mappings,
     pub(super) subscribers: Subscribers,
     pub(super) permissions: Permissions,

@@ -6,6 +6,7 @@ use super::{Fate, FragmentVerdict, Hold, WAIT_MS, Way};
 use crate::nat::endpoint::Tuple;
 use crate::nat::parse::{Parsed, parse_layer4};
 use crate::nat::rewrite::Rewrite;
+use crate::nat::session::HALF_OPEN;
 use crate::nat::shard::{Arrival, Shard};
 use crate::nat::time::Time;
 use crate::nat::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
@@ -296,10 +297,18 @@ impl Shard {
             Direction::Outbound => Some(Account { party: Party::Host, address: parsed.tuple().source }),
             Direction::Inbound => {
                 let (ends, protocol) = (parsed.ends(), parsed.protocol);
-                let of_session = self.session_rewrite(ends, protocol, direction);
-                let party = if of_session.is_some() { Party::Peer } else { Party::Stranger };
-                let rewrite = of_session.or_else(|| self.mapping_rewrite(ends, protocol, direction))?;
-                Some(Account { party, address: rewrite.to.tuple().destination })
+                let session = self.session_between(ends, protocol, direction).map(|id| &self.sessions[id]);
+                // What a remote alone began may be forged.
+                let is_peer = session.is_some_and(|session| session.flags & HALF_OPEN == 0);
+                let party = if is_peer { Party::Peer } else { Party::Stranger };
+                let redirected = || self.permanent.redirect(protocol, ends.to.endpoint()?);
+                let rewrite = match session {
+                    Some(session) => Some(session.rewrite(direction)),
+                    None => self.mapping_rewrite(ends, protocol, direction),
+                };
+                let host = rewrite.map(|rewrite| rewrite.to.tuple().destination);
+                let address = host.or_else(|| redirected().map(|redirect| redirect.internal.address))?;
+                Some(Account { party, address })
             }
         }
     }
