@@ -109,6 +109,7 @@ impl Shard {
             created: now.low(),
             half_open: 0,
             permits: filtered.into(),
+            stand_in: 0,
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));
         self.mappings.lines[mapping].add_session();

@@ -130,24 +130,24 @@ impl Shard {
         self.mappings.lines[self.sessions[id].mapping].subscriber
     }
 
-    /// Whether the subscriber may have another session, `half_open` where it is a TCP connection to be opened, and which of
-    /// its sessions that are over it gives up for it.
+    /// Whether the subscriber may have another session, `opening` being the state of a TCP connection to be opened, and which
+    /// of its sessions that are over it gives up for it.
     pub(super) fn room_within_bounds(
         &self,
         subscriber: u32,
         protocol: Protocol,
-        half_open: bool,
+        opening: Option<tcp::State>,
     ) -> Result<Option<u32>, SessionFailure> {
         let line = &self.subscribers.lines[subscriber];
         let bounds = &self.policy.bounds;
-        match bounds.admit(line, protocol, half_open) {
+        match bounds.admit(line, protocol, opening) {
             Ok(()) => Ok(None),
             Err(failure) => {
                 let makes_room = |&id: &u32| {
                     let mut without = *line;
                     without.sessions[Protocol::Tcp as usize] -= 1;
                     without.half_open -= self.sessions[id].half_open;
-                    bounds.admit(&without, protocol, half_open).is_ok()
+                    bounds.admit(&without, protocol, opening).is_ok()
                 };
                 self.closed.oldest(subscriber).find(makes_room).map(Some).ok_or(failure)
             }

@@ -331,7 +331,11 @@ impl Shard {
             None if self.subscribers.is_full() => return Err(SessionFailure::SubscribersFull),
             None => {}
             Some(id) => {
-                self.room_within_bounds(id, protocol, protocol == Protocol::Tcp)?;
+                self.room_within_bounds(
+                    id,
+                    protocol,
+                    (protocol == Protocol::Tcp).then_some(tcp::State::SynSent),
+                )?;
                 if !self.subscribers.may_begin(id, protocol, &self.policy.rates, now) {
                     return Err(SessionFailure::SubscriberRate);
                 }

@@ -2,7 +2,7 @@
 
 use super::filter::Pair;
 use super::mapping::Kind;
-use super::session::{LIVE, STAND_IN, Session};
+use super::session::{LIVE, Session};
 use super::shard::Shard;
 use super::tcp;
 use super::time::Time;
@@ -50,7 +50,7 @@ impl Shard {
         match line.kind() {
             Kind::Redirect => {
                 let port = session.flows[0].tuple().destination_port;
-                self.redirects.end(protocol, (session.flags & STAND_IN != 0).then_some(port));
+                self.redirects.end(protocol, (session.stand_in != 0).then_some(port));
             }
             _ => subscriber.sessions[protocol as usize] -= 1,
         }

@@ -289,7 +289,7 @@ impl Shard {
         now: Time,
     ) -> Result<u32, SessionFailure> {
         let state = tcp::opening(parsed.flags).filter(|_| parsed.protocol == Protocol::Tcp);
-        let given_up = self.room_within_bounds(subscriber, parsed.protocol, state.is_some())?;
+        let given_up = self.room_within_bounds(subscriber, parsed.protocol, state)?;
         if !self.subscribers.begin(subscriber, parsed.protocol, &self.policy.rates, now) {
             return Err(SessionFailure::SubscriberRate);
         }

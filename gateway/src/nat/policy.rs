@@ -7,7 +7,7 @@ use super::outbound::rule_key;
 use super::parse::Parsed;
 use super::rate::Rates;
 use super::redirect;
-use super::session::{HAIRPIN, STAND_IN, Session, TimeoutTable};
+use super::session::{HAIRPIN, Session, TimeoutTable};
 use super::settings::{EmbeddedChecksum, Refuse, RuleAction, Settings, SourceRoute};
 use super::shard::Shard;
 use super::subscriber::Bounds;
@@ -118,11 +118,8 @@ impl Shard {
         let is_seen_so = || {
             let redirect = self.permanent.redirect(session.protocol(), external);
             redirect.is_some_and(|redirect| match redirect.gateway {
-                Some(gateway) => session.flags & STAND_IN != 0 && gateway == seen_inside,
-                None => {
-                    session.flags & STAND_IN == 0
-                        && self.addresses.remote_inside(remote.address) == seen_inside
-                }
+                Some(gateway) => session.stand_in != 0 && gateway == seen_inside,
+                None => session.stand_in == 0 && self.addresses.remote_inside(remote.address) == seen_inside,
             })
         };
         self.is_granted(mapping) && (mapping.kind() != Kind::Redirect || is_seen_so())

@@ -35,7 +35,7 @@ use super::mapping::{FoundBy, Kind, Mapping, New};
 use super::parse::Parsed;
 use super::pool::ShardPool;
 use super::ports::Wish;
-use super::session::{HAIRPIN, HALF_OPEN, STAND_IN, Timeout};
+use super::session::{HAIRPIN, HALF_OPEN, Timeout};
 use super::settings::{ForwardSource, Limits, Pool, RuleAction, Settings, Share};
 use super::shard::{Arrival, Shard};
 use super::tcp;
@@ -291,11 +291,13 @@ impl Shard {
             protocol,
             state: tcp::State::None,
             timeout: Timeout::HalfOpen,
-            flags: HALF_OPEN | hairpin | if stand_in.is_some() { STAND_IN } else { 0 },
+            flags: HALF_OPEN | hairpin,
         };
         let made = self.enter_session(mapping, &begun, now);
-        if let (Err(_), Some(stand_in)) = (made, stand_in) {
-            self.redirects.give(protocol, stand_in.port);
+        match (made, stand_in) {
+            (Ok(id), Some(_)) => self.sessions[id].stand_in = 1,
+            (Err(_), Some(stand_in)) => self.redirects.give(protocol, stand_in.port),
+            (_, None) => {}
         }
         made
     }

@@ -10,6 +10,7 @@ use super::memory::{Lines, Pages, Region};
 use super::rate::{Rate, Rates};
 use super::settings::Limits;
 use super::table::{Hash, Index};
+use super::tcp;
 use super::time::Time;
 use super::verdict::{Protocol, SessionFailure};
 
@@ -106,22 +107,25 @@ impl Bounds {
         }
     }
 
-    /// Whether the subscriber may have another session, `half_open` where it is a TCP connection to be opened.
+    /// Whether the subscriber may have another session; `opening` is the state of a TCP connection to be opened.
     pub(crate) fn admit(
         &self,
         subscriber: &Subscriber,
         protocol: Protocol,
-        half_open: bool,
+        opening: Option<tcp::State>,
     ) -> Result<(), SessionFailure> {
         let [a, b, c, d] = subscriber.sessions;
         let own = subscriber.sessions[protocol as usize];
         if a + b + c + d >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
             return Err(SessionFailure::SubscriberSessions);
         }
-        if half_open && !self.admits_half_open(subscriber.half_open) {
-            return Err(SessionFailure::SubscriberHalfOpen);
-        }
-        Ok(())
+        let admits = match opening {
+            None => true,
+            // Remotes can make a host send what begins such a one, so the other half is for what it begins itself.
+            Some(tcp::State::Unanswered) => subscriber.half_open < self.half_open.div_ceil(2),
+            Some(_) => self.admits_half_open(subscriber.half_open),
+        };
+        if admits { Ok(()) } else { Err(SessionFailure::SubscriberHalfOpen) }
     }
 
     /// Whether a subscriber with so many half-open connections may have another.

@@ -168,20 +168,20 @@ fn a_segment_without_syn_begins_nothing_that_outlives_an_opening_connection_unle
             external: "203.0.113.20/32".parse().expect("prefix"),
             internal: "10.64.0.5/32".parse().expect("prefix"),
         });
-        settings.limits.half_open_per_subscriber = 2;
+        settings.limits.half_open_per_subscriber = 4;
     });
     let external = host.send(4000, ACK).out().source;
     host.send(4001, ACK).out();
     let sessions = host.gateway.sessions();
     let states: Vec<_> = sessions.iter().map(|s| (s.state, s.expires_in_ms)).collect();
     assert_eq!(states, [("unanswered", 240_000); 2]);
-    assert!(!host.opens(5000), "they count as half open");
-    // A static mapping carries more of them without a session.
+    // They have half of the limit. A static mapping carries more of them without a session.
     assert_eq!(host.send(4002, ACK).out().source.port, 4002);
     assert_eq!(host.gateway.sessions().len(), 2);
+    assert!(host.opens(5000) && host.opens(5001) && !host.opens(5002), "they count as half open");
     host.run(4000, external, &[(Inbound, ACK)]);
     assert_eq!(host.gateway.sessions()[0].state, "established");
-    assert!(host.opens(5000));
+    assert!(host.opens(5002));
     host.gateway.pass_s(241);
     assert_eq!(host.gateway.sessions().len(), 1);
 }
@@ -325,8 +325,8 @@ fn a_stream_is_taken_up_in_the_middle_where_that_is_asked_for() {
     assert_eq!(host.gateway.sessions()[0].state, "established");
     // What ends a connection begins none.
     assert_eq!(host.send(4001, FIN_ACK), Outcome::Reset(DropReason::TcpNoSession));
-    // As many as may be half open, and no more.
-    host.gateway.reload(|settings| settings.limits.half_open_per_subscriber = 3);
+    // Half as many as may be half open, and no more.
+    host.gateway.reload(|settings| settings.limits.half_open_per_subscriber = 6);
     let taken = (5000..5010).filter(|&port| matches!(host.send(port, ACK), Outcome::Out(_))).count();
     assert_eq!(taken, 3);
 }

@@ -1,7 +1,6 @@
 //! The NAT engine against its requirements (one test each, named after the row) and against a model, on a virtual
 //! clock. No DPDK, no threads, no privileges.
 
-mod breaker;
 mod closed;
 mod connection;
 mod constant_time;
@@ -42,6 +41,7 @@ mod rules;
 mod seed;
 mod seed_fragments;
 mod several_ways;
+mod taken;
 mod trial;
 mod twice;
 mod world;

@@ -167,7 +167,6 @@ fn class_e_has_directed_broadcasts() {
 /// Remotes that say nothing after a handshake, or never were there (RFC 9293 section 3.10.7.4: a segment outside the window
 /// fetches an ACK of a host that waits for the end of a handshake), take nothing from what a host begins itself.
 #[test]
-#[ignore = "sessions that begin in mid-stream count as half open without a bound of their own"]
 fn remotes_do_not_use_up_the_half_open_limit_of_a_host() {
     let mut gateway = Gateway::changed(|settings| {
         settings.statics.push(Static {
