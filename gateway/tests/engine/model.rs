@@ -244,12 +244,16 @@ impl Model {
         let half_open = self.sessions.iter().filter(mine).filter(|session| session.half_open).count();
         let count = self.sessions.iter().filter(mine).count();
         let opens = matches!(sent.meaning, Meaning::Segment(_));
+        let syn = sent.meaning == Meaning::Segment(Flags::SYN);
         let is_at_most = |count: usize, half_open: usize| {
             let Shape { sessions_per_subscriber, half_open_per_subscriber, .. } = self.plan.shape;
             if count >= sessions_per_subscriber as usize {
                 return Err(DropReason::SubscriberSessions);
             }
-            let refused = opens && half_open >= half_open_per_subscriber as usize;
+            // What begins in mid-stream has half of them.
+            let most =
+                if syn { half_open_per_subscriber } else { half_open_per_subscriber.div_ceil(2) } as usize;
+            let refused = opens && half_open >= most;
             if refused { Err(DropReason::SubscriberHalfOpen) } else { Ok(()) }
         };
         if let Err(reason) = is_at_most(count, half_open) {
@@ -274,7 +278,6 @@ impl Model {
                 None => self.draw(sent, shard, chosen)?,
             },
         };
-        let syn = sent.meaning == Meaning::Segment(Flags::SYN);
         let tcp = if syn { Tcp::SynSent } else { Tcp::Unanswered(false) };
         let (internal, remote) = (sent.from, sent.to);
         self.sessions.push(Session {
@@ -364,13 +367,17 @@ impl Model {
         Ok(())
     }
 
-    /// The first of a subscriber's sessions that was over, of those that `fits` takes among the first sixteen.
+    /// The first of a subscriber's sessions that was over, of those that `fits` takes among the first sixteen; before all
+    /// others the last one that never was open.
     fn over(&self, shard: usize, inside: u32, fits: impl Fn(&Session) -> bool) -> Option<usize> {
         let mine = |s: &Session| s.internal.address == inside && self.plan.shard(s.protocol, inside) == shard;
         let mut over: Vec<usize> = (0..self.sessions.len())
             .filter(|&at| mine(&self.sessions[at]) && self.sessions[at].is_over())
             .collect();
-        over.sort_by_key(|&at| self.sessions[at].over);
+        over.sort_by_key(|&at| match &self.sessions[at] {
+            refused if refused.half_open => (0, -(refused.over as i64)),
+            closed => (1, closed.over as i64),
+        });
         over.into_iter().take(16).find(|&at| fits(&self.sessions[at]))
     }
 

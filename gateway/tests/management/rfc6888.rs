@@ -68,12 +68,13 @@ const TABLES: [(&str, &str); 16] = [
 ];
 
 /// Ways into these tables, free places in them, and what is drawn at start.
-const NOT_TABLES: [&str; 10] = [
+const NOT_TABLES: [&str; 11] = [
     "index",
     "secret",
     "session_ids",
     "idle",
     "closed",
+    "gave_up",
     "random",
     "filters_by_address",
     "ahead",
