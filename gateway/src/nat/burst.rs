@@ -75,6 +75,9 @@ impl Shard {
                 Direction::Outbound => self.outbound_burst(packets, at, now, verdicts, watch),
                 Direction::Inbound => self.inbound_burst(packets, at, now, verdicts, watch),
             }
+            if std::mem::take(&mut self.gave_up) {
+                self.forget_given_up(packets, at.direction, verdicts);
+            }
         }
     }
 
@@ -126,19 +129,25 @@ impl Shard {
             watch.lap(Stage::Slow);
         }
         self.pass(packets, &slots, at, now, verdicts, watch);
-        if std::mem::take(&mut self.gave_up) {
-            self.forget_given_up(&slots, at.direction, verdicts);
-        }
         watch.lap(Stage::Translate);
     }
 
     /// Takes the names of sessions that were given up in a burst from its verdicts: others may bear them by now.
     #[cold]
-    fn forget_given_up(&self, slots: &[Slot], direction: Direction, verdicts: &mut [Verdict]) {
-        for (Slot { parsed, .. }, verdict) in slots.iter().zip(verdicts) {
-            if let Verdict::Forward(Some(id)) = *verdict
-                && !self.sessions[id.0].matches(&parsed.flow, parsed.protocol, direction)
-            {
+    #[inline(never)]
+    fn forget_given_up<B: AsMut<[u8]>>(
+        &self,
+        packets: &mut [B],
+        direction: Direction,
+        verdicts: &mut [Verdict],
+    ) {
+        for (packet, verdict) in packets.iter_mut().zip(verdicts) {
+            let Verdict::Forward(Some(id)) = *verdict else { continue };
+            // What it is now, is answered by what the session takes from the other side.
+            let is_its = parse(packet.as_mut()).is_ok_and(|parsed| {
+                self.sessions[id.0].matches(&parsed.flow.reversed(), parsed.protocol, direction.flip())
+            });
+            if !is_its {
                 *verdict = Verdict::Forward(None);
             }
         }
