@@ -119,8 +119,8 @@ impl Sweep {
     pub const START: Sweep = Sweep::Sessions(0);
 }
 
-/// How many lines of its tables a shard's sweep looks at. What comes into lines behind them begins under the new settings: so
-/// no rate of new sessions keeps a sweep from its end.
+/// How many lines of its tables a shard's sweep looks at. What comes into lines behind them begins under the new settings, so
+/// that no rate of new sessions keeps a sweep from its end.
 #[derive(Clone, Copy)]
 pub(super) struct Swept {
     sessions: u32,

@@ -98,7 +98,7 @@ impl Shard {
         let Ok(sent) = embedded(packet) else { return false };
         let (answer, back) = (sent.ends.reversed(), direction.flip());
         let of_session = self.session_rewrite(answer, sent.protocol, back);
-        // Whoever may answer: this is no answer.
+        // Filtering is about answers, and this is what they would be to.
         let answered = of_session.or_else(|| self.unfiltered_rewrite(answer, sent.protocol, back));
         let Some(answered) = answered else { return false };
         let back = Rewrite { to: answered.to.reversed(), ..answered };
@@ -166,10 +166,7 @@ impl Shard {
         protocol: Protocol,
         direction: Direction,
     ) -> Option<u32> {
-        let sessions = self.sessions.as_slice();
-        let key = Flow::from(&ends.tuple());
-        let hash = self.secret.flow(&key, protocol, direction);
-        let session = self.index.find(hash, |id| sessions[id as usize].matches(&key, protocol, direction));
+        let session = self.find_session(&Flow::from(&ends.tuple()), protocol, direction);
         session.filter(|_| ends.host(direction).port.is_some())
     }
 

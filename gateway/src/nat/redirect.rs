@@ -197,10 +197,7 @@ impl Shard {
 
     /// Whether the host has a session with the remote already, through another outside endpoint.
     pub(super) fn is_remote_taken(&self, protocol: Protocol, sent: Tuple) -> bool {
-        let (flow, sessions) = (Flow::from(&sent), self.sessions.as_slice());
-        let hash = self.secret.flow(&flow, protocol, Direction::Outbound);
-        let same = |id: u32| sessions[id as usize].matches(&flow, protocol, Direction::Outbound);
-        self.index.find(hash, same).is_some()
+        self.find_session(&Flow::from(&sent), protocol, Direction::Outbound).is_some()
     }
 
     fn is_redirect_budget_spent(&self) -> bool {

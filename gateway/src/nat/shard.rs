@@ -230,14 +230,8 @@ impl Shard {
                     self.is_mapped(parsed.protocol, to)
                         || self.permanent.redirect(parsed.protocol, to).is_some()
                 };
-                let has_session = || {
-                    let (flow, protocol) = (&parsed.flow, parsed.protocol);
-                    let sessions = self.sessions.as_slice();
-                    let matches = |id: u32| sessions[id as usize].matches(flow, protocol, direction);
-                    self.index.find(self.secret.flow(flow, protocol, direction), matches).is_some()
-                };
                 let is_mapped = || {
-                    has_session()
+                    self.find_session(&parsed.flow, parsed.protocol, direction).is_some()
                         || self.permanent.internal_end(parsed.protocol, parsed.receiver()).is_some()
                         || parsed.receiver().endpoint().is_some_and(leads_to_host)
                 };

@@ -106,10 +106,14 @@ impl Shard {
         direction: Direction,
         now: Time,
     ) -> Option<u32> {
+        let session = self.find_session(flow, protocol, direction);
+        session.filter(|&id| !is_past(self.sessions[id].expires, now))
+    }
+
+    /// The session of a flow, whether or not its time is over.
+    pub(super) fn find_session(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> Option<u32> {
         let sessions = self.sessions.as_slice();
-        self.index.find(self.secret.flow(flow, protocol, direction), |id| {
-            let session = &sessions[id as usize];
-            session.matches(flow, protocol, direction) && !is_past(session.expires, now)
-        })
+        let hash = self.secret.flow(flow, protocol, direction);
+        self.index.find(hash, |id| sessions[id as usize].matches(flow, protocol, direction))
     }
 }
