@@ -6,8 +6,11 @@
 //! (`allocation`), and so does the place in the table and in the subscriber's limits. RFC 6888 REQ-8 is about other
 //! subscribers, and REQ-11 about sessions that are live: neither loses anything here.
 //!
-//! A subscriber's sessions that are over form a chain in the order of their ends, and the oldest one goes first; before all
-//! of them those that never were open.
+//! A subscriber's sessions that are over form two chains in the order of their ends, and the oldest one of a chain goes
+//! first: connections that were open, and connections that never were. The latter still count as half open, so one of them
+//! goes where the half-open limit refuses a connection; otherwise they stay longest. For where the remote still remembers
+//! an older connection from the same endpoint, it acknowledges that one, the host resets, and its next SYN follows within
+//! milliseconds (RFC 9293 section 3.10.7.3): that SYN succeeds only from the same outside endpoint.
 
 use std::io;
 
@@ -20,18 +23,33 @@ use super::tcp;
 use super::time::Time;
 use super::verdict::{DeleteReason, Protocol, SessionFailure};
 
-/// How many of a subscriber's sessions that are over are looked at for a fitting one.
+/// How many sessions of a chain are looked at for a fitting one.
 const STEPS: usize = 16;
 
 /// The chains of a shard.
 pub(crate) struct ClosedSessions {
     links: Chains,
-    /// The newest and the oldest one, by subscriber: inverted ids, so that fresh memory has none.
-    ends: Lines<[u32; 2]>,
+    /// By subscriber.
+    ends: Lines<[Ends; 2]>,
 }
+
+/// The newest and the oldest one of a chain: inverted ids, so that fresh memory has none.
+type Ends = [u32; 2];
 
 const NEWEST: usize = 0;
 const OLDEST: usize = 1;
+
+/// The two chains of a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chain {
+    /// Connections that were open.
+    Closed = 0,
+    /// Connections that never were: they count as half open.
+    Refused = 1,
+}
+
+/// The order in which a session is looked for where any will do.
+const ANY: [Chain; 2] = [Chain::Closed, Chain::Refused];
 
 impl ClosedSessions {
     pub(crate) fn new(sessions: u32, subscribers: u32, pages: Pages) -> io::Result<ClosedSessions> {
@@ -43,7 +61,7 @@ impl ClosedSessions {
 
     /// What they take, octets.
     pub(crate) fn bytes(sessions: u32, subscribers: u32) -> u64 {
-        Chains::bytes(sessions) + Lines::<[u32; 2]>::bytes(subscribers as usize)
+        Chains::bytes(sessions) + Lines::<[Ends; 2]>::bytes(subscribers as usize)
     }
 
     /// The memory of it all.
@@ -51,8 +69,8 @@ impl ClosedSessions {
         [self.links.region(), self.ends.region()]
     }
 
-    fn add(&mut self, subscriber: u32, id: u32) {
-        let ends = &mut self.ends[subscriber];
+    fn add(&mut self, subscriber: u32, chain: Chain, id: u32) {
+        let ends = &mut self.ends[subscriber][chain as usize];
         let mut newest = !ends[NEWEST];
         if newest == NIL {
             ends[OLDEST] = !id;
@@ -61,20 +79,8 @@ impl ClosedSessions {
         ends[NEWEST] = !newest;
     }
 
-    /// As [`ClosedSessions::add`], of one that goes first.
-    fn add_first(&mut self, subscriber: u32, id: u32) {
-        let ends = &mut self.ends[subscriber];
-        let oldest = std::mem::replace(&mut ends[OLDEST], !id);
-        if oldest == !NIL {
-            ends[NEWEST] = !id;
-            self.links.start(id);
-        } else {
-            self.links.insert_after(!oldest, id);
-        }
-    }
-
-    fn remove(&mut self, subscriber: u32, id: u32) {
-        let ends = &mut self.ends[subscriber];
+    fn remove(&mut self, subscriber: u32, chain: Chain, id: u32) {
+        let ends = &mut self.ends[subscriber][chain as usize];
         if ends[OLDEST] == !id {
             ends[OLDEST] = !self.links.previous(id);
         }
@@ -83,11 +89,16 @@ impl ClosedSessions {
         ends[NEWEST] = !newest;
     }
 
-    /// The oldest ones of a subscriber, as far as they are looked at.
-    fn oldest(&self, subscriber: u32) -> impl Iterator<Item = u32> + '_ {
+    /// The oldest ones of a chain, as far as they are looked at.
+    fn oldest(&self, subscriber: u32, chain: Chain) -> impl Iterator<Item = u32> + '_ {
         let some = |id: u32| (id != NIL).then_some(id);
-        let first = some(!self.ends[subscriber][OLDEST]);
+        let first = some(!self.ends[subscriber][chain as usize][OLDEST]);
         std::iter::successors(first, move |&id| some(self.links.previous(id))).take(STEPS)
+    }
+
+    /// The oldest ones of a subscriber, chain by chain.
+    fn oldest_of(&self, subscriber: u32, order: [Chain; 2]) -> impl Iterator<Item = u32> + '_ {
+        order.into_iter().flat_map(move |chain| self.oldest(subscriber, chain))
     }
 
     /// Asks for the links of a session that is over.
@@ -110,20 +121,19 @@ impl Shard {
             && self.mappings.lines[session.mapping].kind() != Kind::Redirect
     }
 
-    /// A session is over from now on. One that was refused goes first: all that are counted as half open stand before the
-    /// others, so that a few steps find one.
+    /// A session is over from now on.
     pub(super) fn add_closed(&mut self, id: u32) {
-        let subscriber = self.subscriber_of_session(id);
-        if self.sessions[id].half_open == 0 {
-            self.closed.add(subscriber, id);
-        } else {
-            self.closed.add_first(subscriber, id);
-        }
+        self.closed.add(self.subscriber_of_session(id), self.chain(id), id);
     }
 
-    /// A session that was over ends, or is not over any more.
+    /// A session that was over ends, or is about to be not over any more.
     pub(super) fn remove_closed(&mut self, id: u32) {
-        self.closed.remove(self.subscriber_of_session(id), id);
+        self.closed.remove(self.subscriber_of_session(id), self.chain(id), id);
+    }
+
+    /// The chain of a session that is over: what it counts as does not change until it leaves the chain.
+    fn chain(&self, id: u32) -> Chain {
+        if self.sessions[id].half_open == 0 { Chain::Closed } else { Chain::Refused }
     }
 
     fn subscriber_of_session(&self, id: u32) -> u32 {
@@ -149,7 +159,11 @@ impl Shard {
                     without.half_open -= self.sessions[id].half_open;
                     bounds.admit(&without, protocol, opening).is_ok()
                 };
-                self.closed.oldest(subscriber).find(makes_room).map(Some).ok_or(failure)
+                let order = match failure {
+                    SessionFailure::SubscriberHalfOpen => [Chain::Refused, Chain::Closed],
+                    _ => ANY,
+                };
+                self.closed.oldest_of(subscriber, order).find(makes_room).map(Some).ok_or(failure)
             }
         }
     }
@@ -163,14 +177,14 @@ impl Shard {
         if self.sessions[id].half_open != 0 || bounds.admits_half_open(half_open) {
             return Ok(None);
         }
-        let makes_room =
-            |&other: &u32| other != id && bounds.admits_half_open(half_open - self.sessions[other].half_open);
-        self.closed.oldest(subscriber).find(makes_room).map(Some).ok_or(SessionFailure::SubscriberHalfOpen)
+        let makes_room = |&other: &u32| bounds.admits_half_open(half_open - self.sessions[other].half_open);
+        let refused = self.closed.oldest(subscriber, Chain::Refused).find(makes_room);
+        refused.map(Some).ok_or(SessionFailure::SubscriberHalfOpen)
     }
 
     /// The oldest session of an inside address that is over.
     pub(super) fn oldest_closed(&self, inside: u32) -> Option<u32> {
-        self.closed.oldest(self.subscribers.find(inside)?).next()
+        self.closed.oldest_of(self.subscribers.find(inside)?, ANY).next()
     }
 
     /// A session that is over and the only one of a mapping whose port fits.
@@ -184,7 +198,7 @@ impl Shard {
         if protocol != Protocol::Tcp {
             return None;
         }
-        self.closed.oldest(subscriber).find(|&id| {
+        self.closed.oldest_of(subscriber, ANY).find(|&id| {
             let mapping = self.sessions[id].mapping;
             let line = &self.mappings.lines[mapping];
             line.is_of_pool(pool)
@@ -211,24 +225,33 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_wherever_others_leave() {
         let mut closed = ClosedSessions::new(8, 2, Pages::Ordinary).unwrap();
-        let all = |closed: &ClosedSessions, subscriber| closed.oldest(subscriber).collect::<Vec<_>>();
-        assert!(all(&closed, 0).is_empty());
-        (0..5).for_each(|id| closed.add(0, id));
-        closed.add(1, 7);
-        assert_eq!((all(&closed, 0), all(&closed, 1)), (vec![0, 1, 2, 3, 4], vec![7]));
-        for (id, left) in [(0, vec![1, 2, 3, 4]), (4, vec![1, 2, 3]), (2, vec![1, 3])] {
-            closed.remove(0, id);
-            assert_eq!(all(&closed, 0), left);
+        let all =
+            |closed: &ClosedSessions, subscriber, chain| closed.oldest(subscriber, chain).collect::<Vec<_>>();
+        for chain in ANY {
+            assert!(all(&closed, 0, chain).is_empty());
+            (0..5).for_each(|id| closed.add(0, chain, id));
+            closed.add(1, chain, 7);
+            assert_eq!((all(&closed, 0, chain), all(&closed, 1, chain)), (vec![0, 1, 2, 3, 4], vec![7]));
+            for (id, left) in [(0, vec![1, 2, 3, 4]), (4, vec![1, 2, 3]), (2, vec![1, 3])] {
+                closed.remove(0, chain, id);
+                assert_eq!(all(&closed, 0, chain), left);
+            }
+            closed.add(0, chain, 2);
+            assert_eq!(all(&closed, 0, chain), [1, 3, 2]);
+            [1, 2, 3].into_iter().for_each(|id| closed.remove(0, chain, id));
+            assert_eq!((all(&closed, 0, chain), all(&closed, 1, chain)), (vec![], vec![7]));
+            closed.remove(1, chain, 7);
         }
-        closed.add(0, 2);
-        assert_eq!(all(&closed, 0), [1, 3, 2]);
-        closed.add_first(0, 5);
-        assert_eq!(all(&closed, 0), [5, 1, 3, 2]);
-        closed.remove(0, 5);
-        closed.add_first(1, 6);
-        assert_eq!(all(&closed, 1), [6, 7]);
-        closed.remove(1, 6);
-        [1, 2, 3].into_iter().for_each(|id| closed.remove(0, id));
-        assert_eq!((all(&closed, 0), all(&closed, 1)), (vec![], vec![7]));
+    }
+
+    #[test]
+    fn connections_that_were_open_and_others_are_chains_apart() {
+        let mut closed = ClosedSessions::new(8, 1, Pages::Ordinary).unwrap();
+        for (chain, id) in [(Chain::Refused, 3), (Chain::Closed, 1), (Chain::Refused, 2), (Chain::Closed, 0)]
+        {
+            closed.add(0, chain, id);
+        }
+        assert_eq!(closed.oldest_of(0, ANY).collect::<Vec<_>>(), [1, 0, 3, 2]);
+        assert_eq!(closed.oldest_of(0, [Chain::Refused, Chain::Closed]).collect::<Vec<_>>(), [3, 2, 1, 0]);
     }
 }

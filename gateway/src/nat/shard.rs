@@ -174,6 +174,9 @@ impl Shard {
     #[cold]
     fn change_tcp_state(&mut self, id: u32, state: tcp::State, now: Time) {
         let was_over = self.is_over(id);
+        if was_over && !state.is_over() {
+            self.remove_closed(id);
+        }
         self.sessions[id].tcp_state = state as u8;
         self.set_timeout(id, state.timeout(), now);
         if state == tcp::State::SynSent {
@@ -181,10 +184,8 @@ impl Shard {
         } else if state.was_open() {
             self.end_half_open(id);
         }
-        match (was_over, self.is_over(id)) {
-            (false, true) => self.add_closed(id),
-            (true, false) => self.remove_closed(id),
-            _ => {}
+        if !was_over && self.is_over(id) {
+            self.add_closed(id);
         }
     }
 

@@ -161,6 +161,19 @@ fn refused_connections_do_not_use_up_the_half_open_limit() {
     assert!(host.opens(5000) && host.opens(5001) && host.opens(5002) && !host.opens(5003));
 }
 
+/// The remote may remember an older connection from an outside endpoint (TIME-WAIT). It acknowledges that one, the host resets
+/// it, and sends its SYN again (RFC 9293 section 3.10.7.3).
+#[test]
+fn a_host_that_resets_an_older_connection_has_the_same_endpoint_for_its_next_syn() {
+    let mut host = Host::new(|limits| Limits { ports_per_subscriber: 8, ..limits });
+    (4000..4008).for_each(|port| _ = host.connect(port, &CLOSE));
+    let external = host.send(5000, SYN).out().source;
+    host.run(5000, external, &[(Inbound, ACK), (Outbound, RST)]);
+    // Others open meanwhile, at the host's limits.
+    assert!((6000..6006).all(|port| host.opens(port)));
+    assert_eq!(host.send(5000, SYN).out().source, external);
+}
+
 #[test]
 fn a_segment_without_syn_begins_nothing_that_outlives_an_opening_connection_unless_the_remote_answers() {
     let mut host = Host::changed(|settings| {

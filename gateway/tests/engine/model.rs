@@ -237,7 +237,8 @@ impl Model {
         let room = self.plan.shape.sessions() as usize;
         let here = |plan: &Plan, s: &Session| plan.shard(s.protocol, s.internal.address) == shard;
         if self.sessions.iter().filter(|session| here(&self.plan, session)).count() == room {
-            let closed = self.over(shard, sent.from.address, |_| true).ok_or(DropReason::SessionsFull)?;
+            let closed =
+                self.over(shard, sent.from.address, false, |_| true).ok_or(DropReason::SessionsFull)?;
             self.give_up(closed);
         }
         let mine = |s: &&Session| here(&self.plan, s) && s.internal.address == sent.from.address;
@@ -259,7 +260,8 @@ impl Model {
         if let Err(reason) = is_at_most(count, half_open) {
             let makes_room =
                 |s: &Session| is_at_most(count - 1, half_open - usize::from(s.half_open)).is_ok();
-            let closed = self.over(shard, sent.from.address, makes_room).ok_or(reason)?;
+            let half_open = reason == DropReason::SubscriberHalfOpen;
+            let closed = self.over(shard, sent.from.address, half_open, makes_room).ok_or(reason)?;
             self.give_up(closed);
         }
         let chosen = listed
@@ -325,7 +327,7 @@ impl Model {
                 };
                 let is_tcp = protocol == Protocol::Tcp;
                 let closed =
-                    self.over(shard, sent.from.address, has_port).filter(|_| is_tcp).ok_or(reason)?;
+                    self.over(shard, sent.from.address, false, has_port).filter(|_| is_tcp).ok_or(reason)?;
                 let external = self.sessions[closed].external;
                 self.give_up(closed);
                 assert_eq!(chosen, Some(external), "the port of the first that was over");
@@ -362,23 +364,30 @@ impl Model {
         if half_open < self.plan.shape.half_open_per_subscriber as usize {
             return Ok(());
         }
-        let closed = self.over(shard, inside, |session| session.half_open);
+        let closed = self.over(shard, inside, true, |session| session.half_open);
         self.give_up(closed.ok_or(DropReason::SubscriberHalfOpen)?);
         Ok(())
     }
 
-    /// The first of a subscriber's sessions that was over, of those that `fits` takes among the first sixteen; before all
-    /// others the last one that never was open.
-    fn over(&self, shard: usize, inside: u32, fits: impl Fn(&Session) -> bool) -> Option<usize> {
+    /// The first of a subscriber's sessions that was over, of those that `fits` takes: among the first sixteen that were open,
+    /// then among the first sixteen that never were, or the other way round.
+    fn over(
+        &self,
+        shard: usize,
+        inside: u32,
+        refused_first: bool,
+        fits: impl Fn(&Session) -> bool,
+    ) -> Option<usize> {
         let mine = |s: &Session| s.internal.address == inside && self.plan.shard(s.protocol, inside) == shard;
-        let mut over: Vec<usize> = (0..self.sessions.len())
-            .filter(|&at| mine(&self.sessions[at]) && self.sessions[at].is_over())
-            .collect();
-        over.sort_by_key(|&at| match &self.sessions[at] {
-            refused if refused.half_open => (0, -(refused.over as i64)),
-            closed => (1, closed.over as i64),
-        });
-        over.into_iter().take(16).find(|&at| fits(&self.sessions[at]))
+        let chain = |refused: bool| {
+            let mut over: Vec<usize> = (0..self.sessions.len())
+                .filter(|&at| mine(&self.sessions[at]) && self.sessions[at].is_over())
+                .filter(|&at| self.sessions[at].half_open == refused)
+                .collect();
+            over.sort_by_key(|&at| self.sessions[at].over);
+            over.into_iter().take(16)
+        };
+        chain(refused_first).chain(chain(!refused_first)).find(|&at| fits(&self.sessions[at]))
     }
 
     /// A session that is over ends for its subscriber's sake; its port rests.
