@@ -79,7 +79,7 @@ wants() { ((${#only[@]} == 0)) || [[ " ${only[*]} " == *" $1 "* ]]; }
 
 scripts/setup.sh
 say "building"
-cargo build --quiet --release --bin nat-gateway --bin nat-trafficgen --bin natctl --example figures
+cargo build --quiet --release --workspace --bins --example figures
 target=$(cargo metadata --no-deps --format-version 1 | jq -r .target_directory)
 : "${output:=$target/bench}"
 mkdir -p "$output"
@@ -143,11 +143,11 @@ fi
 for bench in engine workers; do echo null >"$work/$bench.json"; done
 if wants engine; then
     say "engine alone"
-    cargo bench --quiet --bench engine -- --flows "$(IFS=,; echo "${flows[*]}")" --rounds "$rounds" --json "$work/engine.json"
+    cargo bench --quiet --package natgw-nat --bench engine -- --flows "$(IFS=,; echo "${flows[*]}")" --rounds "$rounds" --json "$work/engine.json"
 fi
 if wants bench-workers; then
     say "workers without a wire"
-    cargo bench --quiet --bench workers -- --json "$work/workers.json" || say "needs two CPUs"
+    cargo bench --quiet --package nat-gateway --bench workers -- --json "$work/workers.json" || say "needs two CPUs"
 fi
 jq -n --slurpfile machine <(machine) --slurpfile samples "$samples" --slurpfile trials "$trials" \
     --slurpfile engine "$work/engine.json" --slurpfile workers "$work/workers.json" '{machine: $machine[0],

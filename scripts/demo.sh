@@ -33,7 +33,7 @@ done
 
 if [[ -z $bin_dir ]]; then
     scripts/setup.sh
-    cargo build --release
+    cargo build --release --workspace
     bin_dir=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/release
 fi
 if ((EUID != 0)); then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Counts the instructions that the engine takes for a packet and holds them against gateway/benches/instructions.txt.
+# Counts the instructions that the engine takes for a packet and holds them against gateway/nat/benches/instructions.txt.
 #
 #   scripts/instructions.sh [--update]
 #
 #   --update   writes the counts into the file
 #
-# A fixed trace (gateway/benches/instructions.rs) runs under callgrind, so that the counts are the same on a busy machine.
+# A fixed trace (gateway/nat/benches/instructions.rs) runs under callgrind, so that the counts are the same on a busy machine.
 # More than 3 % above the file's count is a failure, and so is more than 3 % below: what was won is to be kept, by --update.
 # Another compiler makes other instructions: nothing is compared then.
 # shellcheck source=scripts/lib.sh
@@ -20,7 +20,7 @@ for argument in "$@"; do
     esac
 done
 
-record=gateway/benches/instructions.txt
+record=gateway/nat/benches/instructions.txt
 compiler=$(rustc --version --verbose | awk '/^release:/ { release = $2 } /^host:/ { host = $2 } END { print release, host }')
 command -v valgrind >/dev/null || die "needs valgrind: scripts/setup.sh installs it"
 
@@ -30,7 +30,7 @@ if ! $update && [[ $(sed -n 's/^compiler: //p' "$record") != "$compiler" ]]; the
 fi
 
 say "building the engine"
-program=$(cargo bench --quiet --package gateway --no-default-features --profile instructions --bench instructions --no-run \
+program=$(cargo bench --quiet --package natgw-nat --profile instructions --bench instructions --no-run \
     --message-format json | jq -r 'select(.target.name? == "instructions" and .executable) | .executable')
 [[ -x $program ]] || die "the build left no program"
 

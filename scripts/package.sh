@@ -21,11 +21,11 @@ if ! cargo deb --version >/dev/null 2>&1; then
     say "installing cargo-deb"
     cargo install --quiet --locked cargo-deb
 fi
-cargo build --quiet --release --locked --package gateway --bins --example manual
+cargo build --quiet --release --locked --workspace --bins --example manual
 programs=${CARGO_TARGET_DIR:-target}/release
 rm -rf target/manual
 "$programs/examples/manual" target/manual
 # The package is of the release that it was built on: it needs that release's DPDK.
 . /etc/os-release
 mkdir -p "$directory"
-cargo deb --no-build --package gateway --output "$directory/" --deb-revision "1~${ID}${VERSION_ID:-}"
+cargo deb --no-build --package nat-gateway --output "$directory/" --deb-revision "1~${ID}${VERSION_ID:-}"

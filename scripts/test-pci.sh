@@ -240,7 +240,7 @@ try() {
 }
 
 scripts/setup.sh
-cargo build --quiet --package gateway --bins
+cargo build --quiet --workspace --bins
 programs=${CARGO_TARGET_DIR:-target}/debug
 kernel=target/guest/kernel failed=0
 setup_kernel "$kernel"

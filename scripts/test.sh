@@ -38,7 +38,7 @@ cargo_test() { cargo test --no-fail-fast "$@" 2>&1 | tee -a "$log"; }
 netns_tests() {
     local runner=()
     ((EUID == 0)) || runner=(--config 'target."cfg(all())".runner = "sudo --preserve-env --"')
-    cargo_test "${runner[@]}" --test netns -- --test-threads=1
+    cargo_test "${runner[@]}" --workspace --test netns -- --test-threads=1
 }
 
 other_tests() {
@@ -51,7 +51,7 @@ other_tests() {
 check_configurations() {
     local file status=0
     for file in config/*.toml docker/*.toml; do
-        cargo run --quiet --bin nat-gateway -- check --config "$file" || status=1
+        cargo run --quiet --package nat-gateway -- check --config "$file" || status=1
     done
     return "$status"
 }
@@ -73,7 +73,6 @@ scripts/setup.sh
 stage "scripts" shellcheck --external-sources scripts/*.sh scripts/guest/init docker/*.sh .ci/run
 stage "format" cargo fmt --all --check
 stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
-stage "lints, engine alone" cargo clippy --quiet --package gateway --no-default-features --lib --bins -- --deny warnings
 stage "documentation" documentation
 stage "instructions" scripts/instructions.sh
 stage "tests" other_tests

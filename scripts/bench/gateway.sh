@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # What scripts/bench.sh measures: a gateway, or plain forwarding in its place, between two memif ports or on captures.
 #
-# The configuration is gateway/tests/config/memif.toml; what stands there between @ is the value of the variable of that
+# The configuration is gateway/fixtures/memif.toml; what stands there between @ is the value of the variable of that
 # name.
 
 # Devices of a memif port: ROLE ID
@@ -28,7 +28,7 @@ configure() {
     local addresses=$(($1 / 30000 + 4)) worker_cpus=$2 action=$3 text name
     local last_external=100.64.$((addresses / 256)).$((addresses % 256)) sessions=$(($1 + $1 / 4 + 1024))
     local inside=${inside:-$(memif server 0)} outside=${outside:-$(memif server 1)}
-    text=$(<gateway/tests/config/memif.toml)
+    text=$(<gateway/fixtures/memif.toml)
     for name in main_cpu worker_cpus memory idle inside outside queue_size last_external action sessions udp port_hold \
         listen socket; do
         text=${text//@$name@/${!name}}

@@ -1,0 +1,310 @@
+//! The file read again while the gateway runs: what of it can come into force, and what has to wait.
+
+use super::Config;
+use natgw_nat::{Limits, Pool, RuleAction, Settings};
+
+/// A configuration for a gateway that runs with another.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// What is in force then. Pools stand where they stood; one that is gone has left its place, without an address.
+    pub config: Config,
+    /// The parts of the file that differ from what runs and need a restart, as the file names them.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why the new configuration cannot come into force, not even a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNow {
+    /// The interfaces differ, so the pools stay, and a new rule names another.
+    #[error(
+        "a rule uses pool \"{0}\", which is not there before a restart, as the interfaces differ; nothing was changed"
+    )]
+    UnknownPool(String),
+    /// There are no tables for such a pool.
+    #[error(
+        "pool \"{pool}\" needs a restart: no pool had {key} when the gateway started; nothing was changed"
+    )]
+    NoTables {
+        /// The new pool.
+        pool: String,
+        /// What needs them.
+        key: &'static str,
+    },
+}
+
+impl Config {
+    /// What becomes of this configuration, which is in force, when `new` was read.
+    ///
+    /// # Errors
+    /// See [`NotNow`].
+    pub fn reloaded(&self, new: Config) -> Result<Reloaded, NotNow> {
+        let (old_nat, new_nat) = (&self.settings, &new.settings);
+        let parts = [
+            ("dpdk", self.dpdk == new.dpdk),
+            ("interfaces", self.interfaces == new.interfaces),
+            ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
+            ("nat.limits.subscribers", old_nat.limits.subscribers == new_nat.limits.subscribers),
+            ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
+            ("management", self.management == new.management),
+            ("log", self.log == new.log),
+        ];
+        let differ = parts.into_iter().filter(|(_, same)| !same);
+        let mut needs_restart: Vec<String> = differ.map(|(name, _)| name.to_owned()).collect();
+
+        let mut settings = new.settings.clone();
+        let kept = keep_places(&old_nat.pools, &mut settings)?;
+        needs_restart.extend(kept);
+        settings.limits = Limits {
+            sessions: old_nat.limits.sessions,
+            subscribers: old_nat.limits.subscribers,
+            fragments: old_nat.limits.fragments,
+            ..new_nat.limits
+        };
+        let mut config = Config {
+            warnings: new.warnings,
+            routes: new.routes,
+            added_forwards: new.added_forwards,
+            neighbors: new.neighbors,
+            settings,
+            ..self.clone()
+        };
+        if self.interfaces != new.interfaces {
+            needs_restart.extend(config.keep_what_stands_on_interfaces(self)?);
+        }
+        Ok(Reloaded { config, needs_restart })
+    }
+
+    /// Other interfaces come with a restart, and what was checked against them comes with them.
+    fn keep_what_stands_on_interfaces(&mut self, old: &Config) -> Result<Vec<String>, NotNow> {
+        let (settings, in_force) = (&mut self.settings, &old.settings);
+        let parts = [
+            ("routes", self.routes == old.routes),
+            ("neighbors", self.neighbors == old.neighbors),
+            ("nat.pools", settings.pools == in_force.pools),
+            ("nat.port_forwards", settings.port_forwards == in_force.port_forwards),
+            ("nat.static", settings.statics == in_force.statics),
+            ("nat.twice", settings.twice == in_force.twice),
+        ];
+        for rule in &settings.rules {
+            let RuleAction::Pool(place) = rule.action else { continue };
+            let name = &settings.pools[place].name;
+            if in_force.pools.get(place).is_none_or(|pool| pool.name != *name) {
+                return Err(NotNow::UnknownPool(name.clone()));
+            }
+        }
+        self.routes.clone_from(&old.routes);
+        self.neighbors.clone_from(&old.neighbors);
+        *settings = Settings {
+            rules: std::mem::take(&mut settings.rules),
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            refuse: settings.refuse,
+            tcp_pickup: settings.tcp_pickup,
+            unsolicited_syn: settings.unsolicited_syn,
+            mss_clamp: settings.mss_clamp,
+            source_route: settings.source_route,
+            icmp_embedded_checksum: settings.icmp_embedded_checksum,
+            ..in_force.clone()
+        };
+        Ok(parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect())
+    }
+}
+
+/// Lets the pools of `settings` stand where `old` ones of the same name stand, and the others at places that nothing is left at or
+/// behind them all. What has to stay as it is, as far as it does.
+fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<String>, NotNow> {
+    let mut needs_restart = Vec::new();
+    let mut places: Vec<Pool> =
+        old.iter().map(|pool| Pool { addresses: Vec::new(), ..pool.clone() }).collect();
+    let mut empty: Vec<usize> = (0..old.len()).rev().filter(|&place| old[place].is_removed()).collect();
+    let mut moved = Vec::new();
+    for pool in &settings.pools {
+        let place = match old.iter().position(|old| old.name == pool.name && !old.is_removed()) {
+            Some(place) => place,
+            None => {
+                has_tables(old, pool)?;
+                empty.pop().unwrap_or(places.len())
+            }
+        };
+        let stays = old.get(place).filter(|old| old.name == pool.name && !old.is_removed());
+        let stands = match stays.map_or(Ok(()), |old| old.can_become(pool)) {
+            Ok(()) => pool.clone(),
+            Err(key) => {
+                needs_restart.push(format!("nat.pools.{}.{key}", pool.name));
+                old[place].clone()
+            }
+        };
+        moved.push(place);
+        if place == places.len() { places.push(stands) } else { places[place] = stands }
+    }
+    for rule in &mut settings.rules {
+        if let RuleAction::Pool(index) = &mut rule.action {
+            *index = moved[*index];
+        }
+    }
+    settings.pools = places;
+    Ok(needs_restart)
+}
+
+fn has_tables(old: &[Pool], new: &Pool) -> Result<(), NotNow> {
+    let needs = |key, of: fn(&Pool) -> bool| {
+        let has = !of(new) || old.iter().any(of);
+        if has { Ok(()) } else { Err(NotNow::NoTables { pool: new.name.clone(), key }) }
+    };
+    needs("address-and-port-dependent mapping", |pool| pool.shares_ports())?;
+    needs("port blocks", |pool| pool.port_blocks.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = include_str!("../../fixtures/example.toml");
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, "example.toml").expect("a good file")
+    }
+
+    #[test]
+    fn rules_timeouts_and_limits_come_into_force() {
+        let old = parse(FILE);
+        let drop = "[[nat.rules]]\nsource = \"10.64.0.7\"\naction = \"drop\"\n\n[[nat.rules]]";
+        let text = FILE.replacen("[[nat.rules]]", drop, 1).replace("udp = 300", "udp = 200");
+        let text = text.replace("ports_per_subscriber = 1024", "ports_per_subscriber = 99");
+        let text =
+            format!("{text}\n[nat]\nrefuse = \"drop\"\nunsolicited_syn = \"drop\"\nmss_clamp = 1300\n");
+        let text =
+            format!("{text}tcp_pickup = true\nsource_route = \"pass\"\nicmp_embedded_checksum = \"drop\"\n");
+        let new = parse(&text);
+        let reloaded = old.reloaded(new.clone()).unwrap();
+        assert!(reloaded.config.settings.tcp_pickup);
+        assert_eq!(reloaded.config, new);
+        assert_eq!(reloaded.needs_restart, [""; 0]);
+        assert_eq!(reloaded.config.settings.timeouts.udp_s, 200);
+        assert_eq!(reloaded.config.settings.limits.ports_per_subscriber, 99);
+        assert_eq!(reloaded.config.settings.rules.len(), old.settings.rules.len() + 1);
+    }
+
+    #[test]
+    fn what_the_machine_has_waits_for_a_restart() {
+        let old = parse(FILE);
+        let text = FILE.replace("mtu = 1500", "mtu = 1400").replace("1_000_000", "2_000_000");
+        let reloaded = old.reloaded(parse(&text)).unwrap();
+        let limits = ["nat.limits.sessions", "nat.limits.subscribers"];
+        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits].concat());
+        assert_eq!(reloaded.config, old);
+        // What was checked against other interfaces waits with them.
+        let reloaded = old.reloaded(parse(&text.replace("203.0.113.13:8080", "203.0.113.13:8081"))).unwrap();
+        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits, &["nat.port_forwards"]].concat());
+        assert_eq!(reloaded.config, old);
+    }
+
+    #[test]
+    fn forwards_static_mappings_twice_nat_and_routes_come_into_force() {
+        let old = parse(FILE);
+        let more = "\n[[nat.twice]]\nexternal = \"10.64.0.0/24\"\ninternal = \"10.99.0.0/24\"\n\n\
+                    [[routes]]\nprefix = \"198.51.100.0/24\"\nvia = \"203.0.113.9\"\n";
+        let text =
+            FILE.replace("203.0.113.13:8080", "203.0.113.13:8081").replace("203.0.113.20", "203.0.113.21");
+        let new = parse(&format!("{text}{more}"));
+        let reloaded = old.reloaded(new.clone()).unwrap();
+        assert_eq!((reloaded.config, reloaded.needs_restart), (new, Vec::new()));
+    }
+
+    const FIRST: &str = "[[nat.pools]]\nname = \"first\"\naddresses = [\"203.0.113.40\"]\n\n[[nat.pools]]";
+    const OTHER: &str = "[[nat.pools]]\nname = \"other\"\naddresses = [\"203.0.113.41\"]\n\n[[nat.pools]]";
+
+    fn names(config: &Config) -> Vec<(&str, usize)> {
+        config.settings.pools.iter().map(|pool| (pool.name.as_str(), pool.addresses.len())).collect()
+    }
+
+    /// The pool of the first rule, by name.
+    fn first_rule(config: &Config) -> &str {
+        match config.settings.rules[0].action {
+            RuleAction::Pool(place) => &config.settings.pools[place].name,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pools_keep_their_places_and_rules_find_them() {
+        let old = parse(FILE);
+        let text =
+            FILE.replacen("[[nat.pools]]", FIRST, 1).replacen("pool = \"main\"", "pool = \"first\"", 1);
+        let two = old.reloaded(parse(&text)).unwrap();
+        assert_eq!((names(&two.config), first_rule(&two.config)), (vec![("main", 3), ("first", 1)], "first"));
+        assert_eq!(two.needs_restart, [""; 0]);
+        // One that goes leaves its place, another takes it, and it comes back elsewhere.
+        let one = two.config.reloaded(parse(FILE)).unwrap();
+        assert_eq!(names(&one.config), [("main", 3), ("first", 0)]);
+        assert_eq!(one.config.explain(), old.explain());
+        let again = one.config.reloaded(parse(&text)).unwrap();
+        assert_eq!(names(&again.config), [("main", 3), ("first", 1)]);
+        let other = one.config.reloaded(parse(&FILE.replacen("[[nat.pools]]", OTHER, 1))).unwrap();
+        assert_eq!(names(&other.config), [("main", 3), ("other", 1)]);
+    }
+
+    #[test]
+    fn what_mappings_stand_on_waits_for_a_restart() {
+        let old = parse(FILE);
+        let block = "[[nat.pools]]\nport_block_size = 64\nport_blocks_per_subscriber = 2";
+        let reloaded = old.reloaded(parse(&FILE.replacen("[[nat.pools]]", block, 1))).unwrap();
+        assert_eq!(reloaded.needs_restart, ["nat.pools.main.port_block_size"]);
+        assert_eq!(reloaded.config, old);
+        // Addresses come to blocks, and go.
+        let few = parse(&FILE.replacen("[[nat.pools]]", block, 1));
+        let more = parse(
+            &FILE
+                .replacen("[[nat.pools]]", block, 1)
+                .replace("10-203.0.113.12", "10-203.0.113.12\", \"203.0.113.44"),
+        );
+        let grown = few.reloaded(more.clone()).unwrap();
+        assert_eq!((grown.needs_restart, names(&grown.config)), (vec![], vec![("main", 4)]));
+        let shrunk = more.reloaded(few).unwrap();
+        assert_eq!((shrunk.needs_restart, names(&shrunk.config)), (vec![], vec![("main", 3)]));
+        let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
+        let reloaded = old.reloaded(parse(&shared)).unwrap();
+        assert_eq!(reloaded.needs_restart, ["nat.pools.main.mapping"]);
+        assert_eq!(reloaded.config.settings, old.settings);
+    }
+
+    #[test]
+    fn an_address_changes_hands_in_one_reload() {
+        let old = parse(FILE);
+        let given = FILE.replace("203.0.113.10-203.0.113.12", "203.0.113.10-203.0.113.11");
+        let given = given.replacen("[[nat.pools]]", &OTHER.replace("203.0.113.41", "203.0.113.12"), 1);
+        let new = old.reloaded(parse(&given)).unwrap();
+        assert_eq!(names(&new.config), [("main", 2), ("other", 1)]);
+        assert_eq!(new.needs_restart, [""; 0]);
+    }
+
+    #[test]
+    fn a_kind_of_pool_that_has_no_tables_is_refused() {
+        let old = parse(FILE);
+        let shared = OTHER.replacen("name", "mapping = \"address-and-port-dependent\"\nname", 1);
+        let text = FILE.replacen("[[nat.pools]]", &shared, 1);
+        assert_eq!(
+            old.reloaded(parse(&text)).unwrap_err().to_string(),
+            "pool \"other\" needs a restart: no pool had address-and-port-dependent mapping when the gateway started; \
+             nothing was changed"
+        );
+    }
+
+    #[test]
+    fn forwards_come_to_shared_ports() {
+        let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
+        let old = parse(&shared);
+        let new = parse(&shared.replace("203.0.113.13:8080", "203.0.113.10:8080"));
+        assert_eq!(old.reloaded(new.clone()).unwrap().config, new);
+        assert_eq!(new.reloaded(old.clone()).unwrap().config, old);
+    }
+
+    #[test]
+    fn with_other_interfaces_a_rule_cannot_name_a_new_pool() {
+        let old = parse(FILE);
+        let text = FILE.replacen("[[nat.pools]]", FIRST, 1).replace("mtu = 1500", "mtu = 1400");
+        assert_eq!(old.reloaded(parse(&text)).unwrap().config.settings, old.settings);
+        let text = text.replacen("pool = \"main\"", "pool = \"first\"", 1);
+        assert_eq!(old.reloaded(parse(&text)).unwrap_err(), NotNow::UnknownPool("first".into()));
+    }
+}

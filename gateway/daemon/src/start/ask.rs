@@ -1,0 +1,160 @@
+//! Requests to workers, and their answers.
+//!
+//! Each has a channel of its own, so that no answer, however late, goes to anybody else. An asker that gives up cancels its
+//! request. A channel lives here until the worker has let go of it, for a worker frees nothing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+
+use super::running::Running;
+use natgw_management::Unavailable;
+use natgw_worker::{Command, RequestId};
+
+/// Channels that a worker may still hold the other end of.
+#[derive(Default)]
+pub(super) struct Channels(Mutex<Vec<Box<dyn Channel>>>);
+
+trait Channel: Send {
+    /// Whether nothing comes any more.
+    fn is_over(&self) -> bool;
+}
+
+impl<T: Send> Channel for Receiver<T> {
+    fn is_over(&self) -> bool {
+        loop {
+            match self.try_recv() {
+                Ok(late) => drop(late),
+                Err(error) => return error == TryRecvError::Disconnected,
+            }
+        }
+    }
+}
+
+impl Channels {
+    fn keep(&self, channel: Box<dyn Channel>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|channel| !channel.is_over());
+        kept.push(channel);
+    }
+}
+
+/// A request that waits for its answer.
+struct Asked<'a, T: Send + 'static> {
+    id: RequestId,
+    worker: &'a Sender<Command>,
+    answered: Option<Receiver<T>>,
+    channels: &'a Channels,
+}
+
+impl<'a, T: Send + 'static> Asked<'a, T> {
+    /// Gives a worker a command; `None` where it does not take it by the deadline.
+    fn new(
+        channels: &'a Channels,
+        worker: &'a Sender<Command>,
+        deadline: Instant,
+        command: impl FnOnce(RequestId, Sender<T>) -> Command,
+    ) -> Option<Asked<'a, T>> {
+        let (id, (answer, answered)) = (RequestId::next(), bounded(1));
+        worker.send_deadline(command(id, answer), deadline).ok()?;
+        Some(Asked { id, worker, answered: Some(answered), channels })
+    }
+
+    fn wait(&mut self, deadline: Instant) -> Option<T> {
+        let answered = self.answered.as_ref()?;
+        let answer = answered.recv_deadline(deadline).ok();
+        if answer.is_none() {
+            // A worker that takes no commands does none either.
+            let _ = self.worker.try_send(Command::Cancel(self.id));
+        }
+        answer
+    }
+}
+
+impl<T: Send + 'static> Drop for Asked<'_, T> {
+    fn drop(&mut self) {
+        if let Some(answered) = self.answered.take() {
+            self.channels.keep(Box::new(answered));
+        }
+    }
+}
+
+impl Running {
+    /// Where each worker takes its commands.
+    pub(super) fn commands(&self) -> Result<Vec<Sender<Command>>, Unavailable> {
+        self.with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
+            .ok_or_else(|| Unavailable("the gateway is stopping".into()))
+    }
+
+    /// Asks one worker, and waits for its answer.
+    ///
+    /// # Errors
+    /// It does not take the command, or does not answer in time.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        worker: u16,
+        commands: &Sender<Command>,
+        deadline: Instant,
+        command: impl FnOnce(RequestId, Sender<T>) -> Command,
+    ) -> Result<T, Unavailable> {
+        let mut asked = Asked::new(&self.channels, commands, deadline, command)
+            .ok_or_else(|| Unavailable(format!("worker {worker} does not take commands")))?;
+        asked.wait(deadline).ok_or_else(|| Unavailable(format!("worker {worker} did not answer in time")))
+    }
+
+    /// Gives every worker a command, and waits for all answers.
+    ///
+    /// # Errors
+    /// The number of a worker that does not take it, or does not answer in time; the others may have done it.
+    pub(super) fn ask_each<T: Send + 'static>(
+        &self,
+        workers: &[Sender<Command>],
+        deadline: Instant,
+        command: impl Fn(RequestId, Sender<T>) -> Command,
+    ) -> Result<Vec<T>, usize> {
+        let ask = |(index, worker)| Asked::new(&self.channels, worker, deadline, &command).ok_or(index);
+        let mut asked = workers.iter().enumerate().map(ask).collect::<Result<Vec<_>, usize>>()?;
+        // Each is waited for, so that each of those that are late is told so.
+        let answers: Vec<Option<T>> = asked.iter_mut().map(|asked| asked.wait(deadline)).collect();
+        let answer = |(index, answer): (usize, Option<T>)| answer.ok_or(index);
+        answers.into_iter().enumerate().map(answer).collect()
+    }
+}
+
+/// As told to the asker.
+pub(super) fn refused(worker: impl std::fmt::Display) -> Unavailable {
+    Unavailable(format!("worker {worker} has as many requests as it takes; try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_gives_up_cancels_and_its_late_answer_goes_to_nobody() {
+        let channels = Channels::default();
+        let (worker, commands) = bounded(8);
+        let soon = || Instant::now() + Duration::from_millis(10);
+        let ask = |_: RequestId, answer: Sender<()>| Command::Drain(true, answer);
+        let mut late = Asked::new(&channels, &worker, soon(), ask).unwrap();
+        assert!(late.wait(soon()).is_none());
+        let id = late.id;
+        drop(late);
+        let Ok(Command::Drain(_, late)) = commands.try_recv() else { panic!("no command") };
+        assert!(matches!(commands.try_recv(), Ok(Command::Cancel(cancelled)) if cancelled == id));
+
+        let mut next = Asked::new(&channels, &worker, soon(), ask).unwrap();
+        late.try_send(()).unwrap();
+        assert!(next.wait(soon()).is_none());
+        drop((late, next));
+        // What the worker has let go of is let go of here as well.
+        let kept = |channels: &Channels| channels.0.lock().unwrap().len();
+        assert_eq!(kept(&channels), 1);
+        while commands.try_recv().is_ok() {}
+        drop(Asked::<()> { id, worker: &worker, answered: Some(bounded(1).1), channels: &channels });
+        assert_eq!(kept(&channels), 1);
+    }
+}

@@ -1,0 +1,30 @@
+//! Sessions ended because an operator asks.
+
+use std::time::Instant;
+
+use super::ask;
+use super::running::Running;
+use natgw_api::DELETION_TIMEOUT;
+use natgw_api::snapshot::Deleted;
+use natgw_management::Unavailable;
+use natgw_nat::Filter;
+use natgw_worker::{Command, Deletion};
+
+impl Running {
+    /// All workers at once go through their tables.
+    pub(super) fn delete(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
+        let deadline = Instant::now() + DELETION_TIMEOUT;
+        let ask =
+            |id, answer| Command::Delete(Deletion { id, filter: *filter, from: 0, sessions: 0, answer });
+        let ended = self.ask_each(&self.commands()?, deadline, ask).map_err(|index| {
+            Unavailable(format!("worker {index} is not through with its sessions; ask again for the rest"))
+        })?;
+        let ended = ended.into_iter().enumerate().map(|(index, ended)| match ended {
+            natgw_worker::Deleted::All(sessions) => Ok(sessions),
+            natgw_worker::Deleted::Refused => Err(ask::refused(index)),
+        });
+        let deleted = Deleted { sessions: ended.sum::<Result<u64, Unavailable>>()? };
+        tracing::info!(sessions = deleted.sessions, "sessions deleted");
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,66 @@
+//! The configuration file, read again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::running::{Running, lock};
+use natgw_api::{CHANGE_TIMEOUT, snapshot};
+use natgw_config::{Config, Reloaded};
+use natgw_management::{ReloadError, Until};
+
+impl Running {
+    /// Reads the file again and puts it in force, worker by worker. One change at a time; each is counted and logged.
+    pub(super) fn reload_file(&self, until: Until) -> Result<snapshot::Reloaded, ReloadError> {
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
+        let mut in_force = lock(&self.in_force);
+        let outcome = Config::read(&self.file).map_err(ReloadError::from).and_then(|text| {
+            let added = in_force.added.clone();
+            self.put_in_force(&mut in_force, &text, added, deadline)
+        });
+        let reloaded = self.report(outcome)?;
+        let swept = match until {
+            // The control loop looks after the rest.
+            Until::InForce => None,
+            // It is in force, whatever the workers are still at.
+            Until::Through => self.settle(&mut in_force, deadline).unwrap_or(None),
+        };
+        Ok(snapshot::Reloaded { swept, ..reloaded })
+    }
+
+    /// Counts and logs what became of a change.
+    pub(super) fn report(
+        &self,
+        outcome: Result<Reloaded, ReloadError>,
+    ) -> Result<snapshot::Reloaded, ReloadError> {
+        let mut reloads = lock(&self.reloads);
+        match &outcome {
+            Ok(reloaded) => {
+                reloads.applied += 1;
+                for warning in &reloaded.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                let needs_restart = reloaded.needs_restart.join(", ");
+                tracing::info!(generation = 1 + reloads.applied, needs_restart, "configuration reloaded");
+            }
+            Err(error) => {
+                reloads.refused += 1;
+                tracing::error!(%error, "the configuration stays as it is");
+            }
+        }
+        outcome.map(|reloaded| snapshot::Reloaded {
+            config_generation: 1 + reloads.applied,
+            warnings: reloaded.config.warnings.iter().map(ToString::to_string).collect(),
+            needs_restart: reloaded.needs_restart,
+            swept: None,
+        })
+    }
+
+    /// As asked by a signal: the control loop goes on meanwhile, and the log tells what became of it.
+    pub(super) fn reload_aside(self: &Arc<Running>) {
+        let running = Arc::clone(self);
+        let reload = move || drop(running.reload_file(Until::Through));
+        if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(reload) {
+            tracing::error!(%error, "the configuration stays as it is");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The repository's own rules, beyond what the compiler holds: which crate may depend on which, where `unsafe` may stand, what
+//! the packet engine must not touch, and what no source file may contain. Each rule is shown to bite in [`bites`].
+
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use source::{Source, Token};
+
+/// The crates under `gateway/`, and all that each depends on outside its tests. A new dependency is a change of design; a circle
+/// is refused by Cargo.
+///
+/// ```text
+/// daemon                          natctl
+///   ├─► management ──────────────► api ─► config, counters
+///   └─► worker ─► nat, steer, neighbor ─► wire
+///          └────► dpdk ◄─ trafficgen
+/// ```
+const DEPENDENCIES: &[(&str, &[&str])] = &[
+    ("api", &["natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
+    ("config", &["natgw-nat", "natgw-neighbor", "natgw-wire"]),
+    ("counters", &["natgw-nat", "natgw-wire"]),
+    (
+        "daemon",
+        &[
+            "natgw-api",
+            "natgw-config",
+            "natgw-counters",
+            "natgw-dpdk",
+            "natgw-management",
+            "natgw-nat",
+            "natgw-neighbor",
+            "natgw-steer",
+            "natgw-wire",
+            "natgw-worker",
+        ],
+    ),
+    ("dpdk", &["dpdk-sys"]),
+    ("management", &["natgw-api", "natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
+    ("nat", &["natgw-wire"]),
+    ("natctl", &["natgw-api", "natgw-config", "natgw-nat"]),
+    ("neighbor", &["natgw-wire"]),
+    ("steer", &["natgw-nat", "natgw-wire"]),
+    ("trafficgen", &["natgw-dpdk", "natgw-wire"]),
+    ("wire", &[]),
+    ("worker", &["natgw-counters", "natgw-dpdk", "natgw-nat", "natgw-neighbor", "natgw-steer", "natgw-wire"]),
+];
+
+/// What the crates that other programs may use depend on besides.
+const OTHERS: &[(&str, &[&str])] = &[
+    ("nat", &["arrayvec", "bytemuck", "hashbrown", "ipnet", "memmap2", "serde", "thiserror"]),
+    ("wire", &["arrayvec", "thiserror"]),
+];
+
+/// Crates that know no thread, clock, log or lock: what they need to know is an argument.
+const PURE: &[&str] = &["nat", "neighbor", "steer", "wire"];
+const IMPURE: &[&str] = &[
+    "Condvar",
+    "Instant",
+    "Mutex",
+    "RwLock",
+    "SystemTime",
+    "atomic",
+    "eprintln",
+    "print",
+    "println",
+    "tracing",
+];
+
+/// Where `unsafe` may stand.
+const UNSAFE: &[&str] = &["dpdk-sys/", "gateway/dpdk/", "gateway/nat/src/cpu.rs", "/tests/", "/benches/"];
+
+const LINES_MAX: usize = 1000;
+
+#[test]
+fn the_repository_keeps_its_rules() {
+    let sources = source::read_repository();
+    assert!(sources.len() > 20, "only {} sources found", sources.len());
+    let found = violations(&sources);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn every_crate_depends_on_what_is_drawn_and_nothing_else() {
+    let crates = source::root().join("gateway");
+    let folders =
+        fs::read_dir(&crates).expect("a readable directory").map(|entry| entry.expect("an entry").path());
+    let mut manifests: Vec<(String, String)> = folders
+        .filter_map(|folder| {
+            let text = fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+            Some((folder.file_name()?.to_str()?.to_owned(), text))
+        })
+        .collect();
+    manifests.sort();
+    let drawn: Vec<&str> = DEPENDENCIES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(manifests.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), drawn);
+    let found: Vec<String> = manifests.iter().flat_map(|(name, text)| dependencies(name, text)).collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Where a manifest's dependencies are not those that are drawn.
+fn dependencies(name: &str, manifest: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().expect("a manifest");
+    let section = manifest.get("dependencies").and_then(toml::Value::as_table);
+    let all: BTreeSet<&str> = section.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let (ours, others): (BTreeSet<&str>, BTreeSet<&str>) = all.into_iter().partition(|name| {
+        name.starts_with("natgw-") || ["dpdk-sys", "natctl", "nat-trafficgen"].contains(name)
+    });
+    let listed = |table: &[(&str, &'static [&'static str])]| {
+        let row = table.iter().find(|(of, _)| *of == name);
+        row.map(|(_, names)| names.iter().copied().collect::<BTreeSet<&str>>())
+    };
+    let differ = |found: &BTreeSet<&str>, drawn: Option<BTreeSet<&str>>| {
+        let drawn = drawn.filter(|drawn| drawn != found)?;
+        Some(format!("gateway/{name}/Cargo.toml: depends on {found:?}, drawn are {drawn:?}"))
+    };
+    [differ(&ours, listed(DEPENDENCIES)), differ(&others, listed(OTHERS))].into_iter().flatten().collect()
+}
+
+/// Every broken rule, one line each: `FILE:LINE: what`.
+fn violations(sources: &[Source]) -> Vec<String> {
+    let rules = [unsafe_code, purity, left_behind, length];
+    let each = sources.iter().flat_map(|source| rules.into_iter().flat_map(|rule| rule(source)));
+    each.chain(dead_files(sources)).collect()
+}
+
+fn unsafe_code(source: &Source) -> Vec<String> {
+    let allowed = UNSAFE.iter().any(|place| match place.strip_prefix('/') {
+        Some(_) => source.path.contains(place),
+        None => source.path.starts_with(place),
+    });
+    let found = source.tokens.iter().filter(|token| !allowed && token.text == "unsafe");
+    found.map(|token| format!("{}:{}: unsafe", source.path, token.line)).collect()
+}
+
+fn purity(source: &Source) -> Vec<String> {
+    if source.krate().is_none_or(|name| !PURE.contains(&name)) {
+        return Vec::new();
+    }
+    let is_impure = |text: &str| IMPURE.contains(&text) || text.starts_with("Atomic");
+    let named = source.tokens.iter().filter(|token| is_impure(&token.text));
+    let found = named.chain(find(&source.tokens, &["std", ":", ":", "thread"]));
+    found.map(|token| format!("{}:{}: {} in a pure crate", source.path, token.line, token.text)).collect()
+}
+
+fn left_behind(source: &Source) -> Vec<String> {
+    let patterns: [&[&str]; 4] =
+        [&["todo", "!"], &["unimplemented", "!"], &["dbg", "!"], &["#", "[", "ignore"]];
+    let places = |pattern| find(&source.tokens, pattern).map(|token| (token.line, pattern.concat()));
+    let found = patterns.into_iter().flat_map(places);
+    found.map(|(line, pattern)| format!("{}:{line}: {pattern}", source.path)).collect()
+}
+
+fn length(source: &Source) -> Vec<String> {
+    let found = (source.lines > LINES_MAX).then_some(source.lines);
+    found.iter().map(|lines| format!("{}:{lines}: more than {LINES_MAX} lines", source.path)).collect()
+}
+
+/// Files of a crate that no `mod` declaration leads to.
+fn dead_files(sources: &[Source]) -> Vec<String> {
+    let is_root = |source: &&Source| {
+        source.krate().is_some()
+            && (source.path.ends_with("/src/lib.rs") || source.path.ends_with("/src/main.rs"))
+    };
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut next: Vec<&Source> = sources.iter().filter(is_root).collect();
+    while let Some(source) = next.pop() {
+        if reached.insert(&source.path) {
+            let declared = source.declared_files();
+            next.extend(sources.iter().filter(|other| declared.contains(&other.path)));
+        }
+    }
+    let all = sources.iter().filter(|source| source.krate().is_some());
+    let dead = all.filter(|source| !reached.contains(source.path.as_str()));
+    dead.map(|source| format!("{}:1: no mod declaration leads here", source.path)).collect()
+}
+
+/// The first token of each place where this sequence stands.
+fn find<'a>(tokens: &'a [Token], pattern: &'a [&str]) -> impl Iterator<Item = &'a Token> {
+    let stands =
+        move |window: &&[Token]| window.iter().zip(pattern).all(|(token, text)| token.text == **text);
+    tokens.windows(pattern.len()).filter(stands).map(|window| &window[0])
+}
+
+/// Every rule broken once, and the closest that is allowed.
+mod bites {
+    use super::*;
+
+    /// The violations of one file, with the declarations that lead to it.
+    fn of(path: &str, text: &str) -> Vec<String> {
+        let file = Source::new(path, text);
+        let module = file.module_path();
+        let root = format!("gateway/{}/src", file.krate().expect("a crate's file"));
+        let mut sources = vec![file];
+        for (depth, name) in module.iter().enumerate() {
+            let parent = match depth {
+                0 => format!("{root}/lib.rs"),
+                _ => format!("{root}/{}/mod.rs", module[..depth].join("/")),
+            };
+            sources.push(Source::new(&parent, &format!("mod {name};")));
+        }
+        violations(&sources)
+    }
+
+    fn red(path: &str, text: &str, expected: &str) {
+        assert_eq!(of(path, text), [format!("{path}:{expected}")], "{text}");
+    }
+
+    fn green(path: &str, text: &str) {
+        assert_eq!(of(path, text), [""; 0], "{text}");
+    }
+
+    #[test]
+    fn dependencies_that_are_not_drawn() {
+        let drawn = "[dependencies]\nnatgw-wire.workspace = true\n";
+        let rest = "arrayvec = \"0\"\nbytemuck = \"1\"\nhashbrown = \"0\"\nipnet = \"2\"\nmemmap2 = \"0\"\nserde = \"1\"\n\
+                    thiserror = \"1\"\n[dev-dependencies]\nnatgw-config.workspace = true\n";
+        assert_eq!(dependencies("nat", &format!("{drawn}{rest}")), [""; 0]);
+        for more in ["natgw-worker.workspace = true\n", "tracing = \"0\"\n"] {
+            assert_eq!(dependencies("nat", &format!("{drawn}{more}{rest}")).len(), 1, "{more}");
+        }
+        assert_eq!(
+            dependencies("nat", &format!("[dependencies]\n{rest}")).len(),
+            1,
+            "one that is drawn is missing"
+        );
+        assert_eq!(dependencies("worker", drawn).len(), 1);
+    }
+
+    #[test]
+    fn unsafe_in_the_wrong_place() {
+        red("gateway/nat/src/table.rs", "fn f() { unsafe { g() } }", "1: unsafe");
+        green(
+            "gateway/nat/src/table.rs",
+            "#![forbid(unsafe_code)] // unsafe\nconst A: &str = r#\"\" unsafe\"#;",
+        );
+        green("gateway/nat/src/cpu.rs", "fn f() { unsafe { g() } }");
+        green("gateway/dpdk/src/eal.rs", "unsafe impl Send for A {}");
+    }
+
+    #[test]
+    fn clocks_threads_locks_and_logs_in_the_engine() {
+        for (text, found) in [
+            ("use std::time::Instant;", "Instant"),
+            ("fn f() { std::thread::yield_now() }", "std"),
+            ("use std::sync::Mutex;", "Mutex"),
+            ("static A: AtomicU64 = B;", "AtomicU64"),
+            ("fn f() { tracing::info!(1) }", "tracing"),
+            ("fn f() { println!() }", "println"),
+        ] {
+            red("gateway/wire/src/tcp.rs", text, &format!("1: {found} in a pure crate"));
+            green("gateway/management/src/lib.rs", text);
+        }
+        green("gateway/wire/src/tcp.rs", "use std::time::Duration; const A: u8 = thread;");
+    }
+
+    #[test]
+    fn what_is_left_behind() {
+        for (text, found) in [
+            ("fn f() { todo!() }", "todo!"),
+            ("fn f() { unimplemented!() }", "unimplemented!"),
+            ("fn f() { dbg!(1); }", "dbg!"),
+            ("#[test] #[ignore = \"slow\"] fn f() {}", "#[ignore"),
+        ] {
+            red("gateway/wire/src/tcp.rs", text, &format!("1: {found}"));
+        }
+        green("gateway/wire/src/tcp.rs", "fn todo() { !ignore } #[must_use] fn dbg() {}");
+    }
+
+    #[test]
+    fn long_files() {
+        let path = "gateway/wire/src/tcp.rs";
+        red(path, &"\n".repeat(LINES_MAX + 1), "1001: more than 1000 lines");
+        green(path, &"\n".repeat(LINES_MAX));
+    }
+
+    #[test]
+    fn dead_files_of_every_kind() {
+        let dead = |lib: &str| {
+            let rest = [("arp/mod.rs", "mod entry;"), ("arp/entry.rs", "mod t;"), ("arp/entry/t.rs", "")];
+            let files = rest.into_iter().chain([("lib.rs", lib), ("main.rs", "")]);
+            let sources: Vec<Source> =
+                files.map(|(path, text)| Source::new(&format!("gateway/wire/src/{path}"), text)).collect();
+            violations(&sources)
+        };
+        assert_eq!(dead("#[cfg(x)]\npub mod arp;"), [""; 0]);
+        assert_eq!(
+            dead("// mod arp;\nmod arp { mod entry; }"),
+            ["gateway/wire/src/arp/mod.rs:1: no mod declaration leads here"]
+        );
+        assert_eq!(dead("").len(), 3);
+    }
+}

@@ -1,0 +1,217 @@
+//! What a shard is made of, and where its memory lies.
+
+use std::io;
+
+use super::addresses::Addresses;
+use super::ahead::Ahead;
+use super::block_allocation;
+use super::changes::Swept;
+use super::closed::ClosedSessions;
+use super::counters::Counters;
+use super::filter::Permissions;
+use super::fragment::Fragments;
+use super::hash::{Random, Secret};
+use super::ids::Ids;
+use super::mapping::Mappings;
+use super::memory::{Lines, Pages, Region};
+use super::overlap::Overlaps;
+use super::policy::Policy;
+use super::pool::ShardPool;
+use super::rate::Rates;
+use super::redirect::Redirects;
+use super::rule::Permanent;
+use super::session::Session;
+use super::settings::{Filtering, Limits, Pool, Settings, Share};
+use super::shard::Shard;
+use super::subscriber::Subscribers;
+use super::table::Index;
+use super::time::Time;
+use super::timer::Wheel;
+use super::unsolicited::UnsolicitedSyns;
+use super::verdict::Protocol;
+
+/// What a shard is built from.
+pub struct ShardOptions<'a> {
+    /// The whole gateway's settings.
+    pub settings: &'a Settings,
+    /// This shard's part of each pool, in the settings' order.
+    pub shares: &'a [Vec<Share>],
+    /// Sessions that this shard has room for; its part of [`Limits::sessions`](super::settings::Limits::sessions).
+    pub sessions: u32,
+    /// Which of the gateway's shards it is.
+    pub part: Part,
+    /// Keys every hash and every random choice; drawn at start.
+    pub secret: Secret,
+    /// The time of the first call.
+    pub now: Time,
+}
+
+/// One shard among those of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub index: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl Part {
+    /// The only one.
+    pub const WHOLE: Part = Part { index: 0, of: 1 };
+}
+
+/// Mappings that a shard has room for: one for each session, and those that rest.
+fn mappings(sessions: u32) -> u32 {
+    sessions.saturating_add(part(sessions, 2))
+}
+
+/// Subscribers that a shard with room for `sessions` has room for: as large a part of all. Each has a session, or had one.
+pub(super) fn subscribers(limits: &Limits, sessions: u32) -> u32 {
+    let part = u64::from(limits.subscribers) * u64::from(sessions);
+    let part = part.div_ceil(u64::from(limits.sessions.max(1)));
+    part.clamp(1, u64::from(sessions.max(1))) as u32
+}
+
+/// Whether some pool asks who the remotes of its mappings are.
+pub(super) fn filters_by_address(settings: &Settings) -> bool {
+    settings.pools.iter().any(|pool| {
+        let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
+        filtering.contains(&Filtering::AddressDependent)
+    })
+}
+
+/// One for `each` sessions; in a small table one for every session.
+fn part(sessions: u32, each: u32) -> u32 {
+    (sessions / each).max(sessions.min(SMALL))
+}
+const SMALL: u32 = 1 << 16;
+
+/// What the tables of a shard take that depends on neither packets nor pools, octets; see [`Shard::footprint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Sessions with all that belongs to them: what [`Shard::regions`] come to.
+    pub sessions: u64,
+    /// Datagrams in fragments.
+    pub fragments: u64,
+}
+
+impl Footprint {
+    /// What each of so many sessions takes with all that belongs to it, octets, rounded.
+    pub fn bytes_per_session(self, sessions: u32) -> u64 {
+        let sessions = u64::from(sessions.max(1));
+        (self.sessions + sessions / 2) / sessions
+    }
+}
+
+impl Shard {
+    /// What the tables of one of so many shards will take, each with room for `sessions`. Indexes have a power of two of
+    /// places, so a session takes least where their number is just below one.
+    pub fn footprint(settings: &Settings, sessions: u32, shards: u16) -> Footprint {
+        let rates = Rates::new(&settings.limits).protocols.is_some();
+        let overlaps = if settings.shares_ports() { mappings(sessions) } else { 0 };
+        let subscribers = subscribers(&settings.limits, sessions);
+        Footprint {
+            sessions: Lines::<Session>::bytes(sessions as usize)
+                + Index::bytes(sessions as usize * 2)
+                + Ids::bytes(sessions)
+                + Wheel::bytes(sessions)
+                + Mappings::bytes(mappings(sessions))
+                + ClosedSessions::bytes(sessions, subscribers)
+                + Subscribers::bytes(subscribers, rates)
+                + Permissions::bytes(sessions)
+                + Overlaps::bytes(overlaps),
+            fragments: Fragments::bytes(settings.limits.fragments.div_ceil(shards.into())),
+        }
+    }
+
+    /// The only shard of a gateway, in ordinary pages: it has all ports of all pools and room for all sessions.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn single(settings: &Settings, secret: Secret, now: Time) -> io::Result<Shard> {
+        let all = |pool: &Pool| {
+            let shares = pool.addresses.iter().map(|&address| Share { address, ports: pool.ports.clone() });
+            shares.collect()
+        };
+        let shares: Vec<Vec<Share>> = settings.pools.iter().map(all).collect();
+        Shard::new(&ShardOptions {
+            settings,
+            shares: &shares,
+            sessions: settings.limits.sessions,
+            part: Part::WHOLE,
+            secret,
+            now,
+        })
+    }
+
+    /// A shard with all its memory taken, in ordinary pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn new(options: &ShardOptions<'_>) -> io::Result<Shard> {
+        Shard::with_pages(options, Pages::default())
+    }
+
+    /// As [`Shard::new`], in these pages.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    pub fn with_pages(options: &ShardOptions<'_>, pages: Pages) -> io::Result<Shard> {
+        let ShardOptions { settings, shares, sessions, part, secret, now } = *options;
+        let subscribers = subscribers(&settings.limits, sessions);
+        let mut shard = Shard {
+            counters: Counters::default(),
+            sessions: Lines::new(sessions as usize, pages)?,
+            index: Index::with_pages(sessions as usize * 2, pages)?,
+            policy: Policy::new(settings),
+            secret,
+            session_ids: Ids::new(sessions, pages)?,
+            idle: Wheel::new(sessions, now, pages)?,
+            closed: ClosedSessions::new(sessions, subscribers, pages)?,
+            gave_up: false,
+            mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
+            subscribers: Subscribers::new(subscribers, secret, pages)?,
+            permissions: Permissions::new(sessions, secret, pages)?,
+            overlaps: Overlaps::new(
+                if settings.shares_ports() { mappings(sessions) } else { 0 },
+                secret,
+                pages,
+            )?,
+            pools: settings
+                .pools
+                .iter()
+                .zip(shares)
+                .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers, pages))
+                .collect::<io::Result<_>>()?,
+            permanent: Permanent::new(settings),
+            addresses: Addresses::new(settings),
+            random: Random::new(secret),
+            filters_by_address: filters_by_address(settings),
+            ahead: Ahead::default(),
+            fragments: Fragments::new(settings, shares, part, secret)?,
+            unsolicited: UnsolicitedSyns::new()?,
+            redirects: Redirects::new(settings),
+            records: block_allocation::records(settings),
+            is_alone: part.of == 1,
+            draining: false,
+            reloading: false,
+            swept: Swept::ALL,
+        };
+        shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
+        Ok(shard)
+    }
+
+    /// The memory of the tables, for whoever populates it before the first packet.
+    pub fn regions(&self) -> Vec<&Region> {
+        let own =
+            [self.sessions.region(), self.index.region(), self.session_ids.region(), self.idle.region()];
+        own.into_iter()
+            .chain(self.mappings.regions())
+            .chain(self.subscribers.regions())
+            .chain(self.closed.regions())
+            .chain(self.permissions.regions())
+            .chain(self.overlaps.regions())
+            .chain(self.policy.rates.protocols.map(|_| self.subscribers.protocol_clocks()))
+            .collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! What follows from the configuration alone: which addresses are whose, and which shard has them.
+
+use std::net::Ipv4Addr;
+
+use natgw_nat::{Endpoint, Protocol, Settings};
+
+use crate::trial::Shape;
+
+pub(crate) struct Plan {
+    pub(crate) shape: Shape,
+    pub(crate) settings: Settings,
+}
+
+impl Plan {
+    pub(crate) fn new(shape: Shape) -> Plan {
+        Plan { shape, settings: shape.settings() }
+    }
+
+    pub(crate) fn permanent_internal(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
+        let address = Ipv4Addr::from_bits(external.address);
+        let forward = self.settings.port_forwards.iter().find(|forward| {
+            (forward.protocol, forward.external) == (protocol, address)
+                && forward.external_ports.contains(&external.port)
+        });
+        let one = self.settings.statics.iter().find(|one| one.external.addr() == address);
+        forward
+            .map(|forward| {
+                let offset = external.port - forward.external_ports.start();
+                Endpoint::new(forward.internal, forward.internal_port + offset)
+            })
+            .or_else(|| one.map(|one| Endpoint::new(one.internal.addr(), external.port)))
+    }
+
+    pub(crate) fn permanent_external(&self, protocol: Protocol, internal: Endpoint) -> Option<Endpoint> {
+        let candidates = self.settings.port_forwards.iter().flat_map(|forward| {
+            forward.external_ports.clone().map(|port| Endpoint::new(forward.external, port))
+        });
+        let statics =
+            self.settings.statics.iter().map(|one| Endpoint::new(one.external.addr(), internal.port));
+        candidates
+            .chain(statics)
+            .find(|&external| self.permanent_internal(protocol, external) == Some(internal))
+    }
+
+    pub(crate) fn is_own(&self, address: u32) -> bool {
+        let mut nets = self.settings.inside.iter().chain(&self.settings.outside);
+        nets.any(|net| net.addr().to_bits() == address)
+    }
+
+    pub(crate) fn is_exempt(&self, address: u32) -> bool {
+        self.settings.rules[0].destination.contains(&Ipv4Addr::from_bits(address))
+    }
+
+    pub(crate) fn is_external(&self, address: u32) -> bool {
+        let address = Ipv4Addr::from_bits(address);
+        self.settings.pools[0].addresses.contains(&address)
+            || self.settings.statics[0].external.addr() == address
+    }
+
+    /// Whether the shards divide the pool by ports, for want of addresses.
+    fn is_by_ports(&self) -> bool {
+        self.settings.pools[0].addresses.len() < self.shape.shards
+    }
+
+    /// The shard that has an inside host's traffic.
+    pub(crate) fn shard(&self, protocol: Protocol, inside: u32) -> usize {
+        let is_static = self.settings.statics.iter().any(|one| one.internal.addr().to_bits() == inside);
+        if protocol == Protocol::Other && self.is_by_ports() && !is_static {
+            return 0;
+        }
+        inside as usize % self.shape.shards
+    }
+
+    /// The pool's addresses that a shard hands out.
+    pub(crate) fn addresses(&self, shard: usize) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        let addresses = self.settings.pools[0].addresses.iter().copied().enumerate();
+        let mine = move |at: usize| self.is_by_ports() || at % self.shape.shards == shard;
+        addresses.filter(move |&(at, _)| mine(at)).map(|(_, address)| address)
+    }
+
+    /// The pool's endpoints that a shard hands out.
+    pub(crate) fn endpoints(&self, shard: usize) -> impl Iterator<Item = Endpoint> + '_ {
+        let (count, ports) = (self.shape.shards, self.settings.pools[0].ports.clone());
+        let (start, len) = (usize::from(*ports.start()), ports.len());
+        let range = start + len * shard / count..start + len * (shard + 1) / count;
+        self.addresses(shard)
+            .flat_map(move |address| ports.clone().map(move |port| Endpoint::new(address, port)))
+            .filter(move |endpoint| !self.is_by_ports() || range.contains(&usize::from(endpoint.port)))
+    }
+}

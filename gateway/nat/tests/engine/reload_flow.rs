@@ -1,0 +1,377 @@
+//! One flow that goes on sending while a reload takes something of its away, beside so many sessions that the sweep takes its
+//! time: it never loses a packet, no outside endpoint is two hosts' at any step, and in the end it is where the new
+//! configuration lets it be, and what came over its endpoint has that.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+use natgw_nat::{
+    Direction, Endpoint, Filtering, ForwardSource, Limits, Pool, PortForward, Protocol, RuleAction, Settings,
+    Static, Verdict,
+};
+
+use crate::grants::{check, check_settled};
+use crate::packet::{Packet, at_port, ep};
+use crate::world::{Gateway, Outcome, rule};
+
+/// What the reload does to the flow that has `X:P`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// X goes, and another address comes.
+    AddressGoes,
+    /// X goes to another pool, whose hosts would have P.
+    AddressToAnotherPool,
+    /// P is not among the pool's ports any more.
+    PortsNarrowed,
+    /// Endpoint-independent filtering comes: strangers may reach `X:P`, and nothing else is different.
+    Filtering,
+    /// A forward from `X:P` comes.
+    Forward(ForwardSource),
+    /// X is a host's alone.
+    Static,
+}
+
+const CHANGES: [Change; 7] = [
+    Change::AddressGoes,
+    Change::AddressToAnotherPool,
+    Change::PortsNarrowed,
+    Change::Filtering,
+    Change::Forward(ForwardSource::Remote),
+    Change::Forward(ForwardSource::Gateway),
+    Change::Static,
+];
+
+/// Which of the sessions of its shard the flow is: the sweep comes to it at once, or at the end.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    First,
+    Last,
+}
+
+/// How fast the shards sweep.
+#[derive(Clone, Copy, Debug)]
+enum Pace {
+    Even,
+    /// The flow's shard is behind the others.
+    Behind,
+    /// The others are behind the flow's.
+    Ahead,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    change: Change,
+    shards: usize,
+    sessions: u32,
+    place: Place,
+    pace: Pace,
+}
+
+const ADDRESSES: u32 = 8;
+/// The second pool's: one for each shard.
+const OTHERS: u32 = 4;
+const PORT: u16 = 4000;
+const REMOTE: &str = "198.51.100.7:7000";
+/// Who has never been spoken to.
+const STRANGER: &str = "192.0.2.9:7000";
+/// Ports that the other hosts have, and how many remotes each of their endpoints speaks to.
+const PORTS_EACH: u32 = 50;
+const REMOTES_EACH: u32 = 4;
+/// Steps of a sweep at least, of the slowest shard.
+const STEPS: u32 = 60;
+
+fn outside(at: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(203, 0, 113, 8)) + at)
+}
+
+/// The `nth` inside host after 10.64.0.8 of those that belong to a shard.
+fn host(nth: u32, shard: usize, shards: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 64, 0, 8)) + nth * shards as u32 + shard as u32)
+}
+
+fn settings(sessions: u32) -> Settings {
+    let pool = |name: &str, first: u32, count: u32| Pool {
+        name: name.into(),
+        addresses: (first..first + count).map(outside).collect(),
+        ..Pool::default()
+    };
+    Settings {
+        inside: vec!["10.64.0.1/15".parse().expect("prefix")],
+        pools: vec![pool("main", 0, ADDRESSES), pool("others", 40, OTHERS)],
+        // 10.65.0.0/16 are those who want what the flow has.
+        rules: vec![
+            rule("10.65.128.0/17", "0.0.0.0/0", RuleAction::Pool(1)),
+            rule("10.64.0.0/15", "0.0.0.0/0", RuleAction::Pool(0)),
+        ],
+        limits: Limits {
+            sessions,
+            ports_per_subscriber: 1000,
+            new_sessions_per_subscriber_per_s: 1_000_000,
+            ..Limits::default()
+        },
+        ..crate::world::settings()
+    }
+}
+
+impl Change {
+    /// Whether the flow may stay where it is.
+    fn leaves(self) -> bool {
+        self == Change::Filtering
+    }
+
+    fn apply(self, settings: &mut Settings, had: Endpoint, server: Endpoint) {
+        let address = Ipv4Addr::from_bits(had.address);
+        let go = |pool: &mut Pool| pool.addresses.retain(|&other| other != address);
+        match self {
+            Change::AddressGoes => {
+                go(&mut settings.pools[0]);
+                // Of the same shard.
+                settings.pools[0].addresses.push(Ipv4Addr::from_bits(had.address + ADDRESSES));
+            }
+            Change::AddressToAnotherPool => {
+                go(&mut settings.pools[0]);
+                settings.pools[1].addresses.push(address);
+            }
+            Change::PortsNarrowed => settings.pools[0].ports = PORT + 1..=65535,
+            Change::Filtering => settings.pools[0].filtering = Filtering::EndpointIndependent,
+            Change::Forward(source) => settings.port_forwards.push(PortForward {
+                protocol: Protocol::Udp,
+                external: address,
+                external_ports: had.port..=had.port,
+                internal: Ipv4Addr::from_bits(server.address),
+                internal_port: server.port,
+                source,
+            }),
+            Change::Static => {
+                go(&mut settings.pools[0]);
+                let internal = Ipv4Addr::from_bits(server.address).into();
+                settings.statics.push(Static { external: address.into(), internal });
+            }
+        }
+    }
+}
+
+/// Who has been seen at outside endpoints. None passes from a host to another before the sweep is through, and a host that was
+/// followed by another does not come back.
+#[derive(Default)]
+struct Holders {
+    hosts: HashMap<Endpoint, Vec<Ipv4Addr>>,
+    is_through: bool,
+}
+
+impl Holders {
+    fn note(&mut self, external: Endpoint, host: u32) {
+        let (host, hosts) = (Ipv4Addr::from_bits(host), self.hosts.entry(external).or_default());
+        if hosts.last() != Some(&host) {
+            let is_given = hosts.is_empty() || self.is_through && !hosts.contains(&host);
+            assert!(is_given, "{external:?} is {host}'s and {hosts:?}'s at once");
+            hosts.push(host);
+        }
+    }
+}
+
+/// What goes on while the gateway changes.
+struct Traffic {
+    flow: Endpoint,
+    had: Endpoint,
+    /// Where the flow has been seen, the present place last.
+    seen: Vec<Endpoint>,
+    /// What the reload may bring over `had`.
+    server: Endpoint,
+    holders: Holders,
+    asked: u32,
+}
+
+impl Traffic {
+    /// A step of everybody. Whether the stranger has reached the server at the flow's old endpoint.
+    fn step(&mut self, gateway: &mut Gateway) -> bool {
+        gateway.pass_ms(2);
+        self.flow_goes_on(gateway);
+        self.late_answers(gateway);
+        self.rival(gateway);
+        self.asks(gateway)
+    }
+
+    /// No packet of the flow is lost, in either direction.
+    fn flow_goes_on(&mut self, gateway: &mut Gateway) {
+        let external = gateway.outbound(Packet::udp(self.flow, ep(REMOTE))).out().source;
+        self.holders.note(external, self.flow.address);
+        if self.seen.last() != Some(&external) {
+            self.seen.push(external);
+        }
+        let answer = gateway.inbound(Packet::udp(ep(REMOTE), external)).delivered();
+        assert_eq!(answer.destination, self.flow);
+    }
+
+    /// Late answers to where the flow was before reach nobody, unless that is given to others.
+    fn late_answers(&mut self, gateway: &mut Gateway) {
+        let (_, before) = self.seen.split_last().expect("it was seen");
+        for &external in before {
+            if let Outcome::In(seen) = gateway.inbound(Packet::udp(ep(REMOTE), external)) {
+                assert_ne!(seen.destination, self.flow, "it is elsewhere now");
+                self.holders.note(external, seen.destination.address);
+            }
+        }
+    }
+
+    /// Another host of the flow's shard wants the flow's port on an address of either pool, and then has it for itself.
+    fn rival(&mut self, gateway: &mut Gateway) {
+        self.asked += 1;
+        let shards = gateway.shards.len() as u32;
+        let apart = (self.asked % 2) << 15 | (self.asked * shards) & 0x7fff;
+        let (low, shard) = (self.flow.address % shards, u32::from(Ipv4Addr::new(10, 65, 0, 0)));
+        let rival = Endpoint { address: shard + apart + low, port: PORT };
+        let external = gateway.outbound(Packet::udp(rival, ep(REMOTE))).out().source;
+        self.holders.note(external, rival.address);
+        let answer = gateway.inbound(Packet::udp(ep(REMOTE), external)).delivered();
+        assert_eq!(answer.destination, rival);
+    }
+
+    /// A stranger asks at the flow's old endpoint; the server that it reaches answers from there.
+    fn asks(&mut self, gateway: &mut Gateway) -> bool {
+        let asked = Packet::udp(at_port(ep(STRANGER), 1024 + self.asked as u16 % 60_000), self.had);
+        let stranger = asked.source;
+        let Outcome::In(seen) = gateway.inbound(asked) else { return false };
+        self.holders.note(self.had, seen.destination.address);
+        let answer = gateway.outbound(Packet::udp(seen.destination, seen.source)).out();
+        assert_eq!((answer.source, answer.destination), (self.had, stranger));
+        seen.destination == self.server
+    }
+}
+
+impl Case {
+    fn run(self) {
+        let Case { change, shards, sessions, place, pace } = self;
+        let each = sessions / shards as u32 + 8192;
+        let mut gateway = Gateway::with_table(settings(sessions + 32_768), shards, each);
+        // The flow is the last shard's, and the server the first one's.
+        let mine = shards - 1;
+        let flow = Endpoint { address: host(0, mine, shards).to_bits(), port: PORT };
+        let server = Endpoint { address: host(1, 0, shards).to_bits(), port: PORT };
+        if let Place::Last = place {
+            fill(&mut gateway, sessions);
+        }
+        let had = gateway.open(Protocol::Udp, flow, ep(REMOTE));
+        assert_eq!(had.port, PORT);
+        if let Place::First = place {
+            fill(&mut gateway, sessions);
+        }
+        let server = if change == Change::Static { at_port(server, had.port) } else { at_port(server, 5353) };
+        let before = views(&gateway);
+        let mut traffic =
+            Traffic { flow, had, seen: vec![had], server, holders: Holders::default(), asked: 0 };
+        assert!(!traffic.step(&mut gateway));
+
+        gateway.begin_reload(|settings| change.apply(settings, had, server));
+        let lines = (sessions / shards as u32 / STEPS).max(2);
+        let mut steps = 0;
+        let of = |shard: usize| match pace {
+            Pace::Behind if shard != mine => lines * 8,
+            Pace::Ahead if shard == mine => lines * 8,
+            _ => lines,
+        };
+        loop {
+            let reached = traffic.step(&mut gateway);
+            assert!(!reached, "{self:?}: the server has the endpoint before the sweep is through");
+            steps += 1;
+            if gateway.sweep_each(of) {
+                break;
+            }
+        }
+        assert!(change == Change::Filtering || steps >= 8, "{self:?}: {steps} steps");
+
+        traffic.holders.is_through = true;
+        let reached = traffic.step(&mut gateway);
+        assert_eq!(reached, matches!(change, Change::Forward(_) | Change::Static), "{self:?}");
+        let now = *traffic.seen.last().expect("it was seen");
+        assert_eq!(now == had, change.leaves(), "{self:?}: {now:?}");
+        assert!(traffic.seen.len() <= 2, "{self:?}: it moved once: {:?}", traffic.seen);
+        let pool = &gateway.settings.pools[0];
+        assert!(pool.addresses.contains(&now.address.into()) && pool.ports.contains(&now.port), "{self:?}");
+        let strange = gateway.inbound(Packet::udp(ep(STRANGER), now));
+        assert_eq!(strange.is_delivered(), change == Change::Filtering, "{self:?}");
+        for _ in 0..40 {
+            traffic.step(&mut gateway);
+        }
+        check(&gateway).expect("nothing is two hosts'");
+        check_settled(&gateway).expect("what is left is what the configuration gives");
+
+        // All others are there still, where they may be.
+        let after = views(&gateway);
+        let is_lost = |external: Endpoint| match change {
+            Change::Filtering => false,
+            Change::Forward(_) => external == had,
+            Change::PortsNarrowed => external.port <= PORT,
+            _ => external.address == had.address,
+        };
+        let (lost, stay): (Vec<_>, Vec<_>) = before.iter().partition(|view| is_lost(view.1));
+        assert!(lost.iter().all(|view| !after.contains(*view)), "{self:?}");
+        assert!(stay.iter().all(|view| after.contains(*view)), "{self:?}");
+    }
+}
+
+/// The other hosts' sessions, in bursts.
+fn fill(gateway: &mut Gateway, sessions: u32) {
+    let shards = gateway.shards.len();
+    let mut verdicts = [Verdict::Local; 32];
+    let mut burst: Vec<Vec<u8>> = Vec::with_capacity(32);
+    for shard in 0..shards {
+        let count = sessions / shards as u32;
+        for nth in 0..count {
+            let (remote, nth) = (nth % REMOTES_EACH, nth / REMOTES_EACH);
+            let from = Endpoint {
+                address: host(2 + nth / PORTS_EACH, shard, shards).to_bits(),
+                port: 20_000 + (nth % PORTS_EACH) as u16,
+            };
+            burst.push(Packet::udp(from, at_port(ep("192.0.2.77:0"), 1 + remote as u16)).bytes());
+            if burst.len() == 32 || burst.len() as u32 == count {
+                flush(gateway, shard, &mut burst, &mut verdicts);
+            }
+        }
+        flush(gateway, shard, &mut burst, &mut verdicts);
+    }
+}
+
+fn flush(gateway: &mut Gateway, shard: usize, burst: &mut Vec<Vec<u8>>, verdicts: &mut [Verdict; 32]) {
+    let (now, verdicts) = (gateway.now, &mut verdicts[..burst.len()]);
+    gateway.shards[shard].translate(&mut burst[..], Direction::Outbound, now, verdicts);
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Forward(_))), "{verdicts:?}");
+    burst.clear();
+}
+
+/// Inside, outside and remote endpoints.
+fn views(gateway: &Gateway) -> HashSet<(Endpoint, Endpoint, Endpoint)> {
+    gateway.sessions().iter().map(|session| (session.internal, session.external, session.remote)).collect()
+}
+
+fn each_of(sessions: u32, changes: &[Change], places: &[Place], shards: &[usize]) {
+    for &change in changes {
+        for &place in places {
+            for &shards in shards {
+                let paces: &[Pace] =
+                    if shards == 1 { &[Pace::Even] } else { &[Pace::Even, Pace::Behind, Pace::Ahead] };
+                for &pace in paces {
+                    Case { change, shards, sessions, place, pace }.run();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flow_goes_on_among_200_sessions() {
+    each_of(200, &CHANGES, &[Place::First, Place::Last], &[1, 2, 4]);
+}
+
+#[test]
+fn a_flow_goes_on_among_20_000_sessions() {
+    each_of(20_000, &CHANGES, &[Place::First, Place::Last], &[1, 2, 4]);
+}
+
+#[test]
+fn a_flow_goes_on_among_1_000_000_sessions() {
+    let change = Change::Forward(ForwardSource::Remote);
+    Case { change, shards: 4, sessions: 1_000_000, place: Place::Last, pace: Pace::Behind }.run();
+    let change = Change::AddressToAnotherPool;
+    Case { change, shards: 1, sessions: 1_000_000, place: Place::Last, pace: Pace::Even }.run();
+}

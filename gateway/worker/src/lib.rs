@@ -1,0 +1,215 @@
+//! Workers: each owns queues, a shard of the NAT and everything else that its packets touch.
+//!
+//! ```text
+//! rx queues ─┐                    ┌─► tx queues (or the worker that has them)
+//!            ├─► owner? ─► shard ─┤
+//! rings in  ─┘     │              └─► hold queue of an unresolved next hop
+//!                  └─► rings out
+//! ```
+//!
+//! One round takes a burst from every queue and ring, translates, sends what it gathered, and then does a bounded
+//! piece of housekeeping: timers, commands, counters. Nothing here blocks, locks or allocates.
+//!
+//! Invariant, to the packet, for every worker at rest: received + taken from rings + generated = transmitted + dropped
+//! + consumed + put on rings + held.
+
+mod answer;
+mod assembly;
+mod batch;
+mod capture;
+mod congestion;
+mod deliver;
+mod events;
+mod fragments;
+mod housekeeping;
+mod idle;
+mod link;
+mod message;
+mod outlet;
+mod receive;
+mod reload;
+mod requests;
+mod setup;
+mod too_big;
+mod unsolicited;
+
+pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
+pub use events::{EventReceiver, EventSender, event_queues};
+pub use idle::Idle;
+pub use message::{Adoption, Command, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
+pub use requests::{REQUESTS_MAX, RequestId};
+pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use capture::Captures;
+use congestion::{Congestion, is_low};
+use events::LinkBudgets;
+use fragments::Waiting;
+use idle::Backoff;
+use link::Link;
+use natgw_counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
+use natgw_dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
+use natgw_nat::{Direction, DropReason, Shard, Time};
+use natgw_neighbor::assembly::Assembly;
+use natgw_neighbor::local::Responder;
+use natgw_neighbor::{HostBuckets, NextHops, RouteTable};
+use natgw_steer::{Steering, WorkerId};
+use outlet::{Exit, Note, Relay};
+use reload::Reload;
+use requests::Requests;
+
+/// See the module.
+pub struct Worker {
+    id: WorkerId,
+    shard: Shard,
+    steering: Steering,
+    interfaces: Vec<Interface>,
+    /// By interface.
+    links: Vec<Link>,
+    queues: Vec<(u8, RxQueue)>,
+    rings: Vec<Consumer>,
+    /// By interface.
+    exits: Vec<Exit>,
+    /// By worker; `None` for this one.
+    relays: Vec<Option<Relay>>,
+    routes: RouteTable,
+    hops: NextHops<Mbuf>,
+    fragments: Waiting,
+    /// By side: neither can silence the other's answers.
+    responders: [Responder; 2],
+    /// By side: pings in fragments for the gateway itself.
+    assemblies: [Assembly; 2],
+    /// How often each inside host is told that its connection is not known.
+    resets: HostBuckets,
+    /// By interface: how often management hears of what any station can cause.
+    link_budgets: Vec<LinkBudgets>,
+    commands: Receiver<Command>,
+    events: EventSender,
+    counters: WorkerCounters,
+    published: Arc<Published<WorkerCounters>>,
+    /// By pool.
+    pools: Vec<Arc<Published<PoolCounters>>>,
+    congestion: Congestion,
+    idle: Backoff,
+    cycles_per_ms: u64,
+    /// In this round a queue or a ring gave a full burst: more packets wait behind it.
+    is_behind: bool,
+    now: Time,
+    published_at: Time,
+    requests: Requests,
+    reload: Option<Reload>,
+    captures: Captures,
+    /// For frames of management's.
+    buffers: Mempool,
+    /// Packets that come out of hold queues, on their way; as large as all of those together.
+    released: Vec<Mbuf>,
+    stopping: bool,
+}
+
+/// Timers looked at in a round.
+const TIMERS_PER_ROUND: u32 = 64;
+
+impl Worker {
+    /// Runs until a [`Command::Stop`], and gives back what it owns, so that ports outlive their queues' users.
+    pub fn run(mut self) -> Self {
+        while !self.stopping {
+            let start = Clock::tsc();
+            self.now = Time(start / self.cycles_per_ms);
+            self.is_behind = false;
+            let handed_over = self.take_handed_over();
+            let received = self.receive(start);
+            self.send();
+            self.congestion.round(received, start);
+            let packets = handed_over + received;
+            self.keep_house(packets == 0);
+            self.counters.polls += 1;
+            if packets == 0 {
+                self.counters.empty_polls += 1;
+                if !self.has_chores() {
+                    self.idle.rest();
+                }
+            } else {
+                self.counters.busy_cycles += Clock::tsc().wrapping_sub(start);
+                self.idle.busy();
+            }
+        }
+        self.drop_held();
+        self.drop_all_fragments();
+        self.drop_assemblies();
+        // The last commands may have released packets.
+        self.send();
+        self.end_captures(|_| true);
+        self.publish();
+        self
+    }
+
+    /// A burst from every queue, unless others could not take it; how many packets came.
+    fn receive(&mut self, now: u64) -> usize {
+        let all_low = || self.relays.iter().flatten().all(|relay| is_low(relay.ring()));
+        if !self.congestion.may_receive(now, all_low) {
+            return 0;
+        }
+        let mut packets = 0;
+        for index in 0..self.queues.len() {
+            let mut burst = Burst::new();
+            let (interface, queue) = &mut self.queues[index];
+            let interface = *interface;
+            let received = queue.receive(&mut burst);
+            if received > 0 {
+                self.is_behind |= received == BURST;
+                self.counters.burst_size.record(received as u64);
+                self.arrived(interface, &mut burst);
+                packets += received;
+            }
+        }
+        packets
+    }
+
+    /// What other workers have received for this one; how many packets came.
+    ///
+    /// Another worker puts up to a burst of each of its queues on the ring in a round. Twice as much is taken in one, so
+    /// that a ring runs empty while the other goes on receiving: what was received already comes before what was not.
+    fn take_handed_over(&mut self) -> usize {
+        let mut packets = 0;
+        for index in 0..self.rings.len() {
+            let mut is_empty = false;
+            for _ in 0..2 * self.queues.len().max(1) {
+                let mut burst = Burst::new();
+                let received = self.rings[index].receive(&mut burst);
+                if received > 0 {
+                    self.counters.handoff.received += received as u64;
+                    self.handed_over(&mut burst);
+                    packets += received;
+                }
+                if received < BURST {
+                    is_empty = true;
+                    break;
+                }
+            }
+            self.is_behind |= !is_empty;
+        }
+        packets
+    }
+
+    fn drop(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
+        self.shard.count_drop(reason, direction);
+        self.show_dropped(&packet, reason);
+        drop(packet);
+    }
+
+    /// The interface that a packet came in by.
+    fn arrival(&self, packet: &Mbuf) -> usize {
+        let arrival = usize::from(Note::from_tag(packet.tag()).arrival);
+        debug_assert!(arrival < self.interfaces.len());
+        arrival
+    }
+
+    fn now_ms(&self) -> u32 {
+        self.now.0 as u32
+    }
+}
+
+const _: () = assert!(MAX_INTERFACES <= 256);

@@ -1,0 +1,217 @@
+//! Where packets leave a worker: by a port, or by a ring to another worker.
+
+use super::Worker;
+use super::congestion::is_low;
+use super::setup::Outlet;
+use natgw_dpdk::{Burst, Mbuf, Producer, TxQueue};
+use natgw_nat::DropReason;
+use natgw_steer::WorkerId;
+
+/// What a worker notes in a packet's tag, for itself and for the worker at the other end of a ring.
+///
+/// The interface stands here because not every driver writes its port into what it receives: net_ring does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The interface that the packet came in by.
+    pub(super) arrival: u8,
+    pub(super) errand: Errand,
+}
+
+/// What a worker is to do with a packet from its rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Translate it as it arrived.
+    Arrived,
+    /// It was translated outbound and comes back inbound.
+    Hairpin,
+    /// Translate it inbound: a fragment of a datagram for an endpoint of this worker's.
+    Fragment,
+    /// Send it, as it is, by this interface.
+    Send(u8),
+    /// Take it back: the worker translated it outbound, and as an inbound packet it was found to be for the gateway itself, or
+    /// dropped for this reason, of which its sender is to be told.
+    TakeBack(Option<DropReason>),
+}
+
+impl Note {
+    #[inline]
+    pub(super) fn tag(self) -> u32 {
+        let errand = match self.errand {
+            Errand::Arrived => 0,
+            Errand::Hairpin => 1,
+            Errand::Fragment => 2,
+            Errand::Send(interface) => SEND + u32::from(interface),
+            Errand::TakeBack(None) => TAKE_BACK,
+            Errand::TakeBack(Some(reason)) => TAKE_BACK + 1 + reason as u32,
+        };
+        u32::from(self.arrival) << ARRIVAL_SHIFT | errand
+    }
+
+    #[inline]
+    pub(super) fn from_tag(tag: u32) -> Note {
+        let errand = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
+            0 => Errand::Arrived,
+            1 => Errand::Hairpin,
+            2 => Errand::Fragment,
+            other => match other.checked_sub(TAKE_BACK) {
+                None => Errand::Send((other - SEND) as u8),
+                Some(reason) => {
+                    let nth = (reason as usize).checked_sub(1);
+                    Errand::TakeBack(nth.and_then(|nth| DropReason::ALL.get(nth).copied()))
+                }
+            },
+        };
+        Note { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
+    }
+}
+
+const ARRIVAL_SHIFT: u32 = 16;
+/// The errands with an operand begin here.
+const SEND: u32 = 3;
+const TAKE_BACK: u32 = SEND + 256;
+const _: () = assert!(TAKE_BACK as usize + DropReason::COUNT < 1 << ARRIVAL_SHIFT);
+
+/// Packets for one interface, until the round's end or the burst is full.
+pub(super) struct Exit {
+    outlet: Outlet,
+    waiting: Burst,
+    /// Octets of what waits.
+    octets: u64,
+}
+
+impl Exit {
+    pub(super) fn new(outlet: Outlet) -> Exit {
+        Exit { outlet, waiting: Burst::new(), octets: 0 }
+    }
+}
+
+/// Packets for one other worker, until the round's end or the burst is full.
+pub(super) struct Relay {
+    ring: Producer,
+    waiting: Burst,
+}
+
+impl Relay {
+    pub(super) fn new(ring: Producer) -> Relay {
+        Relay { ring, waiting: Burst::new() }
+    }
+
+    pub(super) fn ring(&self) -> &Producer {
+        &self.ring
+    }
+}
+
+/// How often a full port is tried again with what it left.
+const RETRIES: usize = 3;
+
+impl Worker {
+    /// A finished frame leaves by `interface`.
+    pub(super) fn transmit(&mut self, interface: usize, packet: Mbuf) {
+        if let Outlet::Through(peer) = self.exits[interface].outlet {
+            self.hand_over(peer, packet, Errand::Send(interface as u8));
+            return;
+        }
+        let exit = &mut self.exits[interface];
+        let octets = packet.len() as u64;
+        let rest = exit.waiting.push(packet).err();
+        exit.octets += if rest.is_none() { octets } else { 0 };
+        if exit.waiting.is_full() {
+            self.flush_exit(interface);
+        }
+        if let Some(packet) = rest {
+            debug_assert!(false, "a full burst is sent at once");
+            self.drop(packet, DropReason::TransmitFull, self.interfaces[interface].direction.flip());
+        }
+    }
+
+    /// A packet goes to another worker.
+    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: Errand) {
+        let arrival = self.arrival(&packet);
+        packet.set_tag(Note { arrival: arrival as u8, errand }.tag());
+        let direction = self.interfaces[arrival].direction;
+        let Some(Some(relay)) = self.relays.get_mut(peer.index()) else {
+            self.drop(packet, DropReason::HandoffLoop, direction);
+            return;
+        };
+        let rest = relay.waiting.push(packet).err();
+        if relay.waiting.is_full() {
+            self.flush_relay(peer.index());
+        }
+        if let Some(packet) = rest {
+            debug_assert!(false, "a full burst is handed over at once");
+            self.drop(packet, DropReason::HandoffFull, direction);
+        }
+    }
+
+    /// Sends everything that waits.
+    pub(super) fn send(&mut self) {
+        (0..self.exits.len()).for_each(|interface| self.flush_exit(interface));
+        (0..self.relays.len()).for_each(|peer| self.flush_relay(peer));
+    }
+
+    fn flush_exit(&mut self, interface: usize) {
+        let Exit { outlet: Outlet::Queue(queue), waiting, octets } = &mut self.exits[interface] else {
+            return;
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        let direction = self.interfaces[interface].direction;
+        if self.captures.see(direction) {
+            self.captures.show_sent(&self.shard, &self.interfaces, interface, waiting.as_slice(), self.now);
+        }
+        let packets = waiting.len();
+        send_all(queue, waiting);
+        let left: u64 = waiting.as_slice().iter().map(|packet| packet.len() as u64).sum();
+        let counters = &mut self.counters.interfaces[interface];
+        counters.tx_packets += (packets - waiting.len()) as u64;
+        counters.tx_bytes += std::mem::take(octets) - left;
+        for packet in waiting.as_slice() {
+            self.shard.count_drop(DropReason::TransmitFull, direction.flip());
+            self.captures.show_refused(&self.shard, &self.interfaces, interface, packet, self.now);
+        }
+        waiting.free();
+    }
+
+    fn flush_relay(&mut self, peer: usize) {
+        let Some(relay) = &mut self.relays[peer] else { return };
+        if relay.waiting.is_empty() {
+            return;
+        }
+        let packets = relay.waiting.len();
+        self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
+        self.counters.handoff.full += relay.waiting.len() as u64;
+        self.congestion.handed_over(packets, is_low(&relay.ring));
+        let mut left = std::mem::take(&mut relay.waiting);
+        for packet in left.drain() {
+            let direction = self.interfaces[self.arrival(&packet)].direction;
+            self.drop(packet, DropReason::HandoffFull, direction);
+        }
+    }
+}
+
+fn send_all(queue: &mut TxQueue, waiting: &mut Burst) {
+    for _ in 0..=RETRIES {
+        queue.send(waiting);
+        if waiting.is_empty() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_survives_its_tag() {
+        let reasons = DropReason::ALL.iter().map(|&reason| Errand::TakeBack(Some(reason)));
+        let others = [Errand::Arrived, Errand::Hairpin, Errand::Fragment, Errand::Send(0), Errand::Send(255)];
+        for errand in reasons.chain(others).chain([Errand::TakeBack(None)]) {
+            for arrival in [0, 1, 255] {
+                let note = Note { arrival, errand };
+                assert_eq!(Note::from_tag(note.tag()), note);
+            }
+        }
+    }
+}

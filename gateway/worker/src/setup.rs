@@ -1,0 +1,182 @@
+//! What a worker is made of.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::Worker;
+use super::capture::Captures;
+use super::congestion::Congestion;
+use super::events::{EventSender, LinkBudgets};
+use super::fragments::Waiting;
+use super::idle::{Backoff, Idle};
+use super::link::Link;
+use super::message::Command;
+use super::outlet::{Exit, Relay};
+use super::requests::Requests;
+use natgw_counters::{PoolCounters, Published, WorkerCounters};
+use natgw_dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
+use natgw_nat::{Direction, Shard, Time};
+use natgw_neighbor::assembly::Assembly;
+use natgw_neighbor::local::{Responder, Side};
+use natgw_neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
+use natgw_steer::{Steering, WorkerId};
+use natgw_wire::ethernet::{self, Mac};
+
+/// An interface, as a worker knows it.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Which way its packets go.
+    pub direction: Direction,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The VLAN of its frames.
+    pub vlan: Option<u16>,
+    /// Largest IPv4 packet, octets.
+    pub mtu: u16,
+    /// The address that ICMP errors of its own come from.
+    pub address: Ipv4Addr,
+    /// What it answers ARP for.
+    pub own: OwnAddresses,
+}
+
+impl Interface {
+    /// Octets of the link-layer header.
+    #[inline]
+    pub(super) fn header_len(&self) -> usize {
+        ethernet::header_len(self.vlan)
+    }
+
+    pub(super) fn side(&self) -> Side {
+        match self.direction {
+            Direction::Outbound => Side::Inside,
+            Direction::Inbound => Side::Outside,
+        }
+    }
+}
+
+/// A receive queue of an interface.
+pub struct Inlet {
+    /// The interface, by its place.
+    pub interface: u8,
+    /// The queue.
+    pub queue: RxQueue,
+}
+
+/// How a worker sends by an interface.
+pub enum Outlet {
+    /// By a queue of its own.
+    Queue(TxQueue),
+    /// Through the worker that has one: the port has fewer transmit queues than there are workers.
+    Through(WorkerId),
+}
+
+/// The two rings between this worker and another.
+pub struct Ring {
+    /// The other worker.
+    pub peer: WorkerId,
+    /// To it.
+    pub to: Producer,
+    /// From it.
+    pub from: Consumer,
+}
+
+/// What a worker is built from.
+pub struct WorkerOptions {
+    /// Its number.
+    pub id: WorkerId,
+    /// Its part of the NAT.
+    pub shard: Shard,
+    /// Who owns what.
+    pub steering: Steering,
+    /// All interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Its receive queues.
+    pub inlets: Vec<Inlet>,
+    /// By interface.
+    pub outlets: Vec<Outlet>,
+    /// One pair for each other worker.
+    pub rings: Vec<Ring>,
+    /// Routes.
+    pub routes: RouteTable,
+    /// From management.
+    pub commands: Receiver<Command>,
+    /// To management.
+    pub events: EventSender,
+    /// Where its counters are read.
+    pub published: Arc<Published<WorkerCounters>>,
+    /// By pool: where their use is read.
+    pub pools: Vec<Arc<Published<PoolCounters>>>,
+    /// Where frames of management's take their buffers from.
+    pub buffers: Mempool,
+    /// What it does without packets.
+    pub idle: Idle,
+}
+
+/// RSTs a second to one inside host, and at once: as many as it may have lost connections when its sessions were deleted.
+const RESETS_PER_S: u32 = 100;
+const RESETS_AT_ONCE: u32 = 1000;
+
+impl Worker {
+    /// A worker that is ready to run.
+    pub fn new(options: WorkerOptions) -> Worker {
+        let mut relays: Vec<Option<Relay>> = Vec::new();
+        let mut rings = Vec::new();
+        relays.resize_with(options.rings.len() + 1, || None);
+        for ring in options.rings {
+            relays[ring.peer.index()] = Some(Relay::new(ring.to));
+            rings.push(ring.from);
+        }
+        let cycles_per_ms = (Clock::hz() / 1000).max(1);
+        let now = now(cycles_per_ms);
+        let now_ms = now.0 as u32;
+        let sizes = Sizes::default();
+        Worker {
+            id: options.id,
+            shard: options.shard,
+            steering: options.steering,
+            links: options.interfaces.iter().map(Link::of).collect(),
+            link_budgets: options.interfaces.iter().map(|_| LinkBudgets::new(now_ms)).collect(),
+            interfaces: options.interfaces,
+            queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
+            rings,
+            exits: options.outlets.into_iter().map(Exit::new).collect(),
+            relays,
+            routes: options.routes,
+            hops: NextHops::new(sizes),
+            fragments: Waiting::new(),
+            responders: std::array::from_fn(|_| {
+                Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
+            }),
+            assemblies: std::array::from_fn(|_| Assembly::new()),
+            resets: HostBuckets::new(RESETS_PER_S, RESETS_AT_ONCE, now_ms),
+            commands: options.commands,
+            events: options.events,
+            counters: WorkerCounters::default(),
+            published: options.published,
+            pools: options.pools,
+            congestion: Congestion::new(cycles_per_ms),
+            idle: Backoff::new(options.idle),
+            cycles_per_ms,
+            is_behind: false,
+            now,
+            published_at: now,
+            requests: Requests::new(),
+            reload: None,
+            captures: Captures::new(options.id),
+            buffers: options.buffers,
+            released: Vec::with_capacity(sizes.held as usize),
+            stopping: false,
+        }
+    }
+
+    /// The engine's time of workers that start now.
+    pub fn time() -> Time {
+        now((Clock::hz() / 1000).max(1))
+    }
+}
+
+fn now(cycles_per_ms: u64) -> Time {
+    Time(Clock::tsc() / cycles_per_ms)
+}
