@@ -2,15 +2,17 @@
 //!
 //! The struct is all `u64`, so that a worker can publish it word by word without naming a field twice.
 
-use super::verdict::{DeleteReason, DropReason, FragmentEvent, Protocol, SessionFailure, UnsolicitedSyn};
+use crate::packet::verdict::{
+    DeleteReason, DropReason, FragmentEvent, Protocol, SessionFailure, UnsolicitedSyn,
+};
 
 /// Everything that one shard counts. Gauges are marked; the rest only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Counters {
-    /// Packets translated, by [`Direction`](super::Direction) and [`Protocol`].
+    /// Packets translated, by [`Direction`](crate::Direction) and [`Protocol`].
     pub translated: [[u64; Protocol::COUNT]; 2],
-    /// Packets dropped, by [`DropReason`] and [`Direction`](super::Direction).
+    /// Packets dropped, by [`DropReason`] and [`Direction`](crate::Direction).
     pub dropped: [[u64; 2]; DropReason::COUNT],
     /// Gauge: live sessions by [`Protocol`].
     pub sessions: [u64; Protocol::COUNT],
@@ -34,7 +36,7 @@ pub struct Counters {
     pub icmp_generated: [u64; IcmpGenerated::COUNT],
     /// RSTs made by the gateway.
     pub tcp_resets: u64,
-    /// ICMP errors translated, by [`Direction`](super::Direction).
+    /// ICMP errors translated, by [`Direction`](crate::Direction).
     pub icmp_errors_translated: [u64; 2],
     /// SYNs from outside that were not let in, by [`UnsolicitedSyn`].
     pub unsolicited_syns: [u64; UnsolicitedSyn::COUNT],

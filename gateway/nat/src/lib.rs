@@ -53,95 +53,51 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod addresses;
-mod ahead;
-mod allocation;
-mod beginning;
-mod bits;
-mod block_allocation;
-mod blocks;
-mod burst;
-mod changes;
-mod classifier;
-mod closed;
+mod control;
 pub mod counters;
-mod cpu;
-mod deletion;
-mod deterministic;
-mod endpoint;
-mod expiry;
-mod explain;
-mod filter;
 mod fragment;
-mod grant;
-mod hash;
-mod icmp;
-mod ids;
-mod inbound;
-mod ip_protocol;
-mod lifecycle;
-mod listing;
 mod mapping;
-mod memory;
-mod other;
-mod outbound;
-mod overlap;
-mod parse;
+mod packet;
+mod pipeline;
 mod policy;
 mod pool;
-mod port_block;
-mod ports;
-mod rate;
-mod redirect;
-mod rewrite;
-mod rule;
-mod runs;
 mod session;
 pub mod settings;
 mod setup;
 mod shard;
-mod sight;
-mod stages;
-mod subscriber;
 mod table;
-mod tcp;
-mod time;
-mod timer;
-mod twice;
-mod unsolicited;
-pub mod verdict;
 
-pub use burst::BURST;
-pub use changes::{Changes, Parts, Sweep};
+pub use control::deletion::Deleted;
+pub use control::explain::{Explanation, Outcome, Question, SubscriberView};
+pub use control::listing::{Filter, MappingView, SessionView};
+pub use control::packet_view::Sight;
+pub use control::reload::{Changes, Parts, Sweep};
 pub use counters::{Counters, IcmpGenerated};
-pub use cpu::prefetch;
-pub use deletion::Deleted;
-pub use deterministic::{Deterministic, Ranges};
-pub use endpoint::{Endpoint, Tuple};
-pub use explain::{Explanation, Outcome, Question, SubscriberView};
-pub use fragment::{Fate, FragmentVerdict, HELD_FRAGMENTS, Hold, Way};
-pub use hash::Secret;
-pub use ip_protocol::{IpProtocol, OtherProtocols, UnknownProtocol};
-pub use listing::{Filter, MappingView, SessionView};
-pub use memory::{Backing, Pages, Region};
+pub use fragment::{FragmentAction, FragmentPath, FragmentVerdict, HELD_FRAGMENTS, Hold};
+pub use mapping::unsolicited::UnansweredSyn;
+pub use packet::endpoint::{Endpoint, Tuple};
+pub use packet::ip_protocol::{IpProtocol, OtherProtocols, UnknownProtocol};
+pub use packet::verdict::{
+    DeleteReason, Direction, DropReason, FragmentEvent, IcmpReply, Protocol, SessionFailure, UnsolicitedSyn,
+    Verdict,
+};
+pub use pipeline::fast_path::BURST;
+pub use pipeline::stage_timer::{Stage, StageCounters, Stopwatch};
 pub use policy::Policy;
 pub use pool::PoolUsage;
-pub use port_block::{BlockEvent, BlockGrid, BlockRecord, PortBlocks};
+pub use pool::block_config::{BlockEvent, BlockGrid, BlockRecord, PortBlocks};
+pub use pool::deterministic::{Deterministic, Ranges};
 pub use settings::{
     EmbeddedChecksum, Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule,
     RuleAction, Settings, Share, SourceRoute, Static, Timeouts, Twice,
 };
 pub use setup::{Footprint, Part, ShardOptions};
 pub use shard::Shard;
-pub use sight::Sight;
-pub use stages::{Stage, StageCounters, Stopwatch};
-pub use table::{Full, Hash, Index, View};
-pub use time::Time;
-pub use unsolicited::UnansweredSyn;
-pub use verdict::{
-    DeleteReason, Direction, DropReason, FragmentEvent, Protocol, Refusal, SessionFailure, UnsolicitedSyn,
-    Verdict,
-};
+pub use table::cpu::prefetch;
+pub use table::hash::Secret;
+pub use table::index::{Full, Hash, Index, View};
+pub use table::memory::{Backing, Pages, Region};
+pub use table::time::Time;
 
 /// A session's place in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

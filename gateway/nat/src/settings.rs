@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 use hashbrown::HashSet;
 use ipnet::Ipv4Net;
 
-use super::deterministic::Deterministic;
-use super::ip_protocol::OtherProtocols;
-use super::port_block::{BlockGrid, PortBlocks};
-use super::verdict::Protocol;
+use crate::packet::ip_protocol::OtherProtocols;
+use crate::packet::verdict::Protocol;
+use crate::pool::block_config::{BlockGrid, PortBlocks};
+use crate::pool::deterministic::Deterministic;
 
 /// Which remotes may reach a mapping from outside (RFC 4787 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Pool {
     pub deterministic: Option<Deterministic>,
     /// Protocols beyond UDP, TCP and ICMP that are translated, by addresses alone.
     pub other_protocols: OtherProtocols,
-    /// Whether the gateway answers pings of its addresses: they are [`Verdict::Local`](super::Verdict::Local), as far as no
+    /// Whether the gateway answers pings of its addresses: they are [`Verdict::Local`](crate::Verdict::Local), as far as no
     /// mapping takes them.
     pub ping: bool,
 }
@@ -117,12 +117,12 @@ impl Pool {
     }
 
     /// Whether `new`, at its place, is this pool with changes, and not another one.
-    pub(super) fn is_succeeded_by(&self, new: &Pool) -> bool {
+    pub(crate) fn is_succeeded_by(&self, new: &Pool) -> bool {
         self.name == new.name && self.can_become(new).is_ok() || new.is_removed()
     }
 
     /// The ports of the whole blocks that these are, where it hands out ports in blocks.
-    pub(super) fn whole_blocks_of(&self, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+    pub(crate) fn whole_blocks_of(&self, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
         match &self.port_blocks {
             Some(blocks) if !ports.is_empty() => {
                 let grid = BlockGrid::new(ports, blocks.size);

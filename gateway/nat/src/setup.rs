@@ -2,33 +2,33 @@
 
 use std::io;
 
-use super::addresses::Addresses;
-use super::ahead::Ahead;
-use super::block_allocation;
-use super::changes::Swept;
-use super::closed::ClosedSessions;
-use super::counters::Counters;
-use super::filter::Permissions;
-use super::fragment::Fragments;
-use super::hash::{Random, Secret};
-use super::ids::Ids;
-use super::mapping::Mappings;
-use super::memory::{Lines, Pages, Region};
-use super::overlap::Overlaps;
-use super::policy::Policy;
-use super::pool::ShardPool;
-use super::rate::Rates;
-use super::redirect::Redirects;
-use super::rule::Permanent;
-use super::session::Session;
-use super::settings::{Filtering, Limits, Pool, Settings, Share};
-use super::shard::Shard;
-use super::subscriber::Subscribers;
-use super::table::Index;
-use super::time::Time;
-use super::timer::Wheel;
-use super::unsolicited::UnsolicitedSyns;
-use super::verdict::Protocol;
+use crate::control::reload::Swept;
+use crate::counters::Counters;
+use crate::fragment::Fragments;
+use crate::mapping::Mappings;
+use crate::mapping::filter::Permissions;
+use crate::mapping::redirect::Redirects;
+use crate::mapping::static_mappings::StaticMappings;
+use crate::mapping::unsolicited::UnsolicitedSyns;
+use crate::packet::verdict::Protocol;
+use crate::pipeline::lookahead::Ahead;
+use crate::policy::Policy;
+use crate::policy::address_check::Addresses;
+use crate::policy::rate::Rates;
+use crate::policy::subscriber::Subscribers;
+use crate::pool::ShardPool;
+use crate::pool::block_alloc;
+use crate::pool::port_overlap::Overlaps;
+use crate::session::Session;
+use crate::session::closed::ClosedSessions;
+use crate::settings::{Filtering, Limits, Pool, Settings, Share};
+use crate::shard::Shard;
+use crate::table::free_list::Ids;
+use crate::table::hash::{Random, Secret};
+use crate::table::index::Index;
+use crate::table::memory::{Pages, Region, Slab};
+use crate::table::time::Time;
+use crate::table::timer_wheel::Wheel;
 
 /// What a shard is built from.
 pub struct ShardOptions<'a> {
@@ -36,7 +36,7 @@ pub struct ShardOptions<'a> {
     pub settings: &'a Settings,
     /// This shard's part of each pool, in the settings' order.
     pub shares: &'a [Vec<Share>],
-    /// Sessions that this shard has room for; its part of [`Limits::sessions`](super::settings::Limits::sessions).
+    /// Sessions that this shard has room for; its part of [`Limits::sessions`](crate::settings::Limits::sessions).
     pub sessions: u32,
     /// Which of the gateway's shards it is.
     pub part: Part,
@@ -66,14 +66,14 @@ fn mappings(sessions: u32) -> u32 {
 }
 
 /// Subscribers that a shard with room for `sessions` has room for: as large a part of all. Each has a session, or had one.
-pub(super) fn subscribers(limits: &Limits, sessions: u32) -> u32 {
+pub(crate) fn subscribers(limits: &Limits, sessions: u32) -> u32 {
     let part = u64::from(limits.subscribers) * u64::from(sessions);
     let part = part.div_ceil(u64::from(limits.sessions.max(1)));
     part.clamp(1, u64::from(sessions.max(1))) as u32
 }
 
 /// Whether some pool asks who the remotes of its mappings are.
-pub(super) fn filters_by_address(settings: &Settings) -> bool {
+pub(crate) fn filters_by_address(settings: &Settings) -> bool {
     settings.pools.iter().any(|pool| {
         let filtering = Protocol::ALL.map(|protocol| pool.filtering_of(protocol));
         filtering.contains(&Filtering::AddressDependent)
@@ -111,7 +111,7 @@ impl Shard {
         let overlaps = if settings.shares_ports() { mappings(sessions) } else { 0 };
         let subscribers = subscribers(&settings.limits, sessions);
         Footprint {
-            sessions: Lines::<Session>::bytes(sessions as usize)
+            sessions: Slab::<Session>::bytes(sessions as usize)
                 + Index::bytes(sessions as usize * 2)
                 + Ids::bytes(sessions)
                 + Wheel::bytes(sessions)
@@ -161,7 +161,7 @@ impl Shard {
         let subscribers = subscribers(&settings.limits, sessions);
         let mut shard = Shard {
             counters: Counters::default(),
-            sessions: Lines::new(sessions as usize, pages)?,
+            sessions: Slab::new(sessions as usize, pages)?,
             index: Index::with_pages(sessions as usize * 2, pages)?,
             policy: Policy::new(settings),
             secret,
@@ -183,7 +183,7 @@ impl Shard {
                 .zip(shares)
                 .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers, pages))
                 .collect::<io::Result<_>>()?,
-            permanent: Permanent::new(settings),
+            permanent: StaticMappings::new(settings),
             addresses: Addresses::new(settings),
             random: Random::new(secret),
             filters_by_address: filters_by_address(settings),
@@ -191,7 +191,7 @@ impl Shard {
             fragments: Fragments::new(settings, shares, part, secret)?,
             unsolicited: UnsolicitedSyns::new()?,
             redirects: Redirects::new(settings),
-            records: block_allocation::records(settings),
+            records: block_alloc::records(settings),
             is_alone: part.of == 1,
             draining: false,
             reloading: false,

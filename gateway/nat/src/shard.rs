@@ -11,71 +11,71 @@
 use std::collections::VecDeque;
 
 use super::SessionId;
-use super::addresses::Addresses;
-use super::ahead::Ahead;
-use super::changes::Swept;
-use super::closed::ClosedSessions;
-use super::counters::Counters;
-use super::filter::Permissions;
-use super::fragment::Fragments;
-use super::hash::{Random, Secret};
-use super::ids::Ids;
-use super::mapping::Mappings;
-use super::memory::Lines;
-use super::overlap::Overlaps;
-use super::parse::{Kind, Parsed};
-use super::policy::Policy;
-use super::pool::{PoolUsage, ShardPool};
-use super::port_block::BlockRecord;
-use super::redirect::Redirects;
-use super::rewrite::Hop;
-use super::rule::Permanent;
-use super::session::{self, Session, Timeout};
-use super::settings::Refuse;
-use super::stages::Unwatched;
-use super::subscriber::Subscribers;
-use super::table::{Hash, Index};
-use super::tcp;
-use super::time::{Time, is_past};
-use super::timer::Wheel;
-use super::unsolicited::UnsolicitedSyns;
-use super::verdict::{Direction, DropReason, Protocol, Refusal, SessionFailure, Verdict};
+use crate::control::reload::Swept;
+use crate::counters::Counters;
+use crate::fragment::Fragments;
+use crate::mapping::Mappings;
+use crate::mapping::filter::Permissions;
+use crate::mapping::redirect::Redirects;
+use crate::mapping::static_mappings::StaticMappings;
+use crate::mapping::unsolicited::UnsolicitedSyns;
+use crate::packet::parse::{Kind, Parsed};
+use crate::packet::rewrite::Hop;
+use crate::packet::verdict::{Direction, DropReason, IcmpReply, Protocol, SessionFailure, Verdict};
+use crate::pipeline::lookahead::Ahead;
+use crate::pipeline::stage_timer::Unwatched;
+use crate::policy::Policy;
+use crate::policy::address_check::Addresses;
+use crate::policy::subscriber::Subscribers;
+use crate::pool::block_config::BlockRecord;
+use crate::pool::port_overlap::Overlaps;
+use crate::pool::{PoolUsage, ShardPool};
+use crate::session::closed::ClosedSessions;
+use crate::session::tcp_state;
+use crate::session::{self, Session, Timeout};
+use crate::settings::Refuse;
+use crate::table::free_list::Ids;
+use crate::table::hash::{Random, Secret};
+use crate::table::index::{Hash, Index};
+use crate::table::memory::Slab;
+use crate::table::time::{Time, is_past};
+use crate::table::timer_wheel::Wheel;
 
 /// See the module.
 pub struct Shard {
-    pub(super) counters: Counters,
-    pub(super) sessions: Lines<Session>,
-    pub(super) index: Index,
-    pub(super) policy: Policy,
-    pub(super) secret: Secret,
-    pub(super) session_ids: Ids,
-    pub(super) idle: Wheel,
-    pub(super) closed: ClosedSessions,
+    pub(crate) counters: Counters,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) index: Index,
+    pub(crate) policy: Policy,
+    pub(crate) secret: Secret,
+    pub(crate) session_ids: Ids,
+    pub(crate) idle: Wheel,
+    pub(crate) closed: ClosedSessions,
     /// Whether the burst at hand ended sessions whose names its verdicts may bear.
-    pub(super) gave_up: bool,
-    pub(super) mappings: Mappings,
-    pub(super) subscribers: Subscribers,
-    pub(super) permissions: Permissions,
-    pub(super) overlaps: Overlaps,
-    pub(super) pools: Vec<ShardPool>,
-    pub(super) permanent: Permanent,
-    pub(super) addresses: Addresses,
-    pub(super) random: Random,
+    pub(crate) gave_up: bool,
+    pub(crate) mappings: Mappings,
+    pub(crate) subscribers: Subscribers,
+    pub(crate) permissions: Permissions,
+    pub(crate) overlaps: Overlaps,
+    pub(crate) pools: Vec<ShardPool>,
+    pub(crate) permanent: StaticMappings,
+    pub(crate) addresses: Addresses,
+    pub(crate) random: Random,
     /// Whether some pool does.
-    pub(super) filters_by_address: bool,
-    pub(super) ahead: Ahead,
-    pub(super) fragments: Fragments,
-    pub(super) unsolicited: UnsolicitedSyns,
-    pub(super) redirects: Redirects,
-    pub(super) records: VecDeque<BlockRecord>,
+    pub(crate) filters_by_address: bool,
+    pub(crate) ahead: Ahead,
+    pub(crate) fragments: Fragments,
+    pub(crate) unsolicited: UnsolicitedSyns,
+    pub(crate) redirects: Redirects,
+    pub(crate) records: VecDeque<BlockRecord>,
     /// The gateway has no other shard.
-    pub(super) is_alone: bool,
+    pub(crate) is_alone: bool,
     /// Sessions go on, and none begins.
-    pub(super) draining: bool,
+    pub(crate) draining: bool,
     /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grant`).
-    pub(super) reloading: bool,
+    pub(crate) reloading: bool,
     /// What the sweep of a reload looks at.
-    pub(super) swept: Swept,
+    pub(crate) swept: Swept,
 }
 
 impl Shard {
@@ -129,7 +129,7 @@ impl Shard {
     }
 
     /// Forwards a packet of session `id`; `None` where the session is over and nobody has cleared it away yet.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &mut self,
         id: u32,
         packet: &mut [u8],
@@ -163,23 +163,23 @@ impl Shard {
     #[inline(always)]
     fn refresh(&mut self, id: u32, parsed: &Parsed, direction: Direction, now: Time) {
         let session = &self.sessions[id];
-        let state = tcp::step(session.tcp_state, parsed.flags, direction);
+        let state = tcp_state::step(session.tcp_state, parsed.flags, direction);
         if state as u8 != session.tcp_state {
             self.change_tcp_state(id, state, now);
         }
-        self.sessions[id].note_slowly(direction, &self.policy.timeouts, now);
+        self.sessions[id].touch_slowly(direction, &self.policy.timeouts, now);
     }
 
     /// A new state of a TCP session.
     #[cold]
-    fn change_tcp_state(&mut self, id: u32, state: tcp::State, now: Time) {
+    fn change_tcp_state(&mut self, id: u32, state: tcp_state::State, now: Time) {
         let was_over = self.is_over(id);
         if was_over && !state.is_over() {
             self.remove_closed(id);
         }
         self.sessions[id].tcp_state = state as u8;
         self.set_timeout(id, state.timeout(), now);
-        if state == tcp::State::SynSent {
+        if state == tcp_state::State::SynSent {
             self.begin_half_open(id);
         } else if state.was_open() {
             self.end_half_open(id);
@@ -209,7 +209,7 @@ impl Shard {
 
     /// Puts a session under a timeout. Where it is another, the timer is set anew: a closing session must not wait for the
     /// timer of an open one.
-    pub(super) fn set_timeout(&mut self, id: u32, timeout: Timeout, now: Time) {
+    pub(crate) fn set_timeout(&mut self, id: u32, timeout: Timeout, now: Time) {
         let session = &mut self.sessions[id];
         if session.timeout != timeout as u8 {
             session.timeout = timeout as u8;
@@ -222,7 +222,7 @@ impl Shard {
 
     /// The TTL ran out here; ICMP errors die silently, everything else earns its sender a message (RFC 1812 5.3.1).
     #[cold]
-    pub(super) fn out_of_life(&self, parsed: &Parsed, direction: Direction) -> Verdict {
+    pub(crate) fn ttl_expired(&self, parsed: &Parsed, direction: Direction) -> Verdict {
         let tuple = parsed.tuple();
         let (is_local, check) = match direction {
             Direction::Outbound => (self.is_for_gateway(parsed), self.addresses.check_outbound(&tuple)),
@@ -246,12 +246,12 @@ impl Shard {
             // What is addressed to the gateway itself needs no further hop.
             Ok(()) if is_local => Verdict::Local,
             Ok(()) if parsed.kind == Kind::Error => Verdict::Drop(DropReason::TtlExceeded),
-            Ok(()) => Verdict::Reply(Refusal::TimeExceeded),
+            Ok(()) => Verdict::Reply(IcmpReply::TimeExceeded),
         }
     }
 
     /// A packet that does not just pass: of no session, of one that changes or has ended, or not plain.
-    pub(super) fn slow(
+    pub(crate) fn slow(
         &mut self,
         packet: &mut [u8],
         parsed: &Parsed,
@@ -269,8 +269,8 @@ impl Shard {
             return verdict;
         }
         match at.direction {
-            Direction::Outbound => self.begin(packet, parsed, at, now),
-            Direction::Inbound => self.admit(packet, parsed, at, now),
+            Direction::Outbound => self.outbound_miss(packet, parsed, at, now),
+            Direction::Inbound => self.inbound_miss(packet, parsed, at, now),
         }
     }
 
@@ -305,11 +305,11 @@ impl Shard {
     }
 
     /// Whether a packet of session `id` begins a connection on the ports of one that is over.
-    pub(super) fn begins_anew(&self, id: u32, parsed: &Parsed, direction: Direction, now: Time) -> bool {
+    pub(crate) fn begins_anew(&self, id: u32, parsed: &Parsed, direction: Direction, now: Time) -> bool {
         let session = &self.sessions[id];
-        parsed.flags & tcp::SYN != 0
+        parsed.flags & tcp_state::SYN != 0
             && direction == Direction::Outbound
-            && tcp::begins_anew(session.tcp_state, parsed.flags)
+            && tcp_state::begins_anew(session.tcp_state, parsed.flags)
             && !is_past(session.expires, now)
     }
 
@@ -378,20 +378,20 @@ impl Shard {
 }
 
 /// No next hop is known.
-pub(super) const NO_HOP: u32 = u32::MAX;
+pub(crate) const NO_HOP: u32 = u32::MAX;
 
 /// How a burst came to this shard.
 #[derive(Clone, Copy)]
-pub(super) struct Arrival {
-    pub(super) direction: Direction,
+pub(crate) struct Arrival {
+    pub(crate) direction: Direction,
     /// It came over a link, and so passes a router here; hairpinned packets did that before.
-    pub(super) routed: bool,
+    pub(crate) routed: bool,
 }
 
 impl Arrival {
     /// What it does to a header besides the rewrite.
     #[inline(always)]
-    pub(super) fn hop(self) -> Hop {
+    pub(crate) fn hop(self) -> Hop {
         if self.routed { Hop::ROUTER } else { Hop::NONE }
     }
 }

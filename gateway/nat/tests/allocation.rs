@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use natgw_nat::{
-    Direction, DropReason, Filter, MappingMode, Part, PortBlocks, Protocol, Secret, SessionView, Settings,
-    Shard, ShardOptions, Share, Time, Verdict, Way,
+    Direction, DropReason, Filter, FragmentPath, MappingMode, Part, PortBlocks, Protocol, Secret,
+    SessionView, Settings, Shard, ShardOptions, Share, Time, Verdict,
 };
 use natgw_wire::tcp::Flags;
 
@@ -145,7 +145,7 @@ fn fragments(life: &mut Life) -> u64 {
     pieces.retain(|piece| pieces::ident(piece) < 550 || pieces::offset(piece) > 0);
     let before = calls_so_far();
     for piece in &mut pieces {
-        life.shard.translate_fragment(piece, Way::Outbound, None, life.now);
+        life.shard.translate_fragment(piece, FragmentPath::Outbound, None, life.now);
     }
     life.now = life.now.plus_ms(20_000);
     while life.shard.give_up_fragments(life.now).is_some() {}

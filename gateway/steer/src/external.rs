@@ -13,8 +13,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{Rss, Steering, SteeringError, WorkerId};
+use natgw_nat::Protocol;
 use natgw_nat::settings::{Pool, PortForward, Share};
-use natgw_nat::verdict::Protocol;
 use natgw_nat::{BlockGrid, Deterministic};
 
 /// Who owns one outside address.

@@ -10,8 +10,8 @@ use super::toeplitz::Random;
 use super::whole::WholeAddresses;
 use super::{Nic, Rss, WorkerId};
 use natgw_nat::IpProtocol;
+use natgw_nat::Protocol;
 use natgw_nat::settings::{PortForward, RuleAction, Settings, Share, Static};
-use natgw_nat::verdict::Protocol;
 use natgw_wire::{icmpv4, ipv4, ports};
 
 /// Why the workers cannot divide what the settings give them.

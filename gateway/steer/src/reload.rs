@@ -152,7 +152,7 @@ mod tests {
 
     use super::super::Nic;
     use super::*;
-    use natgw_nat::verdict::Protocol;
+    use natgw_nat::Protocol;
 
     fn pool(name: &str, addresses: impl IntoIterator<Item = u8>) -> Pool {
         let addresses = addresses.into_iter().map(|host| Ipv4Addr::new(203, 0, 113, host)).collect();

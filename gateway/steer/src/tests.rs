@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use proptest::prelude::*;
 
 use super::*;
+use natgw_nat::Protocol;
 use natgw_nat::settings::{ForwardSource, Pool, PortForward, Rule, RuleAction, Settings, Share, Static};
-use natgw_nat::verdict::Protocol;
 use natgw_nat::{BlockGrid, Deterministic, PortBlocks, Ranges};
 use natgw_wire::icmpv4::{self, message, unreachable};
 use natgw_wire::{ipv4, ports};

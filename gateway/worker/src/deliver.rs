@@ -6,7 +6,7 @@ use super::outlet::{Errand, Note};
 use super::{Event, Worker};
 use natgw_counters::EventKind;
 use natgw_dpdk::Mbuf;
-use natgw_nat::{Direction, DropReason, Refusal, SessionId, Verdict};
+use natgw_nat::{Direction, DropReason, IcmpReply, SessionId, Verdict};
 use natgw_neighbor::{Binding, Full, Heard, Held, InterfaceId, NextHopId};
 use natgw_wire::ethernet::Mac;
 use natgw_wire::ipv4;
@@ -26,7 +26,7 @@ impl Worker {
                 self.show_dropped(&packet, reason);
                 self.reset(packet);
             }
-            Verdict::Reply(Refusal::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
+            Verdict::Reply(IcmpReply::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Fragment => self.locate_fragment(packet, direction),
             Verdict::Hairpin => self.drop(packet, DropReason::HandoffLoop, direction),

@@ -8,7 +8,7 @@
 use super::Worker;
 use super::outlet::Errand;
 use natgw_dpdk::Mbuf;
-use natgw_nat::{Direction, DropReason, Fate, HELD_FRAGMENTS, Hold, Verdict, Way};
+use natgw_nat::{Direction, DropReason, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, Verdict};
 use natgw_neighbor::{Queue, Slab};
 use natgw_steer::WorkerId;
 
@@ -61,23 +61,25 @@ impl Worker {
     fn translate_fragment(&mut self, mut packet: Mbuf, direction: Direction, elsewhere: Option<u16>) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let way = match (direction, interface.direction) {
-            (Direction::Outbound, _) => Way::Outbound,
-            (Direction::Inbound, Direction::Inbound) => Way::Inbound,
-            (Direction::Inbound, Direction::Outbound) => Way::Hairpinned,
+            (Direction::Outbound, _) => FragmentPath::Outbound,
+            (Direction::Inbound, Direction::Inbound) => FragmentPath::Inbound,
+            (Direction::Inbound, Direction::Outbound) => FragmentPath::Hairpinned,
         };
         let bytes = &mut packet.data_mut()[interface.header_len()..];
         let verdict = self.shard.translate_fragment(bytes, way, elsewhere, self.now);
         match verdict.fate {
-            Fate::Decided(Verdict::Hairpin) => self.turn_fragment_round(packet),
-            Fate::Decided(verdict) if way == Way::Hairpinned => self.deliver_hairpinned(packet, verdict),
-            Fate::Decided(verdict) => self.deliver(packet, verdict, direction),
-            Fate::Held(hold) => {
+            FragmentAction::Decided(Verdict::Hairpin) => self.turn_fragment_round(packet),
+            FragmentAction::Decided(verdict) if way == FragmentPath::Hairpinned => {
+                self.deliver_hairpinned(packet, verdict)
+            }
+            FragmentAction::Decided(verdict) => self.deliver(packet, verdict, direction),
+            FragmentAction::Held(hold) => {
                 if let Err(packet) = self.fragments.push(hold, packet) {
                     debug_assert!(false, "a shard lets no more wait than there are places");
                     self.drop(packet, DropReason::FragmentsFull, direction);
                 }
             }
-            Fate::Elsewhere(owner) => self.hand_over(WorkerId(owner), packet, Errand::Fragment),
+            FragmentAction::Elsewhere(owner) => self.hand_over(WorkerId(owner), packet, Errand::Fragment),
         }
         if let Some(hold) = verdict.released {
             let mut queue = self.fragments.take(hold);

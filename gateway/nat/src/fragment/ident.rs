@@ -8,9 +8,9 @@
 
 use hashbrown::HashSet;
 
-use crate::hash::Secret;
 use crate::settings::{Settings, Share};
 use crate::setup::Part;
+use crate::table::hash::Secret;
 
 /// Counters. Pairs of addresses that meet in one share its numbers.
 const COUNTERS: usize = 1 << 11;

@@ -13,7 +13,7 @@
 //! A datagram is forgotten once all of it has passed, for then its identification may come again; or when its time is
 //! over. Fragments that overlap end it: the rest is refused.
 //!
-//! Limits: a [`table::Class`] has room of its own, and so has in it each [`table::Party`] that brings datagrams upon hosts: what
+//! Limits: a [`datagrams::Class`] has room of its own, and so has in it each [`datagrams::Party`] that brings datagrams upon hosts: what
 //! strangers send takes nothing from what a host sends itself or gets from those that it has sessions with. Each host has a
 //! budget for each party. What waits is half of [`HELD_FRAGMENTS`] in each direction, [`HELD_EACH`] fragments of one sender at
 //! most, for [`WAIT_MS`].
@@ -21,27 +21,27 @@
 //! A datagram whose addresses change gets a new identification (`ident`); one that is not in fragments keeps its own,
 //! which means nothing while it is atomic (RFC 6864 section 4).
 
+mod datagrams;
 mod ident;
 mod piece;
-mod table;
 mod translate;
 
 use std::io;
 
 use hashbrown::HashSet;
 
-use super::hash::Secret;
-use super::settings::{Settings, Share};
-use super::setup::Part;
-use super::shard::{Arrival, Shard};
-use super::time::Time;
-use super::verdict::{Direction, Verdict};
+use crate::packet::verdict::{Direction, Verdict};
+use crate::settings::{Settings, Share};
+use crate::setup::Part;
+use crate::shard::{Arrival, Shard};
+use crate::table::hash::Secret;
+use crate::table::time::Time;
+use datagrams::{Account, Class, Datagram, Datagrams, Party, State};
 use ident::Identifications;
-pub(super) use ident::shared_addresses;
+pub(crate) use ident::shared_addresses;
 use natgw_wire::ipv4::Coverage;
 pub(crate) use piece::Key;
 use piece::Piece;
-use table::{Account, Class, Datagram, Datagrams, Party, State};
 
 /// Fragments that one shard lets wait for the first of their datagrams: whoever calls it needs places for so many.
 pub const HELD_FRAGMENTS: u32 = 512;
@@ -52,7 +52,7 @@ const WAIT_MS: u64 = 2000;
 
 /// How a fragment comes to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum FragmentPath {
     /// From inside.
     Outbound,
     /// From outside.
@@ -61,17 +61,17 @@ pub enum Way {
     Hairpinned,
 }
 
-impl Way {
+impl FragmentPath {
     /// The direction in which it is translated.
     pub fn direction(self) -> Direction {
         match self {
-            Way::Outbound => Direction::Outbound,
-            Way::Inbound | Way::Hairpinned => Direction::Inbound,
+            FragmentPath::Outbound => Direction::Outbound,
+            FragmentPath::Inbound | FragmentPath::Hairpinned => Direction::Inbound,
         }
     }
 
     fn arrival(self) -> Arrival {
-        Arrival { direction: self.direction(), routed: self != Way::Hairpinned }
+        Arrival { direction: self.direction(), routed: self != FragmentPath::Hairpinned }
     }
 }
 
@@ -88,7 +88,7 @@ impl Hold {
 
 /// What becomes of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FragmentAction {
     /// What becomes of any packet.
     Decided(Verdict),
     /// It waits, with those that wait under this name already.
@@ -101,7 +101,7 @@ pub enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentVerdict {
     /// Its own fate.
-    pub fate: Fate,
+    pub fate: FragmentAction,
     /// These wait no longer: each is to be translated now, behind this one and in the order of their coming.
     pub released: Option<Hold>,
 }
@@ -152,7 +152,7 @@ impl Fragments {
     }
 
     /// Other addresses are shared with other shards from now on. Which were is in `shared` then.
-    pub(super) fn adopt(&mut self, shared: &mut HashSet<u32>) {
+    pub(crate) fn adopt(&mut self, shared: &mut HashSet<u32>) {
         self.idents.adopt(shared);
     }
 
@@ -242,7 +242,7 @@ const BUDGET: u32 = 3;
 
 impl Shard {
     /// Forgets datagrams whose time is over, a bounded number of them.
-    pub(super) fn expire_fragments(&mut self, now: Time, budget: &mut u32) {
+    pub(crate) fn expire_fragments(&mut self, now: Time, budget: &mut u32) {
         for class in [Class::Known, Class::Elsewhere, Class::Refused] {
             while *budget > 0
                 && let Some(id) = self.fragments.next_due(class, now)

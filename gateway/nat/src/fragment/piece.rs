@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::ip_protocol::IpProtocol;
-use crate::verdict::{Direction, DropReason, Protocol};
+use crate::packet::ip_protocol::IpProtocol;
+use crate::packet::verdict::{Direction, DropReason, Protocol};
 use natgw_wire::ipv4::{self, BLOCK};
 
 /// What all fragments of one datagram have in common (RFC 791 section 3.2).

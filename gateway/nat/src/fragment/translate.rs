@@ -1,15 +1,15 @@
 //! What becomes of a fragment.
 
+use super::datagrams::{Account, Alike, Class, Party, State};
 use super::piece::{Key, Piece};
-use super::table::{Account, Alike, Class, Party, State};
-use super::{Fate, FragmentVerdict, Hold, WAIT_MS, Way};
-use crate::endpoint::Tuple;
-use crate::parse::{Parsed, parse_layer4};
-use crate::rewrite::Rewrite;
+use super::{FragmentAction, FragmentPath, FragmentVerdict, Hold, WAIT_MS};
+use crate::packet::endpoint::Tuple;
+use crate::packet::parse::{Parsed, parse_layer4};
+use crate::packet::rewrite::Rewrite;
+use crate::packet::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
 use crate::session::HALF_OPEN;
 use crate::shard::{Arrival, Shard};
-use crate::time::Time;
-use crate::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
+use crate::table::time::Time;
 use natgw_wire::checksum::Delta;
 use natgw_wire::ipv4::{self, Fit};
 
@@ -22,7 +22,7 @@ impl Shard {
     pub fn translate_fragment(
         &mut self,
         packet: &mut [u8],
-        way: Way,
+        way: FragmentPath,
         elsewhere: Option<u16>,
         now: Time,
     ) -> FragmentVerdict {
@@ -32,14 +32,16 @@ impl Shard {
             Err(reason) => self.refuse_unread(packet, reason, at).into(),
         };
         let event = match verdict.fate {
-            Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin) => FragmentEvent::Translated,
-            Fate::Decided(Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason)) => {
+            FragmentAction::Decided(Verdict::Forward(_) | Verdict::Hairpin) => FragmentEvent::Translated,
+            FragmentAction::Decided(
+                Verdict::Drop(reason) | Verdict::Reject(reason) | Verdict::Reset(reason),
+            ) => {
                 self.count_drop(reason, at.direction);
                 return verdict;
             }
-            Fate::Decided(_) => return verdict,
-            Fate::Held(_) => FragmentEvent::Held,
-            Fate::Elsewhere(_) => FragmentEvent::HandedOver,
+            FragmentAction::Decided(_) => return verdict,
+            FragmentAction::Held(_) => FragmentEvent::Held,
+            FragmentAction::Elsewhere(_) => FragmentEvent::HandedOver,
         };
         self.counters.fragments[event as usize] += 1;
         verdict
@@ -108,7 +110,7 @@ impl Shard {
             (None | Some((_, State::Waiting(_))), Some(owner)) if piece.is_first() => {
                 let released = self.forget(known);
                 self.remember(piece, State::Elsewhere(owner), None, now);
-                FragmentVerdict { fate: Fate::Elsewhere(owner), released }
+                FragmentVerdict { fate: FragmentAction::Elsewhere(owner), released }
             }
             (None | Some((_, State::Waiting(_))), _) if piece.is_first() => {
                 self.first(packet, piece, known, at, now)
@@ -132,7 +134,7 @@ impl Shard {
             Ok(parsed) => parsed,
             Err(reason) => return self.refuse_all(piece, waiting, reason, now),
         };
-        let ended = (piece.ttl <= 1 && at.routed).then(|| self.out_of_life(&parsed, at.direction));
+        let ended = (piece.ttl <= 1 && at.routed).then(|| self.ttl_expired(&parsed, at.direction));
         if let Some(verdict) = ended.filter(|&verdict| verdict != Verdict::Local) {
             return verdict.into();
         }
@@ -159,7 +161,7 @@ impl Shard {
             }
         };
         self.remember(piece, state, account, now);
-        FragmentVerdict { fate: Fate::Decided(verdict), released }
+        FragmentVerdict { fate: FragmentAction::Decided(verdict), released }
     }
 
     /// A fragment of a datagram that is known by another.
@@ -185,7 +187,7 @@ impl Shard {
         match state {
             State::Waiting(_) => self.hold(id),
             State::Known(alike) => self.pass_alike(packet, piece, &alike, at).into(),
-            State::Elsewhere(owner) => Fate::Elsewhere(owner).into(),
+            State::Elsewhere(owner) => FragmentAction::Elsewhere(owner).into(),
             State::Local => Verdict::Local.into(),
             State::Refused(reason) => reason.into(),
         }
@@ -207,7 +209,7 @@ impl Shard {
         }
         let due = now.plus_ms(WAIT_MS.min(self.policy.fragment_ms));
         match self.fragments.add(piece, State::Waiting(1), due, None) {
-            Some(id) => Fate::Held(Hold(id)).into(),
+            Some(id) => FragmentAction::Held(Hold(id)).into(),
             None => {
                 self.fragments.waits_no_more(&piece.key);
                 DropReason::FragmentsFull.into()
@@ -223,7 +225,7 @@ impl Shard {
         match &mut self.fragments.datagrams.places[id as usize].state {
             State::Waiting(held) => {
                 *held += 1;
-                Fate::Held(Hold(id)).into()
+                FragmentAction::Held(Hold(id)).into()
             }
             _ => DropReason::FragmentsFull.into(),
         }
@@ -275,7 +277,7 @@ impl Shard {
     ) -> FragmentVerdict {
         let released = self.forget(known);
         self.remember(piece, State::Refused(reason), None, now);
-        FragmentVerdict { fate: Fate::Decided(Verdict::Drop(reason)), released }
+        FragmentVerdict { fate: FragmentAction::Decided(Verdict::Drop(reason)), released }
     }
 
     fn forget(&mut self, known: Option<u32>) -> Option<Hold> {
@@ -332,7 +334,7 @@ fn set_ident(packet: &mut [u8], ident: u16) {
 
 impl From<Verdict> for FragmentVerdict {
     fn from(verdict: Verdict) -> FragmentVerdict {
-        Fate::Decided(verdict).into()
+        FragmentAction::Decided(verdict).into()
     }
 }
 
@@ -342,8 +344,8 @@ impl From<DropReason> for FragmentVerdict {
     }
 }
 
-impl From<Fate> for FragmentVerdict {
-    fn from(fate: Fate) -> FragmentVerdict {
+impl From<FragmentAction> for FragmentVerdict {
+    fn from(fate: FragmentAction) -> FragmentVerdict {
         FragmentVerdict { fate, released: None }
     }
 }

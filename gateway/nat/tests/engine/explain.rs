@@ -9,7 +9,7 @@ use natgw_wire::tcp::Flags;
 use proptest::prelude::*;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::trial::{Fate, Meaning, Sent, externals, resolve, shape, steps};
+use crate::trial::{FragmentAction, Meaning, Sent, externals, resolve, shape, steps};
 use crate::trial::{Step, TICK_MS};
 use crate::world::{Gateway, rule};
 
@@ -318,20 +318,24 @@ struct Foreseen {
 }
 
 impl Foreseen {
-    fn is(&self, fate: Fate) -> bool {
+    fn is(&self, fate: FragmentAction) -> bool {
         let last = &self.last;
         let ends = |source: Endpoint, destination: Endpoint| {
             let is_source = last.source.is_none_or(|foreseen| foreseen == source) || self.drawn;
             is_source && last.destination == Some(destination)
         };
         match (last.outcome, fate) {
-            (Outcome::Local, Fate::Local) => true,
-            (Outcome::Drop(foreseen) | Outcome::Reject(foreseen), Fate::Drop(reason)) => foreseen == reason,
-            (Outcome::Drop(_) | Outcome::Reject(_), Fate::In(..)) => self.drawn && self.inbound,
-            (Outcome::Session | Outcome::NewSession | Outcome::Mapping, Fate::In(from, to)) => {
+            (Outcome::Local, FragmentAction::Local) => true,
+            (Outcome::Drop(foreseen) | Outcome::Reject(foreseen), FragmentAction::Drop(reason)) => {
+                foreseen == reason
+            }
+            (Outcome::Drop(_) | Outcome::Reject(_), FragmentAction::In(..)) => self.drawn && self.inbound,
+            (Outcome::Session | Outcome::NewSession | Outcome::Mapping, FragmentAction::In(from, to)) => {
                 self.inbound && ends(from, to)
             }
-            (Outcome::Session | Outcome::NewSession, Fate::Out(from, to)) => !self.inbound && ends(from, to),
+            (Outcome::Session | Outcome::NewSession, FragmentAction::Out(from, to)) => {
+                !self.inbound && ends(from, to)
+            }
             _ => false,
         }
     }
@@ -360,7 +364,7 @@ proptest! {
             let foreseen = is_first.then(|| foreseen(&gateway, &sent, direction));
             let before = created(&mut gateway);
             let packet: Packet = sent.packet();
-            let fate: Fate = match direction {
+            let fate: FragmentAction = match direction {
                 Direction::Outbound => gateway.outbound(packet),
                 Direction::Inbound => gateway.inbound(packet),
             }.into();

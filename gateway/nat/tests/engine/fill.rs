@@ -6,7 +6,9 @@ use natgw_nat::{DropReason, Endpoint, Filter, MappingMode, Protocol, RuleAction}
 use proptest::prelude::*;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::trial::{Event, Fate, Meaning, Sent, Shape, Step, externals, holds, resolve, run, shape, steps};
+use crate::trial::{
+    Event, FragmentAction, Meaning, Sent, Shape, Step, externals, holds, resolve, run, shape, steps,
+};
 use crate::world::{Gateway, rule};
 
 /// What is filled.
@@ -87,9 +89,9 @@ fn fill_ports(gateway: &mut Gateway, protocol: Protocol, percent: u32) {
         if percent < 100 && is_enough {
             return;
         }
-        let fate: Fate = gateway.outbound(Packet::first(protocol, host, ep(REMOTE))).into();
-        if !matches!(fate, Fate::Out(..)) {
-            assert_eq!(fate, Fate::Drop(DropReason::PortsExhausted));
+        let fate: FragmentAction = gateway.outbound(Packet::first(protocol, host, ep(REMOTE))).into();
+        if !matches!(fate, FragmentAction::Out(..)) {
+            assert_eq!(fate, FragmentAction::Drop(DropReason::PortsExhausted));
             return;
         }
     }
@@ -111,9 +113,9 @@ fn is_over(state: &str) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 struct Fates {
     /// Of packets of flows that were there before, and from outside.
-    known: Vec<Fate>,
+    known: Vec<FragmentAction>,
     /// Of the first packets from mappings that were there before to remotes that were not.
-    fresh: Vec<Fate>,
+    fresh: Vec<FragmentAction>,
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn equal_behaviour_at_any_fill() {
                 .iter()
                 .filter(|step| !matches!(step, Step::Pass(_)))
                 .filter_map(|&step| match run(&mut gateway, &shape, step) {
-                    Event::Sent(sent, Fate::Out(..)) if is_open(&gateway, &sent) => Some(sent),
+                    Event::Sent(sent, FragmentAction::Out(..)) if is_open(&gateway, &sent) => Some(sent),
                     _ => None,
                 })
                 .collect();
@@ -177,19 +179,20 @@ fn equal_behaviour_at_any_fill() {
                     flows.iter().filter(is_mapped).map(|flow| Sent { to: at_port(ep(REMOTE), 10), ..*flow });
                 fates.fresh = fresh.map(|sent| gateway.outbound(sent.packet()).into()).collect();
             }
-            let late: Fate = gateway.outbound(Packet::udp(ep(LATE), ep(REMOTE))).into();
+            let late: FragmentAction = gateway.outbound(Packet::udp(ep(LATE), ep(REMOTE))).into();
             // Who has a resting port takes it over, however full the table.
-            let own: Fate = gateway.outbound(Packet::udp(at_port(ep(FILLER), 9), ep(REMOTE))).into();
+            let own: FragmentAction =
+                gateway.outbound(Packet::udp(at_port(ep(FILLER), 9), ep(REMOTE))).into();
             (fates, late, own)
         });
         prop_assert_eq!(&outcomes[0].0, &outcomes[1].0);
         prop_assert_eq!(&outcomes[0].0, &outcomes[2].0);
         for (_, late, _) in &outcomes[..2] {
-            prop_assert!(matches!(late, Fate::Out(..)), "{late:?}");
+            prop_assert!(matches!(late, FragmentAction::Out(..)), "{late:?}");
         }
-        prop_assert_eq!(outcomes[2].1, Fate::Drop(fill.refusal()));
+        prop_assert_eq!(outcomes[2].1, FragmentAction::Drop(fill.refusal()));
         if fill == Fill::Mappings {
-            prop_assert!(matches!(outcomes[2].2, Fate::Out(..)), "{:?}", outcomes[2].2);
+            prop_assert!(matches!(outcomes[2].2, FragmentAction::Out(..)), "{:?}", outcomes[2].2);
         }
         Ok(3 * (first.len() + then.len()))
     });

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use natgw_nat::{
-    Direction, DropReason, Endpoint, Filtering, ForwardSource, FragmentEvent, HELD_FRAGMENTS, PortForward,
-    Protocol, Refusal, RuleAction, Settings, Static,
+    Direction, DropReason, Endpoint, Filtering, ForwardSource, FragmentEvent, HELD_FRAGMENTS, IcmpReply,
+    PortForward, Protocol, RuleAction, Settings, Static,
 };
 use natgw_wire::icmpv4::message;
 use natgw_wire::tcp::Flags;
@@ -206,7 +206,7 @@ fn rfc4787_req14_ttl_runs_out_for_the_first_fragment_alone_with_an_answer() {
     let bytes = large(Protocol::Udp, ep(HOST), ep(REMOTE), 4000).ttl(1).bytes();
     let left = pieces.arrive_all(&split(&bytes, ROOM, 7), Direction::Outbound);
     let out_of_life = Left::Drop(DropReason::TtlExceeded);
-    assert_eq!(left, [Left::Reply(Refusal::TimeExceeded), out_of_life.clone(), out_of_life]);
+    assert_eq!(left, [Left::Reply(IcmpReply::TimeExceeded), out_of_life.clone(), out_of_life]);
     assert_eq!((remembered(&mut pieces), pieces.gateway.sessions().len()), (0, 0));
 }
 

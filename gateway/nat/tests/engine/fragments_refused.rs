@@ -1,6 +1,6 @@
 //! Fragments that are refused: overlaps, repetitions, and what no honest sender makes (RFC 1858, RFC 3128).
 
-use natgw_nat::{Direction, DropReason, Fate, Filtering, Protocol, Static, Verdict, Way};
+use natgw_nat::{Direction, DropReason, Filtering, FragmentAction, FragmentPath, Protocol, Static, Verdict};
 
 use crate::fragments::{HOST, REMOTE, ROOM, datagram, large, orders, pieces, remembered, whole};
 use crate::packet::{Packet, ep};
@@ -94,12 +94,12 @@ fn rfc1858_rfc3128_fragments_that_no_honest_sender_makes_are_refused() {
         let mut pieces = pieces(|_| {});
         let shard = &mut pieces.gateway.shards[0];
         let mut after = bytes.clone();
-        let way = Way::Outbound;
+        let way = FragmentPath::Outbound;
         let verdict = shard.translate_fragment(&mut after, way, None, pieces.gateway.now);
         // Its sender is told, as of a packet that is whole.
         let is_told = reason == Why::Protocol;
         let expected = if is_told { Verdict::Reject(reason) } else { Verdict::Drop(reason) };
-        assert_eq!(verdict.fate, Fate::Decided(expected), "{what}");
+        assert_eq!(verdict.fate, FragmentAction::Decided(expected), "{what}");
         assert_eq!(after, bytes);
         assert_eq!(shard.counters().dropped[reason as usize], [1, 0], "{what} is counted");
         assert_eq!(pieces.gateway.sessions(), []);
@@ -176,16 +176,22 @@ fn rfc4787_req14a_what_waits_of_one_sender_leaves_room_for_another() {
 #[test]
 fn rfc4787_req14a_refused_datagrams_push_no_other_workers_out() {
     let mut pieces = pieces(|_| {});
-    let (way, now) = (Way::Inbound, pieces.gateway.now);
+    let (way, now) = (FragmentPath::Inbound, pieces.gateway.now);
     let others = split(&datagram(REMOTE, "203.0.113.10:4000", 3000), ROOM, 1);
     let shard = &mut pieces.gateway.shards[0];
-    assert_eq!(shard.translate_fragment(&mut others[0].clone(), way, Some(1), now).fate, Fate::Elsewhere(1));
+    assert_eq!(
+        shard.translate_fragment(&mut others[0].clone(), way, Some(1), now).fate,
+        FragmentAction::Elsewhere(1)
+    );
     for ident in 2..2000 {
         let nowhere = &mut split(&datagram(REMOTE, "203.0.113.10:4001", 3000), ROOM, ident)[0];
-        let refused = Fate::Decided(Verdict::Drop(DropReason::NoMapping));
+        let refused = FragmentAction::Decided(Verdict::Drop(DropReason::NoMapping));
         assert_eq!(shard.translate_fragment(nowhere, way, None, now).fate, refused);
     }
-    assert_eq!(shard.translate_fragment(&mut others[1].clone(), way, None, now).fate, Fate::Elsewhere(1));
+    assert_eq!(
+        shard.translate_fragment(&mut others[1].clone(), way, None, now).fate,
+        FragmentAction::Elsewhere(1)
+    );
 }
 
 /// A hairpinned datagram is known by the outside addresses of both hosts, which from outside nobody has.

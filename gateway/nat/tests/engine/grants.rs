@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    Direction, Fate, Filtering, ForwardSource, MappingMode, Pool, PortBlocks, PortForward, Protocol,
-    RuleAction, Settings, Static, Twice, Verdict, Way,
+    Direction, Filtering, ForwardSource, FragmentAction, FragmentPath, MappingMode, Pool, PortBlocks,
+    PortForward, Protocol, RuleAction, Settings, Static, Twice, Verdict,
 };
 use proptest::prelude::*;
 
@@ -366,12 +366,12 @@ fn survives(gateway: &mut Gateway, shape: &Shape, damaged: &Damaged) -> Result<(
     }
     if verdicts[0] == Verdict::Fragment {
         let way = match direction {
-            _ if damaged.hairpinned => Way::Hairpinned,
-            Direction::Outbound => Way::Outbound,
-            Direction::Inbound => Way::Inbound,
+            _ if damaged.hairpinned => FragmentPath::Hairpinned,
+            Direction::Outbound => FragmentPath::Outbound,
+            Direction::Inbound => FragmentPath::Inbound,
         };
         let fate = shard.translate_fragment(&mut burst[0], way, None, gateway.now).fate;
-        if !matches!(fate, Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin)) {
+        if !matches!(fate, FragmentAction::Decided(Verdict::Forward(_) | Verdict::Hairpin)) {
             prop_assert_eq!(&before, &burst[0], "{:?} left its mark", fate);
         }
         return Ok(());

@@ -11,7 +11,7 @@ use natgw_wire::tcp::Flags;
 
 use crate::connection::Tcp;
 use crate::plan::Plan;
-use crate::trial::{Fate, Meaning, Sent, Shape, TIMEOUTS};
+use crate::trial::{FragmentAction, Meaning, Sent, Shape, TIMEOUTS};
 
 #[derive(Clone, Debug)]
 struct Session {
@@ -94,14 +94,14 @@ impl Model {
     }
 
     /// What becomes of a packet from inside; `listed` are the gateway's sessions after it.
-    pub(crate) fn outbound(&mut self, sent: &Sent, listed: &[SessionView]) -> Fate {
+    pub(crate) fn outbound(&mut self, sent: &Sent, listed: &[SessionView]) -> FragmentAction {
         let protocol = sent.meaning.protocol();
         let found = self.sessions.iter().position(|session| {
             (session.protocol, session.internal, session.remote) == (protocol, sent.from, sent.to)
         });
         if let Some(at) = found {
             if let Err(reason) = self.begin_anew(at, sent.meaning) {
-                return Fate::Drop(reason);
+                return FragmentAction::Drop(reason);
             }
             let found = |session: &Session| {
                 (session.protocol, session.internal, session.remote) == (protocol, sent.from, sent.to)
@@ -111,7 +111,7 @@ impl Model {
             return self.leave(self.sessions[at].external, sent);
         }
         if self.plan.is_own(sent.to.address) {
-            return Fate::Local;
+            return FragmentAction::Local;
         }
         let permanent = self.plan.permanent_external(protocol, sent.from);
         let kind = match permanent {
@@ -134,7 +134,7 @@ impl Model {
             match self.begin(sent, kind, permanent, listed) {
                 Ok(external) => return self.leave(external, sent),
                 Err(DropReason::SubscriberHalfOpen) if sent.meaning == Meaning::Segment(Flags::ACK) => {}
-                Err(reason) => return Fate::Drop(reason),
+                Err(reason) => return FragmentAction::Drop(reason),
             }
         }
         let external = match kind {
@@ -147,23 +147,23 @@ impl Model {
         };
         match (external, protocol) {
             (Some(external), _) => self.leave(external, sent),
-            (None, Protocol::Tcp) => Fate::Drop(DropReason::TcpNoSession),
-            (None, _) => Fate::Drop(DropReason::NoMapping),
+            (None, Protocol::Tcp) => FragmentAction::Drop(DropReason::TcpNoSession),
+            (None, _) => FragmentAction::Drop(DropReason::NoMapping),
         }
     }
 
     /// What becomes of a packet from outside, or of a hairpinned one.
-    pub(crate) fn inbound(&mut self, sent: &Sent) -> Fate {
+    pub(crate) fn inbound(&mut self, sent: &Sent) -> FragmentAction {
         let protocol = sent.meaning.protocol();
         let found = self.sessions.iter().position(|session| {
             (session.protocol, session.external, session.remote) == (protocol, sent.to, sent.from)
         });
         if let Some(at) = found {
             self.touch(at, sent.meaning, false);
-            return Fate::In(sent.from, self.sessions[at].internal);
+            return FragmentAction::In(sent.from, self.sessions[at].internal);
         }
         if self.plan.is_own(sent.to.address) && sent.meaning == Meaning::Query {
-            return Fate::Local;
+            return FragmentAction::Local;
         }
         let used = |mapping: &&Mapping| {
             (mapping.protocol, mapping.external, mapping.remote) == (protocol, sent.to, None)
@@ -180,16 +180,16 @@ impl Model {
                 (Kind::Pool, Filtering::AddressDependent) => knows,
                 (Kind::Exempt, _) | (Kind::Pool, Filtering::AddressAndPortDependent) => false,
             };
-            let admit = Fate::In(sent.from, mapping.internal);
-            return if admitted { admit } else { Fate::Drop(DropReason::Filtered) };
+            let admit = FragmentAction::In(sent.from, mapping.internal);
+            return if admitted { admit } else { FragmentAction::Drop(DropReason::Filtered) };
         }
         match self.plan.permanent_internal(protocol, sent.to) {
-            Some(internal) => Fate::In(sent.from, internal),
-            None if self.plan.is_own(sent.to.address) => Fate::Local,
+            Some(internal) => FragmentAction::In(sent.from, internal),
+            None if self.plan.is_own(sent.to.address) => FragmentAction::Local,
             None if Ipv4Addr::from_bits(sent.to.address).octets()[0] == 10 => {
-                Fate::Drop(DropReason::InsideFromOutside)
+                FragmentAction::Drop(DropReason::InsideFromOutside)
             }
-            None => Fate::Drop(DropReason::NoMapping),
+            None => FragmentAction::Drop(DropReason::NoMapping),
         }
     }
 
@@ -527,11 +527,11 @@ impl Model {
     }
 
     /// Out, or around and in again.
-    fn leave(&mut self, external: Endpoint, sent: &Sent) -> Fate {
+    fn leave(&mut self, external: Endpoint, sent: &Sent) -> FragmentAction {
         if self.plan.is_external(sent.to.address) {
             return self.inbound(&Sent { from: external, ..*sent });
         }
-        Fate::Out(external, sent.to)
+        FragmentAction::Out(external, sent.to)
     }
 
     /// The mapping that an inside endpoint has whatever the destination.

@@ -2,7 +2,7 @@
 //! find nobody.
 
 use natgw_nat::{
-    DropReason, Filtering, ForwardSource, MappingMode, PortForward, Protocol, Refusal, Refuse, Settings,
+    DropReason, Filtering, ForwardSource, IcmpReply, MappingMode, PortForward, Protocol, Refuse, Settings,
 };
 use natgw_wire::tcp::Flags;
 
@@ -112,10 +112,10 @@ fn a_hop_to_a_masqueraded_port_that_several_hosts_share_is_a_hop() {
     let mut gateway = Gateway::new(settings);
     let mapped = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     let late = |to| Packet::udp(ep(REMOTE), to).ttl(1);
-    assert_eq!(gateway.inbound(late(mapped)), Outcome::Reply(Refusal::TimeExceeded));
+    assert_eq!(gateway.inbound(late(mapped)), Outcome::Reply(IcmpReply::TimeExceeded));
     assert_eq!(
         gateway.outbound(Packet::udp(ep(OTHER), mapped).ttl(1)),
-        Outcome::Reply(Refusal::TimeExceeded)
+        Outcome::Reply(IcmpReply::TimeExceeded)
     );
     let unmapped = at_port(mapped, mapped.port ^ 1);
     assert_eq!(gateway.inbound(late(unmapped)), Outcome::Local);
@@ -129,7 +129,7 @@ fn a_hop_to_a_host_behind_a_masqueraded_address_without_ports_is_a_hop() {
     let mut gateway = Gateway::new(settings);
     let seen = gateway.outbound(Packet::other(GRE, ep(HOST), ep(REMOTE))).out();
     let late = |from: &str| Packet::other(GRE, ep(from), seen.source).ttl(1);
-    assert_eq!(gateway.inbound(late(REMOTE)), Outcome::Reply(Refusal::TimeExceeded));
+    assert_eq!(gateway.inbound(late(REMOTE)), Outcome::Reply(IcmpReply::TimeExceeded));
     assert_eq!(gateway.inbound(late("198.51.100.8:0")), Outcome::Local);
 }
 

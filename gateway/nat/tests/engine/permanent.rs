@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    DropReason, Filtering, ForwardSource, PoolUsage, PortForward, Protocol, Refusal, RuleAction, Settings,
+    DropReason, Filtering, ForwardSource, IcmpReply, PoolUsage, PortForward, Protocol, RuleAction, Settings,
     Static,
 };
 use natgw_wire::tcp::Flags;
@@ -257,7 +257,7 @@ fn masquerade_answers_for_the_own_address_at_ttl_1() {
     assert_eq!(gateway.outbound(Packet::ping(ep(HOST), ep("203.0.113.2:0")).ttl(1)), Outcome::Local);
     assert_eq!(gateway.inbound(Packet::udp(ep(REMOTE), ep("203.0.113.2:9")).ttl(1)), Outcome::Local);
     let passing = gateway.inbound(Packet::udp(ep(REMOTE), external).ttl(1));
-    assert_eq!(passing, Outcome::Reply(Refusal::TimeExceeded));
+    assert_eq!(passing, Outcome::Reply(IcmpReply::TimeExceeded));
 }
 
 #[test]

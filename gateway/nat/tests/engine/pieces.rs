@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use natgw_nat::{
-    Direction, DropReason, Endpoint, Fate, HELD_FRAGMENTS, Hold, IpProtocol, Refusal, Verdict, Way,
+    Direction, DropReason, Endpoint, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, IcmpReply,
+    IpProtocol, Verdict,
 };
 use natgw_wire::ipv4;
 
@@ -19,7 +20,7 @@ pub(crate) enum Left {
     Out(Vec<u8>),
     In(Vec<u8>),
     Held,
-    Reply(Refusal),
+    Reply(IcmpReply),
     Local,
     Reject(DropReason),
     Drop(DropReason),
@@ -35,7 +36,7 @@ impl Left {
     }
 }
 
-type Waiting = (Vec<u8>, Way);
+type Waiting = (Vec<u8>, FragmentPath);
 
 /// A gateway that fragments come to, and those that wait in it, by shard.
 pub(crate) struct Pieces {
@@ -51,8 +52,8 @@ impl Pieces {
     /// A fragment arrives; what became of it, and behind it of those that had waited for it.
     pub(crate) fn arrive(&mut self, bytes: &[u8], direction: Direction) -> Vec<Left> {
         let (shard, way) = match direction {
-            Direction::Outbound => (self.gateway.owner_of_inside(word32(bytes, 12)), Way::Outbound),
-            Direction::Inbound => (self.home(bytes), Way::Inbound),
+            Direction::Outbound => (self.gateway.owner_of_inside(word32(bytes, 12)), FragmentPath::Outbound),
+            Direction::Inbound => (self.home(bytes), FragmentPath::Inbound),
         };
         let mut left = Vec::new();
         self.decide(shard, bytes.to_vec(), way, &mut left);
@@ -96,21 +97,21 @@ impl Pieces {
     }
 
     /// As [`Pieces::arrive`], at the shard that the fragment goes to first.
-    fn decide(&mut self, shard: usize, bytes: Vec<u8>, way: Way, left: &mut Vec<Left>) {
+    fn decide(&mut self, shard: usize, bytes: Vec<u8>, way: FragmentPath, left: &mut Vec<Left>) {
         let mut burst = [bytes.clone()];
         let mut verdicts = [Verdict::Local];
         let now = self.gateway.now;
         match way {
-            Way::Hairpinned => {
+            FragmentPath::Hairpinned => {
                 self.gateway.shards[shard].translate_hairpinned(&mut burst[..], now, &mut verdicts);
             }
-            Way::Outbound | Way::Inbound => {
+            FragmentPath::Outbound | FragmentPath::Inbound => {
                 self.gateway.shards[shard].translate(&mut burst[..], way.direction(), now, &mut verdicts);
             }
         }
         assert!(verdicts == [Verdict::Fragment] && burst[0] == bytes, "{verdicts:?}");
         let is_first = offset(&bytes) == 0;
-        let owner = if way == Way::Outbound || !is_first { shard } else { self.owner(&bytes) };
+        let owner = if way == FragmentPath::Outbound || !is_first { shard } else { self.owner(&bytes) };
         self.translate(shard, bytes, way, (owner != shard).then_some(owner), left);
     }
 
@@ -118,7 +119,7 @@ impl Pieces {
         &mut self,
         shard: usize,
         bytes: Vec<u8>,
-        way: Way,
+        way: FragmentPath,
         owner: Option<usize>,
         left: &mut Vec<Left>,
     ) {
@@ -127,27 +128,33 @@ impl Pieces {
         let verdict =
             self.gateway.shards[shard].translate_fragment(&mut after, way, elsewhere, self.gateway.now);
         match verdict.fate {
-            Fate::Decided(Verdict::Forward(_) | Verdict::Hairpin) => assert_alike(&bytes, &after, way),
+            FragmentAction::Decided(Verdict::Forward(_) | Verdict::Hairpin) => {
+                assert_alike(&bytes, &after, way)
+            }
             other => assert_eq!(bytes, after, "{other:?} left its mark"),
         }
         match verdict.fate {
-            Fate::Decided(Verdict::Forward(_)) if way == Way::Outbound => left.push(Left::Out(after)),
-            Fate::Decided(Verdict::Forward(_)) => left.push(Left::In(after)),
-            Fate::Decided(Verdict::Hairpin) => {
-                let home = self.home(&after);
-                self.decide(home, after, Way::Hairpinned, left);
+            FragmentAction::Decided(Verdict::Forward(_)) if way == FragmentPath::Outbound => {
+                left.push(Left::Out(after))
             }
-            Fate::Decided(Verdict::Drop(reason) | Verdict::Reset(reason)) => left.push(Left::Drop(reason)),
-            Fate::Decided(Verdict::Reject(reason)) => left.push(Left::Reject(reason)),
-            Fate::Decided(Verdict::Reply(refusal)) => left.push(Left::Reply(refusal)),
-            Fate::Decided(Verdict::Local) => left.push(Left::Local),
-            Fate::Decided(Verdict::Fragment) => panic!("undecided"),
-            Fate::Held(hold) => {
+            FragmentAction::Decided(Verdict::Forward(_)) => left.push(Left::In(after)),
+            FragmentAction::Decided(Verdict::Hairpin) => {
+                let home = self.home(&after);
+                self.decide(home, after, FragmentPath::Hairpinned, left);
+            }
+            FragmentAction::Decided(Verdict::Drop(reason) | Verdict::Reset(reason)) => {
+                left.push(Left::Drop(reason))
+            }
+            FragmentAction::Decided(Verdict::Reject(reason)) => left.push(Left::Reject(reason)),
+            FragmentAction::Decided(Verdict::Reply(refusal)) => left.push(Left::Reply(refusal)),
+            FragmentAction::Decided(Verdict::Local) => left.push(Left::Local),
+            FragmentAction::Decided(Verdict::Fragment) => panic!("undecided"),
+            FragmentAction::Held(hold) => {
                 assert!(hold.index() < HELD_FRAGMENTS as usize);
                 self.waiting[shard].entry(hold).or_default().push((bytes, way));
                 left.push(Left::Held);
             }
-            Fate::Elsewhere(owner) => self.translate(usize::from(owner), bytes, way, None, left),
+            FragmentAction::Elsewhere(owner) => self.translate(usize::from(owner), bytes, way, None, left),
         }
         let released = verdict.released.and_then(|hold| self.waiting[shard].remove(&hold));
         for (bytes, way) in released.unwrap_or_default() {
@@ -210,7 +217,7 @@ pub(crate) fn ident(piece: &[u8]) -> u16 {
     u16::from_be_bytes([piece[4], piece[5]])
 }
 
-fn assert_alike(before: &[u8], after: &[u8], way: Way) {
+fn assert_alike(before: &[u8], after: &[u8], way: FragmentPath) {
     let header_len = usize::from(before[0] & 0xf) * 4;
     let fixed = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
@@ -225,7 +232,7 @@ fn assert_alike(before: &[u8], after: &[u8], way: Way) {
     };
     assert_eq!(fixed(before), fixed(after), "more changed than translation is about");
     assert!(ipv4::Packet::new_verified(after).is_ok(), "header checksum");
-    assert_eq!(before[8] - after[8], u8::from(way != Way::Hairpinned), "TTL");
+    assert_eq!(before[8] - after[8], u8::from(way != FragmentPath::Hairpinned), "TTL");
 }
 
 fn word32(bytes: &[u8], at: usize) -> u32 {

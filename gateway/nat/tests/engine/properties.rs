@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use crate::model::Model;
 use crate::packet::{Packet, Seen, at_port, ep, unchanging};
 use crate::trial::{
-    Event, Fate, Meaning, Sent, Shape, Step, TICK_MS, TIMEOUTS, externals, holds, resolve, run, shape, steps,
+    Event, FragmentAction, Meaning, Sent, Shape, Step, TICK_MS, TIMEOUTS, externals, holds, resolve, run,
+    shape, steps,
 };
 use crate::world::Gateway;
 
@@ -66,7 +67,8 @@ fn replies_reach_the_sender() {
     holds((shape(), steps(400)), |(shape, steps)| {
         let mut gateway = shape.gateway();
         for &step in &steps {
-            let Event::Sent(sent, Fate::Out(external, remote)) = run(&mut gateway, &shape, step) else {
+            let Event::Sent(sent, FragmentAction::Out(external, remote)) = run(&mut gateway, &shape, step)
+            else {
                 continue;
             };
             let answer = match sent.meaning {
@@ -77,8 +79,8 @@ fn replies_reach_the_sender() {
                 _ => continue,
             };
             let reply = Sent { from: remote, to: external, meaning: answer };
-            let fate: Fate = gateway.inbound(reply.packet()).into();
-            prop_assert_eq!(fate, Fate::In(remote, sent.from));
+            let fate: FragmentAction = gateway.inbound(reply.packet()).into();
+            prop_assert_eq!(fate, FragmentAction::In(remote, sent.from));
         }
         Ok(steps.len())
     });
@@ -114,11 +116,11 @@ fn blocks_unsolicited() {
                         let remotes = asked.entry((session.protocol, session.external)).or_default();
                         remotes.push((session.remote, now));
                     }
-                    if let Fate::In(from, _) = fate {
+                    if let FragmentAction::In(from, _) = fate {
                         keep_alive(&mut asked, sent, from, now);
                     }
                 }
-                Event::Received(sent, Fate::In(from, to)) => {
+                Event::Received(sent, FragmentAction::In(from, to)) => {
                     if to.address >= ep("10.64.0.12:0").address {
                         continue;
                     }

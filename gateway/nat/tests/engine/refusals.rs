@@ -1,7 +1,7 @@
 //! What does not pass: packets that are malformed, that lie about where they are from, or whose time is over, each
 //! under its own reason; and that what is refused is otherwise left alone.
 
-use natgw_nat::{Direction, DropReason, Protocol, Refusal, Refuse, RuleAction, SourceRoute};
+use natgw_nat::{Direction, DropReason, IcmpReply, Protocol, Refuse, RuleAction, SourceRoute};
 use natgw_wire::ipv4;
 use natgw_wire::tcp::Flags;
 
@@ -206,7 +206,7 @@ fn class_e_is_let_through_inside_alone_and_where_it_is_allowed() {
     let sent = gateway.outbound(Packet::udp(host, ep(REMOTE))).out();
     gateway.inbound(Packet::error("192.0.2.254", 3, 3, &sent.bytes)).delivered();
     let dying = gateway.outbound(Packet::udp(host, ep(REMOTE)).ttl(1));
-    assert_eq!(dying, Outcome::Reply(Refusal::TimeExceeded));
+    assert_eq!(dying, Outcome::Reply(IcmpReply::TimeExceeded));
     assert!(!matches!(
         gateway.outbound(Packet::udp(ep(HOST), host)),
         Outcome::Drop(DropReason::DestinationAddress)
@@ -344,13 +344,13 @@ fn ttl_1_is_answered_and_neither_translated_nor_counted_as_a_session() {
     for protocol in Protocol::WITH_PORTS {
         for ttl in [0, 1] {
             let outcome = gateway.outbound(Packet::first(protocol, ep(HOST), ep(REMOTE)).ttl(ttl));
-            assert_eq!(outcome, Outcome::Reply(Refusal::TimeExceeded));
+            assert_eq!(outcome, Outcome::Reply(IcmpReply::TimeExceeded));
         }
     }
     assert_eq!((gateway.sessions(), gateway.mappings()), (vec![], vec![]));
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     for packet in [Packet::udp(ep(REMOTE), external), Packet::udp(ep(REMOTE), at_port(external, 1))] {
-        assert_eq!(gateway.inbound(packet.ttl(1)), Outcome::Reply(Refusal::TimeExceeded));
+        assert_eq!(gateway.inbound(packet.ttl(1)), Outcome::Reply(IcmpReply::TimeExceeded));
     }
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     let error = Packet::error("192.0.2.254", 3, 3, &sent.bytes).ttl(1);
@@ -366,7 +366,7 @@ fn ttl_2_suffices_for_a_hairpin() {
     let of_target = gateway.open(Protocol::Udp, ep("10.64.0.8:5000"), ep(REMOTE));
     assert_eq!(gateway.outbound(Packet::udp(ep(HOST), of_target).ttl(2)).delivered().ttl, 1);
     let outcome = gateway.outbound(Packet::udp(ep(HOST), of_target).ttl(1));
-    assert_eq!(outcome, Outcome::Reply(Refusal::TimeExceeded));
+    assert_eq!(outcome, Outcome::Reply(IcmpReply::TimeExceeded));
 }
 
 #[test]

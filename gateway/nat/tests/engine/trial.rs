@@ -289,7 +289,7 @@ impl Sent {
 
 /// An outcome without the octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum FragmentAction {
     Out(Endpoint, Endpoint),
     In(Endpoint, Endpoint),
     Reply,
@@ -297,21 +297,23 @@ pub(crate) enum Fate {
     Drop(DropReason),
 }
 
-impl From<Outcome> for Fate {
-    fn from(outcome: Outcome) -> Fate {
+impl From<Outcome> for FragmentAction {
+    fn from(outcome: Outcome) -> FragmentAction {
         let ends = |seen: Seen| (seen.source, seen.destination);
         match outcome {
             Outcome::Out(seen) => {
                 let (from, to) = ends(seen);
-                Fate::Out(from, to)
+                FragmentAction::Out(from, to)
             }
             Outcome::In(seen) => {
                 let (from, to) = ends(seen);
-                Fate::In(from, to)
+                FragmentAction::In(from, to)
             }
-            Outcome::Reply(_) => Fate::Reply,
-            Outcome::Local => Fate::Local,
-            Outcome::Drop(reason) | Outcome::Reject(reason) | Outcome::Reset(reason) => Fate::Drop(reason),
+            Outcome::Reply(_) => FragmentAction::Reply,
+            Outcome::Local => FragmentAction::Local,
+            Outcome::Drop(reason) | Outcome::Reject(reason) | Outcome::Reset(reason) => {
+                FragmentAction::Drop(reason)
+            }
         }
     }
 }
@@ -319,8 +321,8 @@ impl From<Outcome> for Fate {
 /// What a step turned out to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    Sent(Sent, Fate),
-    Received(Sent, Fate),
+    Sent(Sent, FragmentAction),
+    Received(Sent, FragmentAction),
     Passed,
 }
 

@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    Changes, Direction, DropReason, Endpoint, Filter, IpProtocol, MappingView, Part, Parts, Pool, Protocol,
-    Ranges, Refusal, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static,
+    Changes, Direction, DropReason, Endpoint, Filter, IcmpReply, IpProtocol, MappingView, Part, Parts, Pool,
+    Protocol, Ranges, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static,
     Sweep, Time, Verdict,
 };
 
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
     Out(Seen),
     /// Left on the inside.
     In(Seen),
-    Reply(Refusal),
+    Reply(IcmpReply),
     Local,
     /// Dropped, and the sender is to be told.
     Reject(DropReason),

@@ -1,0 +1,7 @@
+//! What is known of a packet: its endpoints, where its layer 4 begins, what becomes of it, and how it is rewritten.
+
+pub(crate) mod endpoint;
+pub(crate) mod ip_protocol;
+pub(crate) mod parse;
+pub(crate) mod rewrite;
+pub(crate) mod verdict;

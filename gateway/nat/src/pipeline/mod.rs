@@ -1,0 +1,8 @@
+//! The way of a burst: established packets first, then what misses, in each direction, and ICMP errors.
+
+pub(crate) mod fast_path;
+pub(crate) mod icmp_error;
+pub(crate) mod inbound;
+pub(crate) mod lookahead;
+pub(crate) mod outbound;
+pub(crate) mod stage_timer;
