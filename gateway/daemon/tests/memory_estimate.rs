@@ -76,7 +76,7 @@ fn estimate_is_what_the_engine_takes() {
 fn the_manual_tells_the_same_bytes_a_session() {
     let config = Config::parse(EXAMPLE, "example.toml").unwrap();
     let each = config.bytes_per_session();
-    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let manual = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/architecture.md")).unwrap();
     let words = manual.split_whitespace().collect::<Vec<_>>().join(" ");
     let told = format!("a session takes {each} bytes at a million sessions");
     assert!(words.contains(&told), "{told}");

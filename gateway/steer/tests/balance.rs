@@ -1,5 +1,5 @@
-//! What the README says of many workers: they share subscribers evenly, and with NICs that take our keys and tables nothing
-//! is handed over.
+//! What docs/performance.md says of many workers: they share subscribers evenly, and with NICs that take our keys and tables
+//! nothing is handed over.
 
 #[allow(dead_code, reason = "shared with the example, which shows all of it")]
 #[path = "../examples/balance/simulation.rs"]

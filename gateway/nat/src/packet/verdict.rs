@@ -109,11 +109,11 @@ pub enum IcmpReply {
 }
 
 macro_rules! reasons {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $label:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum $name { $($(#[$doc])* $variant,)* }
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
 
         impl $name {
             /// Every variant, in counter order.
@@ -124,6 +124,11 @@ macro_rules! reasons {
             /// The label used in metrics and listings.
             pub const fn name(self) -> &'static str {
                 match self { $($name::$variant => $label,)* }
+            }
+
+            /// What it means: its documentation, which the page of metrics prints.
+            pub const fn meaning(self) -> &'static str {
+                match self { $($name::$variant => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };
@@ -170,7 +175,7 @@ reasons! {
         /// A fragment that no honest sender makes: empty, not a multiple of eight octets though others follow, ending
         /// behind the largest datagram; or an ICMP error in fragments, whose checksum cannot be checked.
         FragmentMalformed = "fragment-malformed",
-        /// A fragment that overlaps another, and what comes after it of the same datagram (RFC 1858, RFC 3128).
+        /// A fragment that overlaps another, and the later ones of its datagram (RFC 1858, RFC 3128).
         FragmentOverlap = "fragment-overlap",
         /// A fragment that has passed already.
         FragmentDuplicate = "fragment-duplicate",
