@@ -3,10 +3,11 @@
 # scripts/bind-nic.sh, the gateway started by PCI addresses with two workers. nat-trafficgen sends thousands of flows through
 # it from outside the guest and looks at each packet that comes back.
 #
-#   scripts/test-pci.sh [--log DIRECTORY] [NIC...]
+#   scripts/test-pci.sh [--log DIRECTORY] [--programs DIRECTORY] [NIC...]
 #
-#   --log DIRECTORY   keep what the guests print
-#   NIC               virtio-net, e1000e, vmxnet3; without any, all
+#   --log DIRECTORY        keep what the guests print
+#   --programs DIRECTORY   where the programs are; without it they are built
+#   NIC                    virtio-net, e1000e, vmxnet3; without any, all
 #
 # virtio-net has two queues and RSS: there every packet has to arrive at its owner (no handover), by our key and our table.
 # The others have none that we could program: software steers. Needs root, and no KVM: a guest takes 12 s.
@@ -16,10 +17,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 FLOWS=4096
 DRIVERS=(bus_pci bus_vdev mempool_ring net_e1000 net_virtio net_vmxnet3)
 
-log='' nics=()
+log='' programs='' nics=()
 while (($#)); do
     case $1 in
     --log) log=${2:?--log needs a directory} && shift ;;
+    --programs) programs=${2:?--programs needs a directory} && shift ;;
     -h | --help) usage ;;
     virtio-net | e1000e | vmxnet3) nics+=("$1") ;;
     *) usage 2 >&2 ;;
@@ -240,8 +242,10 @@ try() {
 }
 
 scripts/setup.sh
-cargo build --quiet --workspace --bins
-programs=${CARGO_TARGET_DIR:-target}/debug
+if [[ -z $programs ]]; then
+    cargo build --quiet --workspace --bins
+    programs=${CARGO_TARGET_DIR:-target}/debug
+fi
 kernel=target/guest/kernel failed=0
 setup_kernel "$kernel"
 image=$(compgen -G "$kernel/boot/vmlinuz-*" | tail -n 1)

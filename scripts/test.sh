@@ -1,57 +1,107 @@
 #!/usr/bin/env bash
 # The whole test suite: format, lints, documentation, instruction counts, unit, property, DPDK and namespace tests, the shipped
-# configurations and these scripts. Goes on after a failure; exits 0 when there was none.
+# configurations and these scripts. Goes on after a failure; exits 0 when there was none. At the end it tells how long each
+# part took.
 #
-#   scripts/test.sh [--no-netns]
+#   scripts/test.sh [--no-netns | --fast]
 #
 #   --no-netns   leave out the tests with real sockets in network namespaces and those of PCI drivers in guests: the only
 #                ones that need root
+#   --fast       what a change in the engine is most likely to break, in two minutes: format, lints, unit tests, the engine's
+#                properties with fewer random steps and sessions, wire formats, configurations, documents
 #
 # A user who is not root runs those through sudo; without it they fail, they are not skipped.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-netns=true
+# Tests in namespaces that run beside each other. They wait most of the time; those that do not, run alone.
+NAMESPACE_TESTS=3
+# Random steps a property of the engine is tried with by --fast, and the engine's tests that it leaves out, by their size.
+FAST_STEPS=20000
+FAST_SKIPS=(--skip many_addresses:: --skip a_flow_goes_on_among_1_000_000_sessions)
+
+netns=true fast=false
 for argument in "$@"; do
     case $argument in
     --no-netns) netns=false ;;
+    --fast) fast=true ;;
     -h | --help) usage ;;
     *) usage 2 >&2 ;;
     esac
 done
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-failures=()
+work=$(mktemp -d)
+programs=${CARGO_TARGET_DIR:-$PWD/target}/debug
+beside_pids=()
+touch "$work"/{log,failures,times}
+
+clean_up() {
+    local pid
+    # A stage in the background leads a process group.
+    for pid in "${beside_pids[@]}"; do kill -- "-$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 stage() {
-    local title=$1
+    local title=$1 begun=$EPOCHREALTIME
     shift
     printf '\n== %s: %s\n' "$title" "$*"
-    "$@" || failures+=("$title")
+    "$@" || echo "$title" >>"$work/failures"
+    echo "$begun $EPOCHREALTIME $title" >>"$work/times"
+}
+
+# A stage that runs while others do. `join` waits for all of them and prints what they have said.
+beside() {
+    set -m
+    stage "$@" >"$work/beside-${#beside_pids[@]}" 2>&1 </dev/null &
+    beside_pids+=("$!")
+    set +m
+}
+
+join() {
+    local nth
+    for nth in "${!beside_pids[@]}"; do
+        wait "${beside_pids[nth]}" || true
+        cat "$work/beside-$nth"
+    done
+    beside_pids=()
 }
 
 # Runs cargo test and keeps its result lines for the count.
-cargo_test() { cargo test --no-fail-fast "$@" 2>&1 | tee -a "$log"; }
+cargo_test() { cargo test --no-fail-fast "$@" 2>&1 | tee -a "$work/log"; }
 
-# The namespace tests share two CPUs with what they test, so they run one after another.
+# The features of a dependency differ with the packages and targets that are built together: all that is run is built by one
+# command, so that nothing is built twice.
+build() { cargo test --quiet --no-run --workspace --lib --bins --examples --tests; }
+
 netns_tests() {
     local runner=()
     ((EUID == 0)) || runner=(--config 'target."cfg(all())".runner = "sudo --preserve-env --"')
-    cargo_test "${runner[@]}" --workspace --test netns -- --test-threads=1
+    cargo_test "${runner[@]}" --workspace --test netns -- --test-threads="$NAMESPACE_TESTS"
 }
+
+# Takes no CPU that a test with a clock could use.
+engine_tests() { chrt --idle 0 cargo test --no-fail-fast --quiet --workspace --test engine 2>&1 | tee -a "$work/log"; }
 
 other_tests() {
     local targets
     mapfile -t targets < <(cargo metadata --no-deps --format-version 1 |
-        jq -r '.packages[].targets[] | select(.kind == ["test"] and .name != "netns") | "--test=" + .name')
+        jq -r '.packages[].targets[] | select(.kind == ["test"] and (.name | IN("netns", "engine") | not)) | "--test=" + .name')
     cargo_test --quiet --workspace --lib --bins --examples "${targets[@]}"
+}
+
+fast_tests() {
+    ENGINE_STEPS=$FAST_STEPS cargo_test --quiet --workspace --lib --test engine --test properties --test check \
+        --test docs --test layering -- "${FAST_SKIPS[@]}"
 }
 
 check_configurations() {
     local file status=0
     for file in config/*.toml docker/*.toml; do
-        cargo run --quiet --package nat-gateway -- check --config "$file" || status=1
+        "$programs/nat-gateway" check --config "$file" || status=1
     done
     return "$status"
 }
@@ -60,7 +110,7 @@ check_configurations() {
 service_unit() {
     local directory said
     directory=$(mktemp -d)
-    sed "s|/usr/bin/|${CARGO_TARGET_DIR:-$PWD/target}/debug/|; /^Documentation=/d" config/systemd/nat-gateway.service \
+    sed "s|/usr/bin/|$programs/|; /^Documentation=/d" config/systemd/nat-gateway.service \
         >"$directory/nat-gateway.service"
     said=$(systemd-analyze verify "$directory/nat-gateway.service" 2>&1) || said+=$'\n'"systemd-analyze failed"
     rm -r "$directory"
@@ -69,22 +119,41 @@ service_unit() {
 
 documentation() { RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps; }
 
+# Seconds a stage took and their share of all, which are more than 100 % together where stages ran beside each other.
+print_times() {
+    awk -v begun="$1" -v ended="$EPOCHREALTIME" '
+        { took = $2 - $1; $1 = $2 = ""; printf "%6.0f s %4.0f %% %s\n", took, 100 * took / (ended - begun), substr($0, 2) }
+        END { printf "%6.0f s in all\n", ended - begun }' "$work/times"
+}
+
+begun=$EPOCHREALTIME
 scripts/setup.sh
 stage "scripts" shellcheck --external-sources scripts/*.sh scripts/guest/init docker/*.sh .ci/run
 stage "format" cargo fmt --all --check
-stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
-stage "documentation" documentation
-stage "instructions" scripts/instructions.sh
-stage "tests" other_tests
-stage "documentation examples" cargo_test --quiet --workspace --doc
-stage "configurations" check_configurations
-stage "service" service_unit
-if $netns; then
-    stage "PCI drivers" as_root scripts/test-pci.sh
-    stage "namespace tests" netns_tests
+if $fast; then
+    stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
+    stage "tests" fast_tests
+else
+    # It has a profile of its own, so cargo builds it beside the others.
+    beside "instructions" scripts/instructions.sh
+    stage "lints" cargo clippy --quiet --workspace --all-targets -- --deny warnings
+    stage "documentation" documentation
+    stage "build" build
+    beside "engine" engine_tests
+    stage "tests" other_tests
+    stage "documentation examples" cargo_test --quiet --workspace --doc
+    stage "configurations" check_configurations
+    stage "service" service_unit
+    if $netns; then
+        stage "PCI drivers" as_root scripts/test-pci.sh --programs "$programs"
+        stage "namespace tests" netns_tests
+    fi
+    join
 fi
 
 echo
+print_times "$begun"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
-    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
+    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$work/log"
+mapfile -t failures <"$work/failures"
 ((${#failures[@]} == 0)) || die "failed: $(printf '%s; ' "${failures[@]}" | sed 's/; $//')"

@@ -84,7 +84,7 @@ fn cookbook_behind_a_29() {
 fn cookbook_container_lab() {
     let _turn = lab::turn();
     let kitchen = Kitchen::new("container-lab");
-    let lab = format!("{PREFIX}{}-", std::process::id());
+    let lab = format!("{PREFIX}{}-site-", std::process::id());
     let _tidy = Tidy(lab.clone());
     let steps = steps("container-lab");
     assert!(steps.len() > 10, "only {} commands", steps.len());

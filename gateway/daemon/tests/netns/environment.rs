@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::gateway::program;
 use crate::lab::{self, Options};
@@ -22,9 +22,10 @@ fn refusal(wrapper: &[&str], prepare: impl FnOnce(&Namespace), change: impl Fn(S
     fs::set_permissions(work.path(), fs::Permissions::from_mode(0o777)).expect("open to all");
     let config = work.path().join("gateway.toml");
     fs::write(&config, change(lab::config(Options::DEFAULT, work.path()))).expect("a file");
-    // A copy, because another user may not reach the build directory.
+    // A copy, because another user may not reach the build directory. Of a process of its own: what this one writes, a
+    // child of another test may hold open, and then it does not run.
     let copy = work.path().join("nat-gateway");
-    fs::copy(program(), &copy).expect("a copy");
+    assert!(Command::new("cp").arg(program()).arg(&copy).status().expect("cp runs").success());
     run(&namespace, wrapper, &copy, &config)
 }
 

@@ -13,7 +13,7 @@ use crate::hostile::mac_of;
 use crate::lab::{FORWARD_UDP, HOST_A, Lab, Options, SERVER, STATIC, in_a_lab};
 use crate::namespace::Namespace;
 use crate::packet_socket::PacketSocket;
-use crate::reflector::{UdpReflector, ask};
+use crate::reflector::{UdpReflector, ask, receive_into};
 
 /// One octet more than a frame holds, a few fragments, many, and all but the largest datagram.
 const SIZES: [usize; 4] = [1473, 4000, 9000, 65_467];
@@ -45,7 +45,7 @@ fn echo_all(client: &UdpSocket, server: &UdpSocket, remote: SocketAddrV4) {
             .map(|len| {
                 let (sent, mut received) = (payload(len), vec![0; 1 << 16]);
                 client.send_to(&sent, remote)?;
-                let (len, from) = client.recv_from(&mut received)?;
+                let (len, from) = receive_into(client, &mut received)?;
                 Ok(received[..len] == sent && from == remote.into())
             })
             .collect();
@@ -110,11 +110,11 @@ fn rfc4787_req14_fragments_arrive_last_first(lab: &mut Lab) {
     for (ident, len) in (1..).zip([1473, 4000, 9000, 65_000]) {
         let remote = SocketAddrV4::new(SERVER, 9000);
         send_reversed(&lab.a, inside, SocketAddrV4::new(HOST_A, 5000), remote, ident, &payload(len));
-        let (seen, from) = server.recv_from(&mut received).expect("the datagram outside");
+        let (seen, from) = receive_into(&server, &mut received).expect("the datagram outside");
         assert!(received[..seen] == payload(len) && from == external.into(), "{len} octets out");
         let remote = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 77), 9);
         send_reversed(&lab.router, outside, remote, external, ident, &payload(len));
-        let (seen, from) = host.recv_from(&mut received).expect("the datagram inside");
+        let (seen, from) = receive_into(&host, &mut received).expect("the datagram inside");
         assert!(received[..seen] == payload(len) && from == remote.into(), "{len} octets in");
     }
     assert!(lab.gateway.settled().sum("fragments_total", &[("event", "held")]) > 90);

@@ -1,5 +1,5 @@
 //! Clients of the management server that take all they can get, over TCP: neither traffic nor the operator at the unix
-//! socket notices.
+//! socket notices. With two workers only: a listing asks them all, the server has no other part in how many there are.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
@@ -9,19 +9,20 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
 
-use crate::lab::{Lab, SERVER, in_a_lab};
+use crate::lab::{ALONE, Lab, SERVER, in_a_lab};
 use crate::reflector::{UdpReflector, ask};
 
 const MANAGEMENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464);
-/// More than may be connected at once.
-const CROWD: usize = 200;
+/// More than are served at once, and no more than the kernel lets wait for that (64 and 128): a further one would ask for its
+/// connection again and again until one of the others has had its time.
+const CROWD: usize = 150;
 const FLOWS: u16 = 1000;
 /// Well below how long a crowd may hold its connections.
 const LASTING: Duration = Duration::from_secs(5);
 /// How long the operator waits for a page or for a long listing, at most.
 const SOON: Duration = Duration::from_secs(2);
 
-in_a_lab!(slow_heads_disturb_neither_traffic_nor_the_operator);
+in_a_lab!(slow_heads_disturb_neither_traffic_nor_the_operator, ALONE, two_workers);
 fn slow_heads_disturb_neither_traffic_nor_the_operator(lab: &mut Lab) {
     undisturbed(lab, |lab| {
         let head = b"GET /metrics HTTP/1.1\r\nHost: slow\r\nX-Never: ends";
@@ -29,7 +30,7 @@ fn slow_heads_disturb_neither_traffic_nor_the_operator(lab: &mut Lab) {
     });
 }
 
-in_a_lab!(stalled_readers_disturb_neither_traffic_nor_the_operator);
+in_a_lab!(stalled_readers_disturb_neither_traffic_nor_the_operator, ALONE, two_workers);
 fn stalled_readers_disturb_neither_traffic_nor_the_operator(lab: &mut Lab) {
     undisturbed(lab, |lab| {
         let asked = ["/api/v1/sessions?limit=1000", "/metrics"].map(|path| {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::frame::{Mac, Random, arp_request, ethernet, icmp, ipv4, mutate, tcp, udp};
-use crate::lab::{FORWARD_TCP, FORWARD_UDP, HOST_A, Lab, SERVER, STATIC, in_a_lab};
+use crate::lab::{ALONE, FORWARD_TCP, FORWARD_UDP, HOST_A, Lab, SERVER, STATIC, in_a_lab};
 use crate::namespace::Namespace;
 use crate::packet_socket::PacketSocket;
 use crate::reflector::{UdpReflector, ask};
@@ -16,7 +16,7 @@ const LONGEST: usize = 1514;
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
 
-in_a_lab!(mutated_frames_from_inside);
+in_a_lab!(mutated_frames_from_inside, ALONE);
 fn mutated_frames_from_inside(lab: &mut Lab) {
     let gateway = mac_of(&lab.a, "10.64.0.1");
     let socket = PacketSocket::new(&lab.a);
@@ -25,7 +25,7 @@ fn mutated_frames_from_inside(lab: &mut Lab) {
     bombard(lab, "inside", &socket, &frames, 1);
 }
 
-in_a_lab!(mutated_frames_from_outside);
+in_a_lab!(mutated_frames_from_outside, ALONE);
 fn mutated_frames_from_outside(lab: &mut Lab) {
     let gateway = mac_of(&lab.router, "203.0.113.2");
     let socket = PacketSocket::new(&lab.router);

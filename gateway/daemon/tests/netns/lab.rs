@@ -4,8 +4,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) timeouts: &'static str,
     /// Further keys of `[management]`.
     pub(crate) management: &'static str,
+    /// No other lab stands meanwhile: for tests that measure, or that need all of the machine.
+    pub(crate) alone: bool,
 }
 
 impl Options {
@@ -71,8 +73,12 @@ impl Options {
         nat: "",
         timeouts: "",
         management: "",
+        alone: false,
     };
 }
+
+/// A lab as most are, while there is no other.
+pub(crate) const ALONE: Options = Options { alone: true, ..Options::DEFAULT };
 
 /// Namespaces and the gateway between them. Fields are dropped in this order.
 pub(crate) struct Lab {
@@ -84,16 +90,25 @@ pub(crate) struct Lab {
     pub(crate) router: Namespace,
     pub(crate) middle: Namespace,
     pub(crate) work: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
-/// Declares a test that runs in a lab of one worker and in a lab of two.
+/// Declares a test that runs in a lab of one worker and in a lab of two; with `two_workers` only in the latter: where workers
+/// do what they do in the others, and the test takes its time.
 macro_rules! in_a_lab {
     ($name:ident) => {
         crate::lab::in_a_lab!(@ $name, crate::lab::Options::DEFAULT);
     };
     ($name:ident, $options:ident) => {
         crate::lab::in_a_lab!(@ $name, super::$options);
+    };
+    ($name:ident, $options:ident, two_workers) => {
+        mod $name {
+            #[test]
+            fn two_workers() {
+                crate::lab::run(crate::lab::Options { workers: 2, ..super::$options }, super::$name);
+            }
+        }
     };
     (@ $name:ident, $options:path) => {
         mod $name {
@@ -125,17 +140,15 @@ pub(crate) fn run(options: Options, test: fn(&mut Lab)) {
 impl Lab {
     /// Builds the network, starts the gateway and waits until it is ready.
     pub(crate) fn new(options: Options) -> Lab {
-        let turn = turn();
+        let turn = if options.alone { turn_alone() } else { turn() };
         let work = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a directory");
         let [a, b, c, server, router, middle] = ["a", "b", "c", "server", "router", "gateway"].map(namespace);
-        middle.ip("link add br-in up type bridge");
-        middle.ip("link add br-out up type bridge");
+        middle.ip_batch(&["link add br-in up type bridge", "link add br-out up type bridge"]);
         a.plug_into(&middle, "br-in", &["10.64.0.11/24"]);
         b.plug_into(&middle, "br-in", &["10.64.0.12/24"]);
         c.plug_into(&middle, "br-in", &["10.64.0.20/24"]);
         router.plug_into(&middle, "br-out", &["203.0.113.1/24"]);
-        router.ip("link add br-server up type bridge");
-        router.ip("address add 198.51.100.1/24 dev br-server");
+        router.ip_batch(&["link add br-server up type bridge", "address add 198.51.100.1/24 dev br-server"]);
         server.plug_into(&router, "br-server", &["198.51.100.10/24", "198.51.100.11/24"]);
         for host in [&a, &b, &c] {
             host.ip("route add default via 10.64.0.1");
@@ -178,20 +191,39 @@ impl Drop for Lab {
     }
 }
 
-/// Labs take turns. The first one takes away what a killed run has left, and raises the limit of open files for the
-/// tests with thousands of sockets.
-pub(crate) fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
+/// The time of a test on the machine: beside others, or alone.
+pub(crate) enum Turn {
+    Beside { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+static TURNS: RwLock<()> = RwLock::new(());
+
+/// Beside the tests that wait most of the time, as many as the runner has threads.
+pub(crate) fn turn() -> Turn {
+    prepare();
+    Turn::Beside { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// Once no other lab stands; none is built until this one is gone.
+pub(crate) fn turn_alone() -> Turn {
+    prepare();
+    Turn::Alone { _guard: TURNS.write().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// The first lab takes away what a killed run has left, and raises the limit of open files for the tests with thousands of
+/// sockets.
+fn prepare() {
     assert!(
         Uid::effective().is_root(),
         "namespace tests need root: scripts/test.sh, or cargo test under sudo"
     );
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("a limit up to the hard one");
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    static SWEEP: Once = Once::new();
-    SWEEP.call_once(|| Namespace::sweep(PREFIX));
-    turn
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("a limit up to the hard one");
+        Namespace::sweep(PREFIX);
+    });
 }
 
 /// A namespace with a name of its own.
@@ -217,25 +249,25 @@ pub(crate) fn wait_until_ready(gateway: &mut Gateway, middle: &Namespace) {
 /// Puts the kernel's ends of the taps onto the bridges. They carry the ports' own MAC addresses, which a bridge would
 /// take for itself, so they get others first. True once both taps are there.
 fn attach_taps(middle: &Namespace) -> bool {
-    [("tap-in", "br-in", "02:00:00:00:ff:01"), ("tap-out", "br-out", "02:00:00:00:ff:02")].iter().all(
-        |(tap, bridge, mac)| {
-            let there = middle.try_exec(&format!("ip link set {tap} address {mac}")).status.success();
-            there && middle.try_exec(&format!("ip link set {tap} master {bridge} up")).status.success()
-        },
-    )
+    let lines = [("tap-in", "br-in", "02:00:00:00:ff:01"), ("tap-out", "br-out", "02:00:00:00:ff:02")]
+        .map(|(tap, bridge, mac)| format!("link set {tap} address {mac}\nlink set {tap} master {bridge} up"));
+    middle.try_ip_batch(&[&lines[0], &lines[1]]).status.success()
 }
 
-/// CPU numbers: management on the first one, workers spread over all from the second on.
+/// CPU numbers.
 fn cpus() -> Vec<usize> {
     let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("a CPU set");
     (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
 
-/// `[dpdk]` for so many workers on the CPUs that there are.
+/// `[dpdk]` for so many workers on the CPUs that there are: management on one, workers spread over all from the next one
+/// on. The next lab begins one further.
 pub(crate) fn dpdk_section(workers: usize) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let cpus = cpus();
-    let main = cpus[0];
-    let lcores: Vec<_> = (1..=workers).map(|worker| cpus[worker % cpus.len()]).collect();
+    let first = NEXT.fetch_add(1, Ordering::Relaxed);
+    let main = cpus[first % cpus.len()];
+    let lcores: Vec<_> = (1..=workers).map(|worker| cpus[(first + worker) % cpus.len()]).collect();
     format!(
         "[dpdk]\nmain_lcore = {main}\nworker_lcores = {lcores:?}\nmemory = \"no-huge\"\nidle = \"backoff\"\n"
     )
@@ -255,6 +287,7 @@ pub(crate) fn config(options: Options, work: &Path) -> String {
         nat,
         timeouts,
         management,
+        alone: _,
     } = options;
     let dpdk = dpdk_section(workers);
     let socket = work.join("control.sock");

@@ -7,8 +7,9 @@
 //!  host c  10.64.0.20 ─┘                        203.0.113.1
 //! ```
 //!
-//! Invariants: a test that is not run as root fails, it is never skipped. One lab stands at a time, because its parts
-//! share the machine's CPUs. A lab ends with two checks of its own: every packet is accounted for, and the gateway
+//! Invariants: a test that is not run as root fails, it is never skipped. A lab has everything for itself but the CPUs:
+//! namespaces, names, sockets, files, memory. So as many labs stand at a time as the runner has threads; a test that measures, or
+//! that loads the CPUs, is alone (`Options::alone`). A lab ends with two checks of its own: every packet is accounted for, and the gateway
 //! ends on SIGTERM with exit code 0. Whatever a test started is gone when it ends, also when it fails.
 //!
 //! `NAT_GATEWAY_BIN` names another build of the program to test.

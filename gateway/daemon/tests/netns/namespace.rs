@@ -2,13 +2,14 @@
 //! whoever uses them afterwards.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
@@ -24,11 +25,15 @@ pub(crate) struct Namespace {
 impl Namespace {
     /// A namespace without IPv6, so that nothing moves but what a test sends.
     pub(crate) fn new(name: String) -> Namespace {
+        // The first one of all makes /run/netns, which two at once could not.
+        static ADDING: Mutex<()> = Mutex::new(());
+        let adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
         ip(&["netns", "add", &name]);
+        drop(adding);
         let namespace = Namespace { name };
         namespace.sysctl("net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
         // Where the kernel has br_netfilter, its bridges would drop broken packets.
-        namespace.try_exec("sysctl -e -q -w net.bridge.bridge-nf-call-iptables=0");
+        let _ = namespace.try_sysctl("net.bridge.bridge-nf-call-iptables=0");
         namespace.ip("link set lo up");
         namespace
     }
@@ -47,15 +52,12 @@ impl Namespace {
     /// Joins an interface of this namespace to a bridge of another by a veth pair.
     pub(crate) fn plug_into(&self, other: &Namespace, bridge: &str, addresses: &[&str]) {
         let far_end = format!("to-{}", self.name.rsplit('-').next().unwrap_or_default());
-        ip(&["link", "add", "name", "eth0", "netns", &self.name, "type", "veth"]
-            .into_iter()
-            .chain(["peer", "name", &far_end, "netns", &other.name])
-            .collect::<Vec<_>>());
-        for address in addresses {
-            self.ip(&format!("address add {address} dev eth0"));
-        }
-        self.ip("link set eth0 up");
-        other.ip(&format!("link set {far_end} master {bridge} up"));
+        other.ip_batch(&[
+            &format!("link add name {far_end} type veth peer name eth0 netns {}", self.name),
+            &format!("link set {far_end} master {bridge} up"),
+        ]);
+        let add = |address| format!("address add {address} dev eth0\n");
+        self.ip_batch(&[&addresses.iter().map(add).collect::<String>(), "link set eth0 up"]);
     }
 
     /// `ip ARGUMENTS` in here.
@@ -63,9 +65,35 @@ impl Namespace {
         ip(&["-n", &self.name].into_iter().chain(arguments.split_whitespace()).collect::<Vec<_>>());
     }
 
+    /// Runs lines of `ip`'s in here, by one process.
+    pub(crate) fn ip_batch(&self, lines: &[&str]) {
+        let output = self.try_ip_batch(lines);
+        assert!(output.status.success(), "{lines:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// [`Namespace::ip_batch`], up to the first line that fails.
+    pub(crate) fn try_ip_batch(&self, lines: &[&str]) -> Output {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.name, "-batch", "-"]).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("ip runs");
+        // It may have ended before it has read all.
+        let _ = child.stdin.take().expect("a pipe").write_all((lines.join("\n") + "\n").as_bytes());
+        child.wait_with_output().expect("a child of ours")
+    }
+
     /// Sets kernel parameters of this namespace: `name=value ...`.
     pub(crate) fn sysctl(&self, settings: &str) {
-        self.exec(&format!("sysctl -q -w {settings}"));
+        self.try_sysctl(settings).unwrap_or_else(|error| panic!("{settings}: {error}"));
+    }
+
+    fn try_sysctl(&self, settings: &str) -> io::Result<()> {
+        // A file there is that of the namespace of the thread that opens it.
+        self.enter(|| {
+            settings.split_whitespace().try_for_each(|setting| {
+                let (name, value) = setting.split_once('=').expect("name=value");
+                fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value)
+            })
+        })
     }
 
     /// A command that runs in here and dies with the test.
@@ -116,14 +144,28 @@ impl Namespace {
 
     /// A UDP socket on `port` of one address.
     pub(crate) fn udp_on(&self, address: Ipv4Addr, port: u16) -> UdpSocket {
-        let socket = self.enter(|| UdpSocket::bind((address, port))).expect("the UDP port is free");
+        let socket = self.bind(|| UdpSocket::bind((address, port))).expect("the UDP port is free");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket
     }
 
     /// A TCP listener on `port` of all addresses.
     pub(crate) fn tcp_listener(&self, port: u16) -> TcpListener {
-        self.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the TCP port is free")
+        self.bind(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the TCP port is free")
+    }
+
+    /// Binds a socket in here. Where another test starts a program, that has every descriptor until it is what it is to be:
+    /// the port of a socket that was closed a moment ago is still taken then.
+    fn bind<T: Send>(&self, new: impl Fn() -> io::Result<T> + Sync) -> io::Result<T> {
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            match self.enter(&new) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                socket => return socket,
+            }
+        }
     }
 
     /// A TCP connection to `remote`.
@@ -140,9 +182,12 @@ impl Namespace {
 
     /// A TCP connection to `remote` from a source port of choice.
     pub(crate) fn tcp_from(&self, port: u16, remote: SocketAddrV4) -> io::Result<TcpStream> {
-        let new = || socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
-        let socket = self.enter(new)?;
-        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+        let local = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+        let socket = self.bind(|| {
+            let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            bind(socket.as_raw_fd(), &local)?;
+            Ok(socket)
+        })?;
         connect(socket.as_raw_fd(), &SockaddrIn::from(remote))?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -8,7 +8,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use crate::http::{HttpServer, contents};
 use crate::lab::{FORWARD_UDP, Lab, Options, SERVER, in_a_lab};
 use crate::namespace::Namespace;
-use crate::reflector::{UdpReflector, ask};
+use crate::reflector::{UdpReflector, ask, receive_into};
 
 const NARROW_OUTSIDE: Options = Options { outside: "mtu = 1400", ..Options::DEFAULT };
 const CLAMPED: Options = Options { nat: "mss_clamp = \"pmtu\"", ..NARROW_OUTSIDE };
@@ -103,6 +103,6 @@ fn arrives(from: &std::net::UdpSocket, address: SocketAddrV4, to: &std::net::Udp
     let sent = &contents()[..1472];
     from.send_to(sent, address).expect("sent");
     let mut buffer = [0; 2048];
-    let len = to.recv(&mut buffer).expect("a datagram");
+    let (len, _) = receive_into(to, &mut buffer).expect("a datagram");
     assert!(&buffer[..len] == sent, "{len} octets arrived");
 }

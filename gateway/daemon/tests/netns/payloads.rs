@@ -17,7 +17,7 @@ use crate::http::contents;
 use crate::lab::{HOST_A, Lab, SERVER, in_a_lab};
 use crate::namespace::{Namespace, PATIENCE};
 use crate::packet_socket::PacketSocket;
-use crate::reflector::{UdpReflector, ask};
+use crate::reflector::{UdpReflector, ask, receive_into};
 
 const SIP: u16 = 5060;
 
@@ -27,12 +27,12 @@ fn rfc4787_req10_sip_passes_octet_by_octet_both_ways(lab: &mut Lab) {
     let invite = message("INVITE sip:bob@example.net SIP/2.0");
     phone.send_to(&invite, SocketAddrV4::new(SERVER, SIP)).expect("sent");
     let mut buffer = [0; 2048];
-    let (length, from) = proxy.recv_from(&mut buffer).expect("the request");
+    let (length, from) = receive_into(&proxy, &mut buffer).expect("the request");
     assert!(buffer[..length] == invite, "{}", String::from_utf8_lossy(&buffer[..length]));
     assert_ne!(from.ip(), HOST_A, "it has been translated");
     let ok = message("SIP/2.0 200 OK");
     proxy.send_to(&ok, from).expect("sent");
-    let (length, _) = phone.recv_from(&mut buffer).expect("the response");
+    let (length, _) = receive_into(&phone, &mut buffer).expect("the response");
     assert!(buffer[..length] == ok, "{}", String::from_utf8_lossy(&buffer[..length]));
 }
 

@@ -76,8 +76,19 @@ pub(crate) fn try_ask(socket: &UdpSocket, reflector: SocketAddrV4) -> io::Result
 /// The next datagram as text, and its sender.
 pub(crate) fn receive(socket: &UdpSocket) -> io::Result<(String, SocketAddr)> {
     let mut buffer = [0; 2048];
-    let (length, from) = socket.recv_from(&mut buffer)?;
+    let (length, from) = receive_into(socket, &mut buffer)?;
     Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), from))
+}
+
+/// The next datagram: how long it is, and its sender. A process that is stopped and goes on, or frozen and thawed, is
+/// interrupted where it waits for a bounded time (signal(7)); it waits anew.
+pub(crate) fn receive_into(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received,
+        }
+    }
 }
 
 /// Tells every connection its remote endpoint in a line, then echoes until the client has finished.

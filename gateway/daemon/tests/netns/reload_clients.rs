@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,9 @@ const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 impl<'a> Tunnel<'a> {
     fn new(lab: &Lab, namespace: &'a Namespace, role: &str, address: Ipv4Addr) -> Tunnel<'a> {
         // Its socket has the interface's name in one folder for all namespaces.
-        let interface = format!("wg{role}{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let interface = format!("wg{role}{}.{nth}", std::process::id());
         let mut command = namespace.command("wireguard-go");
         command
             .args(["--foreground", &interface])

@@ -10,7 +10,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
-use crate::lab::{HOST_A, HOST_B, Lab, SERVER, in_a_lab};
+use crate::lab::{ALONE, HOST_A, HOST_B, Lab, SERVER, in_a_lab};
 use crate::namespace::Namespace;
 use crate::reflector::{TcpReflector, UdpReflector, ask, seen};
 use crate::reload::{natctl_reload, rewrite};
@@ -75,7 +75,7 @@ fn change(lab: &Lab, traffic: &Traffic, what: &str, [old, new]: [&str; 2]) {
     traffic.goes_on(what);
 }
 
-in_a_lab!(no_flow_notices_that_each_part_of_the_configuration_changes);
+in_a_lab!(no_flow_notices_that_each_part_of_the_configuration_changes, ALONE);
 fn no_flow_notices_that_each_part_of_the_configuration_changes(lab: &mut Lab) {
     let lab = &*lab;
     let traffic = Traffic::new(lab);

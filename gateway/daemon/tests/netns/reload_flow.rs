@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::lab::{HOST_B, Lab, Options, SERVER, in_a_lab};
+use crate::lab::{ALONE, HOST_B, Lab, Options, SERVER, in_a_lab};
 use crate::management::natctl;
 use crate::namespace::{Namespace, PATIENCE};
 use crate::reflector::{UdpReflector, ask, receive, try_ask};
@@ -48,7 +48,7 @@ source = "10.64.0.128/25"
 pool = "beside"
 "#,
     timeouts: "udp = 600",
-    ..Options::DEFAULT
+    ..ALONE
 };
 
 /// A host that asks the server every 2 ms, its name and a number, and reads the answers.

@@ -3,11 +3,11 @@
 
 use std::io::{self, Write};
 
-use crate::lab::{Lab, in_a_lab};
+use crate::lab::{ALONE, Lab, in_a_lab};
 
 const FLOOR_MBIT_S: f64 = 20.0;
 
-in_a_lab!(iperf3_tcp_both_ways);
+in_a_lab!(iperf3_tcp_both_ways, ALONE);
 fn iperf3_tcp_both_ways(lab: &mut Lab) {
     let _server = lab.server.spawn("iperf3 --server");
     for (way, option) in [("inside to outside", ""), ("outside to inside", "--reverse")] {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::http::{HttpServer, contents};
-use crate::lab::{self, Lab, Options, POOL, SERVER, in_a_lab};
+use crate::lab::{self, ALONE, Lab, Options, POOL, SERVER, in_a_lab};
 use crate::reflector::{TcpReflector, UdpReflector, receive, seen};
 
 in_a_lab!(ping_of_56_and_of_1472_bytes);
@@ -62,7 +62,7 @@ fn traceroute_from_outside_shows_the_gateway_before_a_forward(lab: &mut Lab) {
     assert_eq!(hops, ["198.51.100.1", "203.0.113.2", "203.0.113.13"], "{trace}");
 }
 
-in_a_lab!(udp_2000_flows_at_once);
+in_a_lab!(udp_2000_flows_at_once, ALONE);
 fn udp_2000_flows_at_once(lab: &mut Lab) {
     let reflector = UdpReflector::new(&lab.server, SERVER, 7);
     // A next hop that is still unknown holds back a few packets only.
@@ -82,7 +82,7 @@ fn udp_2000_flows_at_once(lab: &mut Lab) {
 #[test]
 fn udp_2000_flows_at_once_with_three_and_with_four_workers() {
     for workers in [3, 4] {
-        lab::run(Options { workers, ..Options::DEFAULT }, udp_2000_flows_at_once);
+        lab::run(Options { workers, ..ALONE }, udp_2000_flows_at_once);
     }
 }
 
