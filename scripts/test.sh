@@ -117,7 +117,7 @@ service_unit() {
     [[ -z $said ]] || { echo "$said" && return 1; }
 }
 
-documentation() { RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps; }
+documentation() { RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps --document-private-items; }
 
 # Seconds a stage took and their share of all, which are more than 100 % together where stages ran beside each other.
 print_times() {

@@ -2,7 +2,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`snapshot`] | the bodies of answers and requests |
+//! | [`types`] | the bodies of answers and requests |
 //! | [`pcapng`] | the blocks of captures |
 //!
 //! A client that reads a status:
@@ -19,7 +19,7 @@
 mod capture;
 pub mod pcapng;
 mod problem;
-pub mod snapshot;
+pub mod types;
 
 use std::time::Duration;
 

@@ -3,10 +3,10 @@
 use ipnet::Ipv4Net;
 
 use super::address::ClassE;
-use super::mistake::At;
+use super::diagnostic::At;
 use super::port_block::{BLOCK_SIZES, Divided, Keys, refuse_shared};
 use super::rule::{ALL_PORTS, COMPARED_MAX};
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Ports};
 use natgw_nat::{BlockGrid, Deterministic, Pool, Rule, RuleAction};
 

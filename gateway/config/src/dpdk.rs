@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Refusal};
 
 /// How DPDK is started and how its CPUs are used.

@@ -6,10 +6,10 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 
 use super::address::{self, AddressRange, ClassE};
-use super::claim::{Claim, Use};
+use super::address_conflicts::{Claim, Use};
+use super::diagnostic::At;
 use super::interface::{Connected, Draft, Role};
-use super::mistake::At;
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Ports};
 use natgw_nat::{ForwardSource, PortForward, Protocol, Static};
 

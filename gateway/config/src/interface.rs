@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::address::{self, ClassE};
-use super::mistake::At;
-use super::section::Section;
+use super::diagnostic::At;
+use super::table_reader::Section;
 use super::unique::Unique;
 use super::value;
 use super::vdev::{self, Vdev};

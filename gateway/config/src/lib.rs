@@ -22,10 +22,11 @@
 
 mod added;
 mod address;
+mod address_conflicts;
 mod buffers;
-mod claim;
 mod decisive;
 mod deterministic;
+mod diagnostic;
 mod dpdk;
 mod estimate;
 mod explain;
@@ -34,7 +35,6 @@ mod interface;
 mod limits;
 pub mod log;
 mod management;
-mod mistake;
 mod nat;
 mod neighbor;
 mod place;
@@ -44,7 +44,7 @@ mod protocol;
 mod reload;
 mod route;
 mod rule;
-mod section;
+mod table_reader;
 #[cfg(test)]
 mod tests;
 mod twice;
@@ -64,13 +64,13 @@ use toml::de::DeTable;
 pub use added::{AddedForward, forward_id};
 pub use buffers::PacketBuffers;
 pub use decisive::decisive_key;
+pub use diagnostic::Diagnostic;
 pub use dpdk::{Dpdk, Idle, Memory, WORKERS_MAX};
 pub use estimate::MemoryEstimate;
 pub use forward::{FORWARDED_PORTS_MAX, PORT_FORWARDS_MAX, STATICS_MAX};
 pub use interface::{Device, INTERFACES_MAX, Interface, Role};
 pub use limits::{SESSIONS_MAX, TIMEOUT_MAX_S};
 pub use management::{Log, Management, Socket, Token};
-pub use mistake::Mistake;
 pub use neighbor::{NEIGHBORS_MAX, StaticNeighbor};
 pub use place::line_of;
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
@@ -82,10 +82,10 @@ pub use value::Hosts;
 pub use whose::{Holding, Whose};
 
 use address::ClassE;
+use diagnostic::Report;
 use forward::Inside;
-use mistake::Report;
 use natgw_nat::{Settings, Static};
-use section::Section;
+use table_reader::Section;
 
 /// A configuration that can work, as far as a file can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct Config {
     /// How many of the port forwards, the last ones, are not the file's.
     pub added_forwards: usize,
     /// What is allowed but hardly meant, to be logged at start.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Why there is no configuration.
@@ -123,7 +123,7 @@ pub enum LoadError {
     },
     /// The file was read and is wrong: at least one mistake, by line.
     #[error("{}", lines(.0))]
-    Wrong(Vec<Mistake>),
+    Wrong(Vec<Diagnostic>),
 }
 
 impl Config {
@@ -157,7 +157,7 @@ impl Config {
         }
         String::from_utf8(bytes).map_err(|error| {
             let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
-            LoadError::Wrong(vec![Mistake {
+            LoadError::Wrong(vec![Diagnostic {
                 file: file.display().to_string(),
                 line: 1 + bytes[..valid].iter().filter(|byte| **byte == b'\n').count(),
                 what: "text".to_owned(),
@@ -176,12 +176,12 @@ impl Config {
     ///         == "gateway.toml:2: unknown key in log, found \"levle\", allowed level (nearest), format"
     /// }));
     /// ```
-    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Mistake>> {
+    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Diagnostic>> {
         Config::parse_with(text, file, &[])
     }
 
     /// As [`Config::parse`], with port forwards beside those of the file. A mistake in one of them names it.
-    pub fn parse_with(text: &str, file: &str, added: &[AddedForward]) -> Result<Config, Vec<Mistake>> {
+    pub fn parse_with(text: &str, file: &str, added: &[AddedForward]) -> Result<Config, Vec<Diagnostic>> {
         let (table, syntax_errors) = DeTable::parse_recoverable(text);
         let report = Report::new(file, text, &syntax_errors).with_added(added);
         let config = Section::root(&report, table.get_ref(), read);
@@ -242,11 +242,11 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
         let timeouts = section.table("timeouts", limits::read_timeouts);
         if let Some((interfaces, routes)) = known {
             let neighbors = neighbors.as_deref().unwrap_or_default();
-            claim::refuse_foreign(section.report(), &claims, interfaces, routes, neighbors);
+            address_conflicts::refuse_foreign(section.report(), &claims, interfaces, routes, neighbors);
         }
-        claim::refuse_overlaps(section.report(), &claims);
+        address_conflicts::refuse_overlaps(section.report(), &claims);
         if let Some((pools, rules)) = pools.whole.as_deref().zip(rules.as_deref()) {
-            claim::refuse_pools_without_ports(
+            address_conflicts::refuse_pools_without_ports(
                 section.report(),
                 &claims,
                 pools,
@@ -298,8 +298,8 @@ fn read(root: &mut Section<'_>) -> Option<Config> {
     })
 }
 
-fn lines(mistakes: &[Mistake]) -> String {
-    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
+fn lines(mistakes: &[Diagnostic]) -> String {
+    mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Larger files are not configurations.

@@ -1,6 +1,6 @@
 //! `[nat.limits]` and `[nat.timeouts]`.
 
-use super::section::Section;
+use super::table_reader::Section;
 use super::value;
 use natgw_nat::{Limits, Protocol, Timeouts};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::section::Section;
+use super::table_reader::Section;
 use super::value;
 use crate::log::{Format, Level};
 

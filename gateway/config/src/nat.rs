@@ -3,7 +3,7 @@
 use toml::de::DeValue;
 
 use super::interface::Draft;
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Refusal};
 use natgw_nat::{EmbeddedChecksum, Refuse, SourceRoute};
 

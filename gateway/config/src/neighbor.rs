@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::address;
 use super::address::ClassE;
 use super::interface::{Connected, Draft, MACS, mac};
-use super::section::Section;
+use super::table_reader::Section;
 use super::unique::Unique;
 use super::value;
 use natgw_wire::ethernet::Mac;

@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Report;
+use super::diagnostic::Report;
 
 /// The line of the key at the end of `path`, whose parts are keys and, in arrays, numbers from 0. Of a key that is not
 /// there, the line of the innermost table on its way that is; `None` where there is none.

@@ -3,13 +3,13 @@
 use std::ops::RangeInclusive;
 
 use super::address::{AddressRange, ClassE};
-use super::claim::{Claim, Use};
+use super::address_conflicts::{Claim, Use};
 use super::deterministic;
+use super::diagnostic::At;
 use super::interface::{Draft, Role};
-use super::mistake::At;
 use super::port_block::{self, Divided};
 use super::protocol;
-use super::section::Section;
+use super::table_reader::Section;
 use super::unique::Unique;
 use super::value::{self, Ports};
 use natgw_nat::{Filtering, MappingMode, OtherProtocols, Pool};

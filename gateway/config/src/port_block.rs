@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::mistake::At;
-use super::section::Section;
+use super::diagnostic::At;
+use super::table_reader::Section;
 use super::value::{self, Ports};
 use natgw_nat::{BlockGrid, MappingMode, PortBlocks};
 

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::address::{self, ClassE};
 use super::interface::{Connected, Draft, Role};
-use super::section::Section;
+use super::table_reader::Section;
 use super::unique::Unique;
 use super::value;
 

@@ -6,10 +6,10 @@ use ipnet::Ipv4Net;
 
 use super::address::ClassE;
 use super::deterministic;
-use super::mistake::At;
+use super::diagnostic::At;
 use super::pool::Pools;
 use super::protocol;
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Ports};
 use natgw_nat::{Protocol, Rule, RuleAction};
 

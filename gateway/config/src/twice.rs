@@ -1,10 +1,10 @@
 //! `[[nat.twice]]`: outside networks that inside hosts know by other addresses.
 
 use super::address::{AddressRange, ClassE};
-use super::claim::Claim;
+use super::address_conflicts::Claim;
+use super::diagnostic::At;
 use super::forward::Inside;
-use super::mistake::At;
-use super::section::Section;
+use super::table_reader::Section;
 use super::value::{self, Hosts};
 use natgw_nat::Twice;
 

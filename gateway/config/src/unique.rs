@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::section::Section;
+use super::table_reader::Section;
 use super::value;
 
 /// The names met so far, with the line of each.

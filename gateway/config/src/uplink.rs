@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::interface::{Connected, Draft, Role};
 use super::pool::Pools;
 use super::route::Route;
-use super::section::Section;
+use super::table_reader::Section;
 use natgw_nat::{Rule, RuleAction};
 
 /// Warns of pools with addresses on the link of an outside interface by which nothing leaves that is translated from them.

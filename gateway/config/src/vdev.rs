@@ -5,8 +5,8 @@
 //! each, its `dev_infos_get` and, in lib/ethdev, `rte_eth_dev_configure`). Of a driver that is not in it nothing is known
 //! and nothing refused.
 
-use super::mistake::At;
-use super::section::Section;
+use super::diagnostic::At;
+use super::table_reader::Section;
 use super::unique::Unique;
 use super::value;
 use natgw_wire::ethernet::Mac;

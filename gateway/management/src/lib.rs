@@ -18,12 +18,12 @@ mod api;
 mod capture;
 mod error;
 mod http;
-mod lasting;
 mod limits;
 pub mod metrics;
 mod page;
 mod server;
 mod socket;
+mod stream_deadline;
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub use capture::{CAPTURES_MAX, Capture};
 pub use error::{ForwardError, ReloadError, Unavailable};
 pub use limits::Limits;
 use natgw_api::CaptureRequest;
-use natgw_api::snapshot::{
+use natgw_api::types::{
     About, ControlCounts, Deleted, Drain, Explanation, Forward, Holder, Interface, Mapping, Mempool,
     Neighbor, NewForward, Nic, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber,
     WorkerSnapshot,

@@ -17,8 +17,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::lasting::Lasting;
 use super::socket::{self, SocketFile};
+use super::stream_deadline::Lasting;
 use super::{Gateway, Limits, http};
 use natgw_config::{Socket, Token};
 

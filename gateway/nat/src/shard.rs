@@ -1,6 +1,6 @@
 //! One worker's part of the NAT: its subscribers, their mappings and sessions, and the burst engine over them.
 //!
-//! [`Shard::translate`] works on a burst in stages (`burst`); a packet that does not just pass takes the slow path here and
+//! [`Shard::translate`] works on a burst in stages (`fast_path`); a packet that does not just pass takes the slow path here and
 //! in `outbound`, `inbound` and `icmp`.
 //!
 //! Sessions are made by outbound packets only. An inbound packet that a mapping lets in without a session is
@@ -72,7 +72,7 @@ pub struct Shard {
     pub(crate) is_alone: bool,
     /// Sessions go on, and none begins.
     pub(crate) draining: bool,
-    /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grant`).
+    /// From the first step of a reload until its sweep is through: mappings may stand on what is retired (`grants`).
     pub(crate) reloading: bool,
     /// What the sweep of a reload looks at.
     pub(crate) swept: Swept,

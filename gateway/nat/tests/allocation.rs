@@ -12,14 +12,14 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 #[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
+#[path = "engine/fragment_sim.rs"]
+mod fragment_sim;
+#[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
 #[path = "engine/packet.rs"]
 mod packet;
 #[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
-#[path = "engine/pieces.rs"]
-mod pieces;
-#[allow(dead_code, reason = "shared with the engine's tests, which use all of it")]
-#[path = "engine/world.rs"]
-mod world;
+#[path = "engine/sim.rs"]
+mod sim;
 
 use packet::{Packet, at_port, ep};
 
@@ -86,7 +86,7 @@ struct Life {
 }
 
 fn settings() -> Settings {
-    let mut settings = world::settings();
+    let mut settings = sim::settings();
     settings.limits.new_sessions_per_subscriber_per_s = 1_000_000;
     settings
 }
@@ -140,9 +140,10 @@ impl Life {
 fn fragments(life: &mut Life) -> u64 {
     let body = packet::Body::Udp { checksum: true, payload: vec![7; 3000] };
     let whole = Packet::new(ep("10.64.0.5:2000"), ep("198.51.100.7:7000"), body).bytes();
-    let mut pieces: Vec<Vec<u8>> = (0..600).flat_map(|ident| pieces::split(&whole, 1480, ident)).collect();
+    let mut pieces: Vec<Vec<u8>> =
+        (0..600).flat_map(|ident| fragment_sim::split(&whole, 1480, ident)).collect();
     pieces[300..].reverse();
-    pieces.retain(|piece| pieces::ident(piece) < 550 || pieces::offset(piece) > 0);
+    pieces.retain(|piece| fragment_sim::ident(piece) < 550 || fragment_sim::offset(piece) > 0);
     let before = calls_so_far();
     for piece in &mut pieces {
         life.shard.translate_fragment(piece, FragmentPath::Outbound, None, life.now);

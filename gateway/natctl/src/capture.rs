@@ -10,7 +10,7 @@ use clap::Args;
 use super::Authorization;
 use super::client::{Client, Failure};
 use natgw_api::pcapng::Blocks;
-use natgw_api::snapshot::Protocols;
+use natgw_api::types::Protocols;
 use natgw_api::{CaptureRequest, Frames};
 
 /// What to capture, and where to.

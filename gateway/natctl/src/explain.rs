@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use clap::{Args, ValueEnum};
 
-use natgw_api::snapshot::{Endpoint, Explanation, Holder};
+use natgw_api::types::{Endpoint, Explanation, Holder};
 use natgw_nat::IpProtocol;
 
 /// The first packet of a flow.

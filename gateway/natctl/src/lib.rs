@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::client::{Client, Failure, Url};
-use natgw_api::snapshot::{
+use natgw_api::types::{
     Counters, Deleted, Drain, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor,
     NewForward, Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
 };

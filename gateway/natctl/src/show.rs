@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::table::Align::{Left, Right};
 use super::table::Table;
-use natgw_api::snapshot::{
+use natgw_api::types::{
     Counters, Deleted, Drops, Forward, Holder, InterfaceStatus, Mapping, Neighbor, Pool, PoolFailures,
     Reloaded, Route, Session, Status, Subscriber, Swept, WorkerStatus,
 };
@@ -357,7 +357,7 @@ fn percent(part: u64, whole: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use natgw_api::snapshot::Drop;
+    use natgw_api::types::Drop;
 
     #[test]
     fn durations_keep_two_units() {

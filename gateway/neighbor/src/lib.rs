@@ -2,7 +2,7 @@
 //!
 //! Two sides share the work. Management owns the state of every neighbour ([`Neighbors`]): it asks, ages and probes.
 //! Each worker has its routes ([`RouteTable`]) and a replica of the MAC addresses with a hold queue for packets whose
-//! next hop is unresolved ([`NextHops`]); it answers ARP requests ([`arp::respond`]) and pings ([`local::Responder`],
+//! next hop is unresolved ([`NextHops`]); it answers ARP requests ([`arp::respond`]) and pings ([`local_responder::Responder`],
 //! [`assembly::Assembly`]) itself and reports what it learns.
 //!
 //! Nothing here reads a clock or sends anything: time is an argument, and what is to be sent is returned. IPv4
@@ -30,21 +30,21 @@ pub mod arp;
 mod arp_cache;
 pub mod assembly;
 mod budget;
-mod hold;
-pub mod local;
-mod own;
+mod hold_queue;
+mod local_addresses;
+pub mod local_responder;
+mod next_hops;
 mod rate;
 mod route;
 mod share;
-mod table;
 
 pub use arp_cache::{Action, Listed, NEIGHBORS_MAX, NeighborCounts, Neighbors, State};
 pub use budget::{AnswerBudgets, AnswerKind};
-pub use hold::{Queue, Slab};
-pub use own::OwnAddresses;
+pub use hold_queue::{Queue, Slab};
+pub use local_addresses::OwnAddresses;
+pub use next_hops::{Full, HOLD_MS, Heard, Held, NEXT_HOPS_MAX, NextHopId, NextHops, Sizes};
 pub use rate::{HostBuckets, TokenBucket};
 pub use route::{Connected, ROUTES_MAX, Route, RouteEntry, RouteError, RouteTable, StaticRoute};
-pub use table::{Full, HOLD_MS, Heard, Held, NEXT_HOPS_MAX, NextHopId, NextHops, Sizes};
 
 use natgw_wire::ethernet::Mac;
 

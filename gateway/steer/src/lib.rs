@@ -33,14 +33,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod external;
 mod owner;
+mod pool_partition;
 mod reload;
 mod rss;
 #[cfg(test)]
 mod tests;
 pub mod toeplitz;
-mod whole;
+mod whole_address_map;
 
 pub use owner::{Steering, SteeringError};
 pub use rss::{Nic, Rss};

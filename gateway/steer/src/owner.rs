@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use hashbrown::{HashMap, HashSet};
 use ipnet::Ipv4Net;
 
-use super::external::{Division, External};
+use super::pool_partition::{Division, External};
 use super::toeplitz::Random;
-use super::whole::WholeAddresses;
+use super::whole_address_map::WholeAddresses;
 use super::{Nic, Rss, WorkerId};
 use natgw_nat::IpProtocol;
 use natgw_nat::Protocol;

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 
-use super::external::{Division, External, Split};
 use super::owner::{inside_prefixes, whole, without_ports};
+use super::pool_partition::{Division, External, Split};
 use super::{Rss, Steering, SteeringError, WorkerId};
 use natgw_nat::OtherProtocols;
 use natgw_nat::settings::{Pool, Settings, Share, Static};

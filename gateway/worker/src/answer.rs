@@ -12,7 +12,7 @@ use natgw_counters::ANSWER_KINDS;
 use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, IcmpGenerated, Refuse};
 use natgw_neighbor::AnswerKind;
-use natgw_neighbor::local::{Outcome, Side};
+use natgw_neighbor::local_responder::{Outcome, Side};
 use natgw_wire::icmpv4::{self, message, time_exceeded, unreachable};
 use natgw_wire::{ethernet, ipv4, tcp};
 
@@ -98,7 +98,7 @@ impl Worker {
         };
         let (Outcome::EchoReply(len) | Outcome::PortUnreachable(len) | Outcome::Reset(len)) = outcome else {
             let reason = self.unanswered(outcome);
-            return self.drop(packet, reason, direction);
+            return self.drop_packet(packet, reason, direction);
         };
         debug_assert!(len <= room.max(icmpv4::ERROR_LEN_MAX));
         if !hairpinned {
@@ -107,10 +107,10 @@ impl Worker {
         } else if packet.set_len(header_len + len) {
             self.count_answers(outcome, 1);
             let mut batch = Batch::new();
-            self.turn_round(packet, &mut batch);
+            self.hairpin(packet, &mut batch);
             self.translate_hairpinned(&mut batch);
         } else {
-            self.drop(packet, DropReason::NoBuffer, direction);
+            self.drop_packet(packet, DropReason::NoBuffer, direction);
         }
     }
 
@@ -185,18 +185,18 @@ impl Worker {
         let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, hairpinned) = (interface.header_len(), interface.direction != direction);
         if !self.shard.restore(direction, &mut packet.data_mut()[header_len..]) {
-            return self.drop(packet, answer.otherwise, direction);
+            return self.drop_packet(packet, answer.otherwise, direction);
         }
         if !hairpinned {
             return self.answer(packet, answer, direction);
         }
         let Some((mut error, len)) = self.error(packet, answer, direction) else { return };
         if !error.set_len(len) {
-            return self.drop(error, DropReason::NoBuffer, direction);
+            return self.drop_packet(error, DropReason::NoBuffer, direction);
         }
         self.shard.counters().icmp_generated[answer.counted as usize] += 1;
         let mut batch = Batch::new();
-        self.turn_round(error, &mut batch);
+        self.hairpin(error, &mut batch);
         self.translate_hairpinned(&mut batch);
     }
 
@@ -204,13 +204,13 @@ impl Worker {
     /// dropped.
     fn error(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) -> Option<(Mbuf, usize)> {
         if !self.may_answer(&packet, answer.kind) {
-            self.drop(packet, DropReason::ReplyLimited, direction);
+            self.drop_packet(packet, DropReason::ReplyLimited, direction);
             return None;
         }
         match self.quote(&mut packet, answer) {
             Some(len) => Some((packet, len)),
             None => {
-                self.drop(packet, answer.otherwise, direction);
+                self.drop_packet(packet, answer.otherwise, direction);
                 None
             }
         }
@@ -258,7 +258,7 @@ impl Worker {
             && ethernet::emit(packet.data_mut(), back, interface.mac, interface.vlan, ethernet::IPV4).is_ok();
         if !fits {
             let direction = interface.direction;
-            self.drop(packet, DropReason::NoBuffer, direction);
+            self.drop_packet(packet, DropReason::NoBuffer, direction);
             return false;
         }
         self.transmit(arrival, packet);

@@ -4,11 +4,11 @@
 //! consumed then; or as dropped, where nothing comes of that.
 
 use super::Worker;
-use super::outlet::{Errand, Note};
+use super::tx::{HandoffKind, MbufTag};
 use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentEvent};
 use natgw_neighbor::assembly::{Outcome, Taken, Whole};
-use natgw_neighbor::local::{self, Side};
+use natgw_neighbor::local_responder::{self, Side};
 use natgw_wire::ethernet;
 use natgw_wire::ipv4::Fragments;
 
@@ -30,7 +30,7 @@ impl Worker {
             Outcome::Unwanted(fragments) => (DropReason::LocalNoService, fragments - 1),
         };
         self.count_drops(reason, direction, others);
-        self.drop(packet, reason, direction);
+        self.drop_packet(packet, reason, direction);
     }
 
     /// Answers a ping that is put together, to the station that sent the fragment that was missing.
@@ -41,8 +41,8 @@ impl Worker {
         let datagram = self.assemblies[side as usize].datagram(&whole);
         let outcome = self.responders[side as usize].answer(datagram, side, &self.routes, None, now_ms);
         let refused = match outcome {
-            local::Outcome::EchoReply(_) if self.send_assembled(last, &whole, side) => None,
-            local::Outcome::EchoReply(_) => Some(DropReason::NoBuffer),
+            local_responder::Outcome::EchoReply(_) if self.send_assembled(last, &whole, side) => None,
+            local_responder::Outcome::EchoReply(_) => Some(DropReason::NoBuffer),
             _ => Some(self.unanswered(outcome)),
         };
         match refused {
@@ -70,7 +70,7 @@ impl Worker {
             let Some(mut piece) = link.frame(&self.buffers, station, &fragment.header, octets) else {
                 return false;
             };
-            piece.set_tag(Note { arrival: arrival as u8, errand: Errand::Arrived }.tag());
+            piece.set_tag(MbufTag { arrival: arrival as u8, errand: HandoffKind::Arrived }.tag());
             self.counters.generated += 1;
             self.transmit(arrival, piece);
         }

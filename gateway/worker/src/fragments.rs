@@ -6,7 +6,7 @@
 //! and hands all of it over, the first fragment first. The owner asks no more.
 
 use super::Worker;
-use super::outlet::Errand;
+use super::tx::HandoffKind;
 use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, Verdict};
 use natgw_neighbor::{Queue, Slab};
@@ -76,10 +76,12 @@ impl Worker {
             FragmentAction::Held(hold) => {
                 if let Err(packet) = self.fragments.push(hold, packet) {
                     debug_assert!(false, "a shard lets no more wait than there are places");
-                    self.drop(packet, DropReason::FragmentsFull, direction);
+                    self.drop_packet(packet, DropReason::FragmentsFull, direction);
                 }
             }
-            FragmentAction::Elsewhere(owner) => self.hand_over(WorkerId(owner), packet, Errand::Fragment),
+            FragmentAction::Elsewhere(owner) => {
+                self.hand_over(WorkerId(owner), packet, HandoffKind::Fragment)
+            }
         }
         if let Some(hold) = verdict.released {
             let mut queue = self.fragments.take(hold);
@@ -93,7 +95,7 @@ impl Worker {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.owner(&packet, header_len, Direction::Inbound) {
             owner if owner == self.id => self.locate_fragment(packet, Direction::Inbound),
-            owner => self.hand_over(owner, packet, Errand::Hairpin),
+            owner => self.hand_over(owner, packet, HandoffKind::Hairpin),
         }
     }
 
@@ -112,7 +114,7 @@ impl Worker {
     fn drop_fragments(&mut self, hold: usize) {
         while let Some(packet) = self.fragments.slab.pop(&mut self.fragments.queues[hold]) {
             let direction = self.interfaces[self.arrival(&packet)].direction;
-            self.drop(packet, DropReason::FragmentOrphan, direction);
+            self.drop_packet(packet, DropReason::FragmentOrphan, direction);
         }
     }
 }

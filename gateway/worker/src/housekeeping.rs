@@ -2,9 +2,9 @@
 
 use super::events::EventQueue;
 use super::message::{Command, Event};
-use super::outlet::{Errand, Note};
 use super::reload::Stage;
 use super::requests::Request;
+use super::tx::{HandoffKind, MbufTag};
 use super::{TIMERS_PER_ROUND, Worker};
 use natgw_counters::PoolCounters;
 use natgw_dpdk::Clock;
@@ -21,7 +21,7 @@ const CHORES_PART_OF_MS: u64 = 50;
 const ROUNDS_PER_LOOK: u64 = 16;
 
 impl Worker {
-    pub(super) fn keep_house(&mut self, idle: bool) {
+    pub(super) fn housekeeping(&mut self, idle: bool) {
         self.shard.advance(self.now, TIMERS_PER_ROUND);
         self.tell_of_blocks();
         if idle || self.counters.polls.is_multiple_of(ROUNDS_PER_LOOK) {
@@ -124,7 +124,7 @@ impl Worker {
             return;
         }
         packet.data_mut().copy_from_slice(frame);
-        packet.set_tag(Note { arrival: interface as u8, errand: Errand::Arrived }.tag());
+        packet.set_tag(MbufTag { arrival: interface as u8, errand: HandoffKind::Arrived }.tag());
         self.counters.generated += 1;
         self.transmit(interface, packet);
         self.send();
@@ -146,7 +146,7 @@ impl Worker {
             self.hops.expire(later, |packet| held.push(packet));
             for packet in held.drain(..) {
                 let direction = self.direction(&packet);
-                self.drop(packet, DropReason::NextHopUnresolved, direction);
+                self.drop_packet(packet, DropReason::NextHopUnresolved, direction);
             }
         }
         self.released = held;

@@ -15,37 +15,37 @@
 
 mod answer;
 mod assembly;
+mod backpressure;
 mod batch;
 mod capture;
-mod congestion;
-mod deliver;
 mod events;
 mod fragments;
 mod housekeeping;
 mod idle;
 mod link;
 mod message;
-mod outlet;
 mod receive;
 mod reload;
 mod requests;
 mod setup;
 mod too_big;
+mod tx;
 mod unsolicited;
+mod verdicts;
 
 pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
 pub use events::{EventReceiver, EventSender, event_queues};
 pub use idle::Idle;
-pub use message::{Adoption, Command, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
+pub use message::{Command, ConfigUpdate, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
 pub use requests::{REQUESTS_MAX, RequestId};
-pub use setup::{Inlet, Interface, Outlet, Ring, WorkerOptions};
+pub use setup::{Interface, Ring, RxPort, TxPort, WorkerOptions};
 
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use backpressure::{Congestion, is_low};
 use capture::Captures;
-use congestion::{Congestion, is_low};
 use events::LinkBudgets;
 use fragments::Waiting;
 use idle::Backoff;
@@ -54,12 +54,12 @@ use natgw_counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
 use natgw_dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
 use natgw_nat::{Direction, DropReason, Shard, Time};
 use natgw_neighbor::assembly::Assembly;
-use natgw_neighbor::local::Responder;
+use natgw_neighbor::local_responder::Responder;
 use natgw_neighbor::{HostBuckets, NextHops, RouteTable};
 use natgw_steer::{Steering, WorkerId};
-use outlet::{Exit, Note, Relay};
 use reload::Reload;
 use requests::Requests;
+use tx::{HandoffBuffer, MbufTag, TxBuffer};
 
 /// See the module.
 pub struct Worker {
@@ -72,9 +72,9 @@ pub struct Worker {
     queues: Vec<(u8, RxQueue)>,
     rings: Vec<Consumer>,
     /// By interface.
-    exits: Vec<Exit>,
+    exits: Vec<TxBuffer>,
     /// By worker; `None` for this one.
-    relays: Vec<Option<Relay>>,
+    relays: Vec<Option<HandoffBuffer>>,
     routes: RouteTable,
     hops: NextHops<Mbuf>,
     fragments: Waiting,
@@ -124,7 +124,7 @@ impl Worker {
             self.send();
             self.congestion.round(received, start);
             let packets = handed_over + received;
-            self.keep_house(packets == 0);
+            self.housekeeping(packets == 0);
             self.counters.polls += 1;
             if packets == 0 {
                 self.counters.empty_polls += 1;
@@ -161,7 +161,7 @@ impl Worker {
             if received > 0 {
                 self.is_behind |= received == BURST;
                 self.counters.burst_size.record(received as u64);
-                self.arrived(interface, &mut burst);
+                self.on_rx_burst(interface, &mut burst);
                 packets += received;
             }
         }
@@ -194,7 +194,7 @@ impl Worker {
         packets
     }
 
-    fn drop(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
+    fn drop_packet(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
         self.shard.count_drop(reason, direction);
         self.show_dropped(&packet, reason);
         drop(packet);
@@ -202,7 +202,7 @@ impl Worker {
 
     /// The interface that a packet came in by.
     fn arrival(&self, packet: &Mbuf) -> usize {
-        let arrival = usize::from(Note::from_tag(packet.tag()).arrival);
+        let arrival = usize::from(MbufTag::from_tag(packet.tag()).arrival);
         debug_assert!(arrival < self.interfaces.len());
         arrival
     }

@@ -39,9 +39,9 @@ pub enum Command {
     Steer(Box<Steering>, Sender<Box<Steering>>),
     /// Put this in force, step by step between bursts, as far as it was nobody's before, and look through the sessions. One
     /// change at a time: another is refused. There is room for two words of progress.
-    Adopt(Box<Adoption>, Sender<Progress>),
+    Adopt(Box<ConfigUpdate>, Sender<Progress>),
     /// Put the rest of it in force: every worker is through with its sessions.
-    Enforce(Box<Adoption>, Sender<Progress>),
+    Enforce(Box<ConfigUpdate>, Sender<Progress>),
     /// Begin no session from now on, or begin them again. The answer comes when the counters are as of then.
     Drain(bool, Sender<()>),
     /// End.
@@ -49,7 +49,7 @@ pub enum Command {
 }
 
 /// What a configuration changes in a running worker.
-pub struct Adoption {
+pub struct ConfigUpdate {
     /// For its shard.
     pub changes: Changes,
     /// Routes.
@@ -60,15 +60,15 @@ pub struct Adoption {
     pub pools: Vec<Arc<Published<PoolCounters>>>,
 }
 
-/// How far a worker is with an [`Adoption`].
+/// How far a worker is with an [`ConfigUpdate`].
 pub enum Progress {
     /// It is in force.
     InForce,
     /// The worker has done it; of an [`Adopt`](Command::Adopt), it has looked through its tables, and ended what is not allowed
     /// any more. It goes back, with what was in force before, for a worker frees nothing.
-    Through(Box<Adoption>, Ended),
+    Through(Box<ConfigUpdate>, Ended),
     /// The one before it is not through.
-    Refused(Box<Adoption>),
+    Refused(Box<ConfigUpdate>),
 }
 
 /// What a change of the configuration has ended.

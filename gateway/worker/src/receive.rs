@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::batch::Batch;
-use super::outlet::{Errand, Note};
+use super::tx::{HandoffKind, MbufTag};
 use natgw_dpdk::{Burst, Mbuf};
 use natgw_nat::{BURST, Direction, DropReason, Verdict};
 use natgw_neighbor::arp;
@@ -19,9 +19,9 @@ enum Class {
 
 impl Worker {
     /// A burst that a queue of `interface` received.
-    pub(super) fn arrived(&mut self, interface: u8, burst: &mut Burst) {
+    pub(super) fn on_rx_burst(&mut self, interface: u8, burst: &mut Burst) {
         burst.prefetch();
-        let arrived = Note { arrival: interface, errand: Errand::Arrived }.tag();
+        let on_rx_burst = MbufTag { arrival: interface, errand: HandoffKind::Arrived }.tag();
         let interface = usize::from(interface);
         let direction = self.interfaces[interface].direction;
         let link = self.links[interface];
@@ -31,7 +31,7 @@ impl Worker {
         counters.rx_bytes += burst.as_slice().iter().map(|packet| packet.frame_len() as u64).sum::<u64>();
         let mut batch = Batch::new();
         for mut packet in burst.drain() {
-            packet.set_tag(arrived);
+            packet.set_tag(on_rx_burst);
             if !link.brings_packet(packet.data()) || packet.is_segmented() {
                 let class = self.classify(interface, &packet);
                 if !matches!(class, Class::Packet(_)) {
@@ -45,14 +45,14 @@ impl Worker {
                         continue;
                     }
                     Class::Drop(reason) => {
-                        self.drop(packet, reason, direction);
+                        self.drop_packet(packet, reason, direction);
                         continue;
                     }
                 }
             }
             match self.owner(&packet, header_len, direction) {
                 owner if owner == self.id => batch.push(packet, header_len),
-                owner => self.hand_over(owner, packet, Errand::Arrived),
+                owner => self.hand_over(owner, packet, HandoffKind::Arrived),
             }
         }
         self.translate(&mut batch, direction);
@@ -63,20 +63,20 @@ impl Worker {
     pub(super) fn handed_over(&mut self, burst: &mut Burst) {
         burst.prefetch_headers();
         burst.prefetch();
-        let mut arrived = [Batch::new(), Batch::new()];
+        let mut on_rx_burst = [Batch::new(), Batch::new()];
         let mut hairpinned = Batch::new();
         for packet in burst.drain() {
             let interface = &self.interfaces[self.arrival(&packet)];
             let (direction, header_len) = (interface.direction, interface.header_len());
-            match Note::from_tag(packet.tag()).errand {
-                Errand::Send(interface) => self.transmit(usize::from(interface), packet),
-                Errand::Arrived => arrived[direction as usize].push(packet, header_len),
-                Errand::Hairpin => hairpinned.push(packet, header_len),
-                Errand::Fragment => self.own_fragment(packet),
-                Errand::TakeBack(refused) => self.handed_back(packet, refused),
+            match MbufTag::from_tag(packet.tag()).errand {
+                HandoffKind::Send(interface) => self.transmit(usize::from(interface), packet),
+                HandoffKind::Arrived => on_rx_burst[direction as usize].push(packet, header_len),
+                HandoffKind::Hairpin => hairpinned.push(packet, header_len),
+                HandoffKind::Fragment => self.own_fragment(packet),
+                HandoffKind::TakeBack(refused) => self.handed_back(packet, refused),
             }
         }
-        for (direction, batch) in Direction::ALL.into_iter().zip(&mut arrived) {
+        for (direction, batch) in Direction::ALL.into_iter().zip(&mut on_rx_burst) {
             self.translate(batch, direction);
         }
         self.translate_hairpinned(&mut hairpinned);
@@ -130,7 +130,7 @@ impl Worker {
         let mut hairpinned = Batch::new();
         for (packet, verdict) in batch.drain().zip(verdicts) {
             if verdict == Verdict::Hairpin {
-                self.turn_round(packet, &mut hairpinned);
+                self.hairpin(packet, &mut hairpinned);
             } else {
                 self.deliver(packet, verdict, direction);
             }
@@ -139,11 +139,11 @@ impl Worker {
     }
 
     /// An outbound packet whose remote is an outside endpoint of ours goes to that endpoint's owner.
-    pub(super) fn turn_round(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
+    pub(super) fn hairpin(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.owner(&packet, header_len, Direction::Inbound) {
             owner if owner == self.id => hairpinned.push(packet, header_len),
-            owner => self.hand_over(owner, packet, Errand::Hairpin),
+            owner => self.hand_over(owner, packet, HandoffKind::Hairpin),
         }
     }
 
@@ -164,7 +164,7 @@ impl Worker {
         match arp::respond(packet.data_mut(), &known.own, known.mac) {
             arp::Outcome::Taken { learned, reply } => {
                 if let Some((binding, learn)) = learned {
-                    self.tell(super::Event::Learned(binding, learn));
+                    self.notify(super::Event::Learned(binding, learn));
                 }
                 match reply {
                     Some(len) if packet.set_len(len) => self.transmit(interface, packet),
@@ -173,12 +173,12 @@ impl Worker {
             }
             arp::Outcome::Conflict(binding) => {
                 self.counters.address_conflicts[interface] += 1;
-                self.tell(super::Event::Conflict(binding));
+                self.notify(super::Event::Conflict(binding));
                 self.counters.consumed += 1;
             }
             arp::Outcome::Ignored => self.counters.consumed += 1,
             arp::Outcome::Malformed => {
-                self.drop(packet, DropReason::ArpMalformed, self.interfaces[interface].direction);
+                self.drop_packet(packet, DropReason::ArpMalformed, self.interfaces[interface].direction);
             }
         }
     }

@@ -5,7 +5,7 @@
 use crossbeam_channel::Sender;
 
 use super::Worker;
-use super::message::{Adoption, Ended, Progress};
+use super::message::{ConfigUpdate, Ended, Progress};
 use natgw_nat::{DeleteReason, Sweep};
 
 /// Lines looked at in a piece.
@@ -14,7 +14,7 @@ const SWEPT_LINES: u32 = 16;
 /// See the module.
 pub(super) struct Reload {
     /// What is put in force; afterwards, what was in force before.
-    adoption: Box<Adoption>,
+    adoption: Box<ConfigUpdate>,
     /// Where management hears of it.
     progress: Sender<Progress>,
     stage: Stage,
@@ -41,7 +41,12 @@ impl Reload {
 }
 
 impl Worker {
-    pub(super) fn begin_reload(&mut self, adoption: Box<Adoption>, progress: Sender<Progress>, stage: Stage) {
+    pub(super) fn begin_reload(
+        &mut self,
+        adoption: Box<ConfigUpdate>,
+        progress: Sender<Progress>,
+        stage: Stage,
+    ) {
         if self.reload.is_some() {
             drop(progress.try_send(Progress::Refused(adoption)));
             return;

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::Worker;
+use super::backpressure::Congestion;
 use super::capture::Captures;
-use super::congestion::Congestion;
 use super::events::{EventSender, LinkBudgets};
 use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
 use super::link::Link;
 use super::message::Command;
-use super::outlet::{Exit, Relay};
 use super::requests::Requests;
+use super::tx::{HandoffBuffer, TxBuffer};
 use natgw_counters::{PoolCounters, Published, WorkerCounters};
 use natgw_dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
 use natgw_nat::{Direction, Shard, Time};
 use natgw_neighbor::assembly::Assembly;
-use natgw_neighbor::local::{Responder, Side};
+use natgw_neighbor::local_responder::{Responder, Side};
 use natgw_neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
 use natgw_steer::{Steering, WorkerId};
 use natgw_wire::ethernet::{self, Mac};
@@ -57,7 +57,7 @@ impl Interface {
 }
 
 /// A receive queue of an interface.
-pub struct Inlet {
+pub struct RxPort {
     /// The interface, by its place.
     pub interface: u8,
     /// The queue.
@@ -65,7 +65,7 @@ pub struct Inlet {
 }
 
 /// How a worker sends by an interface.
-pub enum Outlet {
+pub enum TxPort {
     /// By a queue of its own.
     Queue(TxQueue),
     /// Through the worker that has one: the port has fewer transmit queues than there are workers.
@@ -93,9 +93,9 @@ pub struct WorkerOptions {
     /// All interfaces.
     pub interfaces: Vec<Interface>,
     /// Its receive queues.
-    pub inlets: Vec<Inlet>,
+    pub inlets: Vec<RxPort>,
     /// By interface.
-    pub outlets: Vec<Outlet>,
+    pub outlets: Vec<TxPort>,
     /// One pair for each other worker.
     pub rings: Vec<Ring>,
     /// Routes.
@@ -121,11 +121,11 @@ const RESETS_AT_ONCE: u32 = 1000;
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
-        let mut relays: Vec<Option<Relay>> = Vec::new();
+        let mut relays: Vec<Option<HandoffBuffer>> = Vec::new();
         let mut rings = Vec::new();
         relays.resize_with(options.rings.len() + 1, || None);
         for ring in options.rings {
-            relays[ring.peer.index()] = Some(Relay::new(ring.to));
+            relays[ring.peer.index()] = Some(HandoffBuffer::new(ring.to));
             rings.push(ring.from);
         }
         let cycles_per_ms = (Clock::hz() / 1000).max(1);
@@ -141,7 +141,7 @@ impl Worker {
             interfaces: options.interfaces,
             queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
             rings,
-            exits: options.outlets.into_iter().map(Exit::new).collect(),
+            exits: options.outlets.into_iter().map(TxBuffer::new).collect(),
             relays,
             routes: options.routes,
             hops: NextHops::new(sizes),

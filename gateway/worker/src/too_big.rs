@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::answer::Answer;
-use super::outlet::{Errand, Note};
+use super::tx::{HandoffKind, MbufTag};
 use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentEvent};
 use natgw_neighbor::InterfaceId;
@@ -22,13 +22,13 @@ impl Worker {
         let header_len = usize::from(self.links[self.arrival(&packet)].header_len);
         let mtu = self.links[usize::from(interface.0)].mtu;
         let Ok(header) = ipv4::Packet::new_checked(&packet.data()[header_len..]) else {
-            return self.drop(packet, DropReason::TooBig, direction);
+            return self.drop_packet(packet, DropReason::TooBig, direction);
         };
         let (total_len, dont_frag) = (header.total_len(), header.dont_frag());
         if total_len <= mtu {
             // Only its padding is too large.
             packet.set_len(header_len + usize::from(total_len));
-            self.leave(packet, interface, mac, direction);
+            self.egress(packet, interface, mac, direction);
         } else if dont_frag {
             self.answer_translated(packet, Answer::too_big(mtu), direction);
         } else {
@@ -44,14 +44,14 @@ impl Worker {
         let link = self.links[usize::from(interface.0)];
         let whole = &packet.data()[header_len..];
         let Some(fragments) = Fragments::new(whole, link.mtu) else {
-            return self.drop(packet, DropReason::TooBig, direction);
+            return self.drop_packet(packet, DropReason::TooBig, direction);
         };
         for fragment in fragments {
             let payload = &packet.data()[header_len..][fragment.octets];
             let Some(mut piece) = link.frame(&self.buffers, mac, &fragment.header, payload) else {
-                return self.drop(packet, DropReason::NoBuffer, direction);
+                return self.drop_packet(packet, DropReason::NoBuffer, direction);
             };
-            piece.set_tag(Note { arrival: arrival as u8, errand: Errand::Arrived }.tag());
+            piece.set_tag(MbufTag { arrival: arrival as u8, errand: HandoffKind::Arrived }.tag());
             self.counters.generated += 1;
             self.shard.counters().fragments[FragmentEvent::Created as usize] += 1;
             self.transmit(usize::from(interface.0), piece);

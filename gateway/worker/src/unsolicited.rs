@@ -2,10 +2,10 @@
 
 use super::Worker;
 use super::batch::Batch;
-use super::outlet::{Errand, Note};
+use super::tx::{HandoffKind, MbufTag};
 use natgw_nat::{Direction, IcmpGenerated, UnansweredSyn};
 use natgw_neighbor::AnswerKind;
-use natgw_neighbor::local::Side;
+use natgw_neighbor::local_responder::Side;
 use natgw_wire::icmpv4::{self, message, unreachable};
 use natgw_wire::ipv4;
 
@@ -39,12 +39,12 @@ impl Worker {
         let (ty, code) = (message::UNREACHABLE, unreachable::PORT);
         let Some(len) = icmpv4::error_about(&syn.quote, bytes, ty, code, 0, address) else { return };
         packet.set_len(header_len + len);
-        packet.set_tag(Note { arrival: way_out, errand: Errand::Arrived }.tag());
+        packet.set_tag(MbufTag { arrival: way_out, errand: HandoffKind::Arrived }.tag());
         self.counters.generated += 1;
         self.shard.counters().icmp_generated[IcmpGenerated::Unreachable as usize] += 1;
         if syn.hairpinned {
             let mut batch = Batch::new();
-            self.turn_round(packet, &mut batch);
+            self.hairpin(packet, &mut batch);
             self.translate_hairpinned(&mut batch);
         } else {
             self.resolve(packet, None, Direction::Outbound);

@@ -13,7 +13,7 @@ fn forward(external: &str, internal: &str) -> AddedForward {
 
 fn mistakes(text: &str, added: &[AddedForward]) -> Vec<String> {
     let mistakes = Config::parse_with(text, "gateway.toml", added).expect_err("it has to be refused");
-    mistakes.iter().map(Mistake::to_string).collect()
+    mistakes.iter().map(Diagnostic::to_string).collect()
 }
 
 /// The messages of a forward that the file has, with the place taken off.

@@ -4,7 +4,7 @@
 
 use super::additions::ADDITIONS;
 use super::{example_and, example_with};
-use crate::{Config, Mistake};
+use crate::{Config, Diagnostic};
 
 const OUTSIDE: &str = "addresses = [\"203.0.113.2/24\"]";
 const POOL: &str = "addresses = [\"203.0.113.10-203.0.113.12\"]   # addresses, ranges, prefixes; or interface = \"outside\" (masquerade)";
@@ -312,7 +312,7 @@ const RELATIONS: &[Case] = &[
     ),
 ];
 
-fn mistakes(text: &str) -> Vec<Mistake> {
+fn mistakes(text: &str) -> Vec<Diagnostic> {
     Config::parse(text, "gateway.toml").expect_err(text)
 }
 

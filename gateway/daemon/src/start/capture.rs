@@ -15,9 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::running::Running;
+use super::control_plane::ControlPlane;
 use natgw_api::pcapng::{self, Heading, Statistics};
-use natgw_api::snapshot::Session;
+use natgw_api::types::Session;
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
 use natgw_config::Config;
 use natgw_counters::Published;
@@ -40,7 +40,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 const _: () = assert!(natgw_management::CAPTURES_MAX <= natgw_worker::CAPTURES_MAX);
 
-impl Running {
+impl ControlPlane {
     pub(super) fn begin_capture(&self, request: &CaptureRequest) -> Result<Live, Unavailable> {
         let config = self.config();
         let workers = self

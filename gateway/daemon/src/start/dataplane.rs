@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use super::StartError;
-use super::tables::{self, Tables};
+use super::table_memory::{self, Tables};
 use natgw_config::PacketBuffers;
 use natgw_counters::{PoolCounters, Published, WorkerCounters};
 use natgw_dpdk::{
@@ -17,7 +17,7 @@ use natgw_neighbor::{OwnAddresses, RouteTable};
 use natgw_steer::{Nic, Rss, Steering, WorkerId};
 use natgw_wire::ethernet::Mac;
 use natgw_worker::{
-    Command, EventReceiver, Idle, Inlet, Interface, Outlet, Ring, Worker, WorkerOptions, event_queues,
+    Command, EventReceiver, Idle, Interface, Ring, RxPort, TxPort, Worker, WorkerOptions, event_queues,
 };
 
 /// Commands that wait for a worker; a burst of neighbours after a restart fits.
@@ -141,7 +141,7 @@ impl Dataplane {
         let reconnector = Reconnector::start(open.iter().map(|open| &open.port))?;
         let (events_in, events) = event_queues(open.len());
         let lcores = (0..workers.into()).map(|index| lcore(eal, index)).collect::<Result<Vec<_>, _>>()?;
-        let Tables { shards, nodes, memory } = tables::make(eal, &lcores, &settings, &steering)?;
+        let Tables { shards, nodes, memory } = table_memory::make(eal, &lcores, &settings, &steering)?;
         warn_of_distance(&open, &nodes);
         let made = make_workers(eal, shards, |id, shard, rings| {
             let interfaces: Vec<Interface> = open.iter().map(|port| port.interface.clone()).collect();
@@ -344,19 +344,19 @@ fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring>>, StartError> {
 }
 
 /// The receive queues that a worker polls: the one with its number, where the port has that many.
-fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<Inlet> {
+fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort> {
     let queue = |(index, open): (usize, &OpenPort)| {
         let queue = open.port.take_rx_queue(id.0)?;
-        Some(Inlet { interface: index as u8, queue })
+        Some(RxPort { interface: index as u8, queue })
     };
     ports.iter().enumerate().filter_map(queue).collect()
 }
 
 /// How a worker sends by each port: with the queue of its number, or through the worker that shares its remainder.
-fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<Outlet> {
+fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<TxPort> {
     let outlet = |open: &OpenPort| match open.port.take_tx_queue(id.0) {
-        Some(queue) => Outlet::Queue(queue),
-        None => Outlet::Through(WorkerId(id.0 % open.queues)),
+        Some(queue) => TxPort::Queue(queue),
+        None => TxPort::Through(WorkerId(id.0 % open.queues)),
     };
     ports.iter().map(outlet).collect()
 }

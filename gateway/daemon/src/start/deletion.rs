@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use super::ask;
-use super::running::Running;
+use super::broadcast;
+use super::control_plane::ControlPlane;
 use natgw_api::DELETION_TIMEOUT;
-use natgw_api::snapshot::Deleted;
+use natgw_api::types::Deleted;
 use natgw_management::Unavailable;
 use natgw_nat::Filter;
 use natgw_worker::{Command, Deletion};
 
-impl Running {
+impl ControlPlane {
     /// All workers at once go through their tables.
     pub(super) fn delete(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
         let deadline = Instant::now() + DELETION_TIMEOUT;
@@ -21,7 +21,7 @@ impl Running {
         })?;
         let ended = ended.into_iter().enumerate().map(|(index, ended)| match ended {
             natgw_worker::Deleted::All(sessions) => Ok(sessions),
-            natgw_worker::Deleted::Refused => Err(ask::refused(index)),
+            natgw_worker::Deleted::Refused => Err(broadcast::refused(index)),
         });
         let deleted = Deleted { sessions: ended.sum::<Result<u64, Unavailable>>()? };
         tracing::info!(sessions = deleted.sessions, "sessions deleted");

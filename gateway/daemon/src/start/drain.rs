@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::running::{Running, lock};
+use super::control_plane::{ControlPlane, lock};
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::snapshot::Drain;
+use natgw_api::types::Drain;
 use natgw_management::Unavailable;
 use natgw_worker::Command;
 
@@ -14,7 +14,7 @@ pub(super) struct Draining {
     until: Option<Instant>,
 }
 
-impl Running {
+impl ControlPlane {
     /// Lets no session begin from now on. A limit comes in the place of an earlier one.
     pub(super) fn begin_drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {
         let _one = lock(&self.drains);

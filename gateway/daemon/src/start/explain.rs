@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use super::Dataplane;
-use super::running::{Running, lock};
+use super::control_plane::{ControlPlane, lock};
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::snapshot::{Explanation, Neighbor, Question, Route};
+use natgw_api::types::{Explanation, Neighbor, Question, Route};
 use natgw_config::{Role, Whose};
 use natgw_management::Unavailable;
 use natgw_nat::{Direction, DropReason, Endpoint, IpProtocol, Protocol, Tuple};
@@ -14,7 +14,7 @@ use natgw_neighbor::{InterfaceId, RouteEntry};
 use natgw_steer::WorkerId;
 use natgw_worker::Command;
 
-impl Running {
+impl ControlPlane {
     pub(super) fn explain_packet(&self, asked: &Question) -> Result<Explanation, Unavailable> {
         let deadline = Instant::now() + LISTING_TIMEOUT;
         let direction = asked.direction.unwrap_or_else(|| self.side_of(asked.source.address));

@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use super::running::{Running, lock};
+use super::control_plane::{ControlPlane, lock};
 use natgw_api::CHANGE_TIMEOUT;
-use natgw_api::snapshot::{Forward, NewForward};
+use natgw_api::types::{Forward, NewForward};
 use natgw_config::{AddedForward, Hosts, Reloaded, forward_id};
 use natgw_management::{ForwardError, ReloadError};
 use natgw_nat::{ForwardSource, PortForward, Static};
 
-impl Running {
+impl ControlPlane {
     /// Every port forward, those of the file first, then every 1:1 mapping.
     pub(super) fn list_forwards(&self) -> Vec<Forward> {
         let config = self.config();

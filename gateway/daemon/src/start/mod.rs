@@ -8,24 +8,24 @@
 //!
 //! Whatever can fail is tried before the first packet moves, and fails with one sentence that says what to do.
 
-mod announcements;
-mod ask;
+mod apply_config;
+mod block_leases;
+mod broadcast;
 mod capture;
-mod control;
+mod control_plane;
 mod dataplane;
 mod deletion;
 mod drain;
 mod explain;
 mod forwards;
-mod in_force;
-mod ledger;
+mod gratuitous_arp;
 pub mod machine;
+mod neighbors;
 mod plan;
 mod reload;
-mod running;
 mod service;
 mod subscribers;
-mod tables;
+mod table_memory;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,13 +34,13 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use control_plane::ControlPlane;
 pub use dataplane::{Dataplane, DataplaneOptions, PortOptions};
 use natgw_config::{Config, line_of};
 use natgw_dpdk::Eal;
 use natgw_management::{BindError, Server};
 use natgw_neighbor::RouteError;
 use natgw_steer::SteeringError;
-use running::Running;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,7 @@ pub fn run(config: Config, file: &Path, text: String) -> Result<(), StartError> 
     let signals = signals()?;
     let (server, eal, dataplane) = set_up(&config).map_err(|error| error.located(&config, file, &text))?;
     let token = config.management.token.clone();
-    let running = Arc::new(Running::new(config, file, text, &eal, dataplane));
+    let running = Arc::new(ControlPlane::new(config, file, text, &eal, dataplane));
     running.log_start();
     let server = server.spawn(running.clone(), token)?;
     service::ready();

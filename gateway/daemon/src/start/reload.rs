@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::running::{Running, lock};
-use natgw_api::{CHANGE_TIMEOUT, snapshot};
+use super::control_plane::{ControlPlane, lock};
+use natgw_api::{CHANGE_TIMEOUT, types};
 use natgw_config::{Config, Reloaded};
 use natgw_management::{ReloadError, Until};
 
-impl Running {
+impl ControlPlane {
     /// Reads the file again and puts it in force, worker by worker. One change at a time; each is counted and logged.
-    pub(super) fn reload_file(&self, until: Until) -> Result<snapshot::Reloaded, ReloadError> {
+    pub(super) fn reload_file(&self, until: Until) -> Result<types::Reloaded, ReloadError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let outcome = Config::read(&self.file).map_err(ReloadError::from).and_then(|text| {
@@ -24,14 +24,14 @@ impl Running {
             // It is in force, whatever the workers are still at.
             Until::Through => self.settle(&mut in_force, deadline).unwrap_or(None),
         };
-        Ok(snapshot::Reloaded { swept, ..reloaded })
+        Ok(types::Reloaded { swept, ..reloaded })
     }
 
     /// Counts and logs what became of a change.
     pub(super) fn report(
         &self,
         outcome: Result<Reloaded, ReloadError>,
-    ) -> Result<snapshot::Reloaded, ReloadError> {
+    ) -> Result<types::Reloaded, ReloadError> {
         let mut reloads = lock(&self.reloads);
         match &outcome {
             Ok(reloaded) => {
@@ -47,7 +47,7 @@ impl Running {
                 tracing::error!(%error, "the configuration stays as it is");
             }
         }
-        outcome.map(|reloaded| snapshot::Reloaded {
+        outcome.map(|reloaded| types::Reloaded {
             config_generation: 1 + reloads.applied,
             warnings: reloaded.config.warnings.iter().map(ToString::to_string).collect(),
             needs_restart: reloaded.needs_restart,
@@ -56,7 +56,7 @@ impl Running {
     }
 
     /// As asked by a signal: the control loop goes on meanwhile, and the log tells what became of it.
-    pub(super) fn reload_aside(self: &Arc<Running>) {
+    pub(super) fn reload_aside(self: &Arc<ControlPlane>) {
         let running = Arc::clone(self);
         let reload = move || drop(running.reload_file(Until::Through));
         if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(reload) {

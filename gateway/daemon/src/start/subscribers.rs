@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::running::Running;
+use super::control_plane::ControlPlane;
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::snapshot::{Query, Subscriber};
+use natgw_api::types::{Query, Subscriber};
 use natgw_management::{Gateway, Unavailable};
 use natgw_nat::BlockGrid;
 
-impl Running {
+impl ControlPlane {
     /// As [`Gateway::subscribers`].
     pub(super) fn list_subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
         let mut found: HashMap<(Ipv4Addr, u16), Subscriber> = HashMap::new();

@@ -26,9 +26,9 @@ use utoipa::IntoParams;
 use super::problem::{BadParameters, Contradiction, Unanswered, Unauthorized};
 use super::table::{Parameters, filter};
 use crate::http::App;
-use crate::lasting::Lasting;
+use crate::stream_deadline::Lasting;
 use crate::{CAPTURES_MAX, Capture};
-use natgw_api::snapshot::{Address, Protocols};
+use natgw_api::types::{Address, Protocols};
 use natgw_api::{CaptureRequest, Frames, Problem};
 use natgw_nat::Filter;
 

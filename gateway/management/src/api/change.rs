@@ -17,7 +17,7 @@ use super::table::{Parameters, filter};
 use crate::http::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
 use crate::{ForwardError, Until};
 use natgw_api::Problem;
-use natgw_api::snapshot::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};
+use natgw_api::types::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};
 use natgw_nat::Filter;
 
 #[derive(Deserialize, IntoParams)]

@@ -9,7 +9,7 @@ use super::problem::Unanswered;
 use crate::http::{Answer, App};
 use crate::metrics as prometheus_text;
 use natgw_api::Problem;
-use natgw_api::snapshot::Readiness;
+use natgw_api::types::Readiness;
 
 /// Metrics, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "health",

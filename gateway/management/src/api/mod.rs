@@ -20,8 +20,8 @@ use utoipa_axum::routes;
 
 use super::http::App;
 use super::page;
-use natgw_api::snapshot::Protocols;
-use natgw_api::snapshot::text::Direction;
+use natgw_api::types::Protocols;
+use natgw_api::types::text::Direction;
 use natgw_api::{Frames, Problem};
 
 /// The name of the security scheme, a token by RFC 6750.

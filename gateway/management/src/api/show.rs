@@ -6,7 +6,7 @@ use super::problem::Unanswered;
 use crate::Gateway;
 use crate::http::{Answer, App};
 use crate::metrics;
-use natgw_api::snapshot::{
+use natgw_api::types::{
     Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status, WorkerStatus,
 };
 

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::problem::{BadParameters, Contradiction, Unanswered};
 use crate::http::{Answer, App};
 use natgw_api::Problem;
-use natgw_api::snapshot::{
+use natgw_api::types::{
     Address, Cursor, Endpoint, Explanation, Holder, Mapping, Page, Protocols, Query, Question, Session,
     Subscriber,
 };

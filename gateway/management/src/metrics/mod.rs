@@ -15,7 +15,7 @@ use prometheus::{Registry, TextEncoder};
 use self::family::{Family, PREFIX};
 use self::sample::{Sample, Samples, Value};
 use super::Gateway;
-use natgw_api::snapshot;
+use natgw_api::types;
 use natgw_counters::BurstSizes;
 
 /// The content type of [`Metrics::text`].
@@ -45,7 +45,7 @@ impl Metrics {
 }
 
 /// Every metric that counts, as numbers: a histogram becomes its count and sum.
-pub fn counters(gateway: &dyn Gateway) -> snapshot::Counters {
+pub fn counters(gateway: &dyn Gateway) -> types::Counters {
     let mut counters = Vec::new();
     for (family, samples) in Samples::of(gateway).0 {
         if family.kind != MetricType::GAUGE {
@@ -54,20 +54,20 @@ pub fn counters(gateway: &dyn Gateway) -> snapshot::Counters {
     }
     let mut xstats = Vec::new();
     for (interface, nic) in gateway.interfaces().into_iter().zip(gateway.nics()) {
-        xstats.extend(nic.xstats.into_iter().map(|(name, value)| snapshot::Counter {
+        xstats.extend(nic.xstats.into_iter().map(|(name, value)| types::Counter {
             name: name.into(),
             labels: [("interface".into(), interface.name.clone())].into(),
             value,
         }));
     }
-    snapshot::Counters { counters, xstats }
+    types::Counters { counters, xstats }
 }
 
-fn append_counters(counters: &mut Vec<snapshot::Counter>, family: &Family, sample: &Sample) {
+fn append_counters(counters: &mut Vec<types::Counter>, family: &Family, sample: &Sample) {
     let mut append = |name, value| {
         let names = family.labels.iter().map(|&name| name.into());
         let labels = names.zip(sample.labels.iter().cloned()).collect();
-        counters.push(snapshot::Counter { name, labels, value });
+        counters.push(types::Counter { name, labels, value });
     };
     match sample.value {
         Value::Number(number) => append(family.name.into(), number),

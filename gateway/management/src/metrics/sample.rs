@@ -2,7 +2,7 @@
 
 use super::family::{self as f, Family};
 use crate::Gateway;
-use natgw_api::snapshot::WorkerSnapshot;
+use natgw_api::types::WorkerSnapshot;
 use natgw_counters::{BurstSizes, EventKind};
 use natgw_nat::{
     self, DeleteReason, Direction, DropReason, FragmentEvent, IcmpGenerated, Protocol, SessionFailure,

@@ -107,7 +107,7 @@ impl Mapping {
         self.flags & flag != 0
     }
 
-    /// Whether it serves one remote endpoint and shares its outside endpoint with others (`overlap`).
+    /// Whether it serves one remote endpoint and shares its outside endpoint with others (`port_overlap`).
     pub(crate) fn is_overlapping(&self) -> bool {
         self.is(OVERLAPPING)
     }
@@ -179,7 +179,7 @@ pub(crate) enum FoundBy {
     Outside,
     /// Its inside endpoint: others may have its outside endpoint towards other remotes (`other`).
     Inside,
-    /// Nothing: others share its outside endpoint (`overlap`).
+    /// Nothing: others share its outside endpoint (`port_overlap`).
     Neither,
 }
 

@@ -7,7 +7,7 @@
 //! 2. *probe*: compare the bucket's tags, prefetch the line of the session that one of them stands for;
 //! 3. *translate*: compare the flow, refresh the session, rewrite the packet.
 //!
-//! The third stage goes on while packets just pass. One that does not ([`Session::passes`]) leaves it for
+//! The third stage goes on while packets just pass. One that does not ([`passes`](crate::session::Session::passes)) leaves it for
 //! [`Shard::not_fast`] at its turn, so that order within a flow is kept, and the stage is taken up again behind it.
 
 use arrayvec::ArrayVec;

@@ -148,7 +148,7 @@ pub(crate) struct ShardPool {
     pub(crate) blocks: Option<Blocks>,
     /// Which ports are whose, where mapping is deterministic.
     pub(crate) ranges: Option<Ranges>,
-    /// Whether the next port of a subscriber is known before its turn (`ahead`).
+    /// Whether the next port of a subscriber is known before its turn (`lookahead`).
     pub(crate) is_foreseeable: bool,
     /// Ports of each protocol that can be handed out at all, and those of them that are free.
     total: u32,

@@ -160,7 +160,7 @@ impl Overlaps {
         self.view(towards, all).first_in(0..PART * PART).is_some()
     }
 
-    /// Gives a port back that [`Overlaps::take`] gave towards this remote.
+    /// Gives a port back that [`Overlaps::alloc`] gave towards this remote.
     pub(crate) fn free(&mut self, towards: Towards, port: u16) {
         let (part, bit) = (place(port) / PART, place(port) % PART);
         for (number, bit) in [(part as u16, bit), (ROOT, part)] {

@@ -1,6 +1,6 @@
 //! What is due: idle sessions, and rests of ports. A bounded piece of it a call.
 //!
-//! An end needs as many cold lines as a beginning (`ahead`), and they depend on one another just so. So the timers that
+//! An end needs as many cold lines as a beginning (`lookahead`), and they depend on one another just so. So the timers that
 //! ring next are gone through together first, a step at a time, before each is worked on.
 
 use std::ops::Range;

@@ -36,7 +36,7 @@ impl Ids {
         Some(id)
     }
 
-    /// The id that [`Ids::take`] will hand out after `ahead` others.
+    /// The id that [`Ids::alloc`] will hand out after `ahead` others.
     pub(crate) fn peek(&self, ahead: u32) -> Option<u32> {
         match self.depth.checked_sub(ahead + 1) {
             Some(top) => Some(self.freed[top]),
@@ -44,7 +44,7 @@ impl Ids {
         }
     }
 
-    /// Gives `id`, which [`Ids::take`] handed out, back.
+    /// Gives `id`, which [`Ids::alloc`] handed out, back.
     pub(crate) fn free(&mut self, id: u32) {
         debug_assert!(id < self.fresh && self.depth < self.fresh);
         self.freed[self.depth] = id;

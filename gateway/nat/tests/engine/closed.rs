@@ -7,7 +7,7 @@ use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
 use crate::rfc5382::{ACK, FIN_ACK, HOST, REMOTE, RST, SYN, SYN_ACK};
-use crate::world::{Gateway, Outcome};
+use crate::sim::{Gateway, Outcome};
 
 /// An inside host and what it sends.
 struct Host {
@@ -250,7 +250,7 @@ fn closed_connections_make_room_within_every_limit() {
         |limits| limits,
     ];
     for (nth, change) in limits.into_iter().enumerate() {
-        let mut settings = crate::world::settings();
+        let mut settings = crate::sim::settings();
         settings.limits = change(settings.limits);
         // The last one: a table with room for so many.
         let room = if nth == 3 { 8 } else { 1024 };
@@ -265,7 +265,7 @@ fn closed_connections_make_room_within_every_limit() {
 
 #[test]
 fn many_short_connections_from_one_host_all_open_by_default() {
-    let mut settings = crate::world::settings();
+    let mut settings = crate::sim::settings();
     settings.limits = Limits::default();
     let mut host = Host { gateway: Gateway::with_shards(settings, 1, 65_536) };
     for nth in 0..50_000u32 {
@@ -283,7 +283,7 @@ fn many_short_connections_from_one_host_all_open_by_default() {
 /// beside. Every server answers; nothing is closed in good order.
 #[test]
 fn a_browsing_host_finds_room_by_default() {
-    let mut settings = crate::world::settings();
+    let mut settings = crate::sim::settings();
     settings.limits = Limits::default();
     let mut host = Host { gateway: Gateway::with_shards(settings, 1, 65_536) };
     let dns = ep("9.9.9.9:53");

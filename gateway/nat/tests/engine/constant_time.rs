@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use natgw_nat::{Direction, DropReason, Endpoint, Protocol, Settings, Verdict};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, settings};
+use crate::sim::{Gateway, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";

@@ -5,8 +5,8 @@ use natgw_wire::tcp::Flags;
 use proptest::prelude::*;
 
 use crate::packet::{Packet, ep};
-use crate::trial::{run, shape, steps};
-use crate::world::{Gateway, settings};
+use crate::random_ops::{run, shape, steps};
+use crate::sim::{Gateway, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";

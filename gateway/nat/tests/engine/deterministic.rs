@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use natgw_nat::{Deterministic, DropReason, Endpoint, Protocol, Ranges, SessionFailure, Settings};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, rule, settings};
 
 const REMOTE: &str = "198.51.100.7:7000";
 

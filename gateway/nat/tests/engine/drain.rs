@@ -7,7 +7,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, ep};
-use crate::world::{Gateway, Outcome as Became};
+use crate::sim::{Gateway, Outcome as Became};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";

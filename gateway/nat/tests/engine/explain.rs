@@ -9,9 +9,9 @@ use natgw_wire::tcp::Flags;
 use proptest::prelude::*;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::trial::{FragmentAction, Meaning, Sent, externals, resolve, shape, steps};
-use crate::trial::{Step, TICK_MS};
-use crate::world::{Gateway, rule};
+use crate::random_ops::{FragmentAction, Meaning, Sent, externals, resolve, shape, steps};
+use crate::random_ops::{Step, TICK_MS};
+use crate::sim::{Gateway, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";

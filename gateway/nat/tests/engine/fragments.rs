@@ -9,9 +9,9 @@ use natgw_nat::{
 use natgw_wire::icmpv4::message;
 use natgw_wire::tcp::Flags;
 
+use crate::fragment_sim::{Left, Pieces, ident, join, piece, split};
 use crate::packet::{Body, GRE, Packet, Seen, at_port, ep, unchanging};
-use crate::pieces::{Left, Pieces, ident, join, piece, split};
-use crate::world::{Gateway, rule, settings};
+use crate::sim::{Gateway, rule, settings};
 
 pub(crate) const HOST: &str = "10.64.0.5:4000";
 pub(crate) const REMOTE: &str = "198.51.100.7:7000";
@@ -60,7 +60,7 @@ fn sent(pieces: &mut Pieces, packet: &Packet, direction: Direction) -> Vec<Seen>
     let mut seen = Vec::new();
     for (nth, order) in orders(&split(&bytes, ROOM, 0)).iter().enumerate() {
         let renamed = order.iter().map(|one| {
-            let at = crate::pieces::offset(one);
+            let at = crate::fragment_sim::offset(one);
             piece(&one[..20], &one[20..], at, one[6] & 0x20 != 0, 100 + nth as u16)
         });
         let left = pieces.arrive_all(&renamed.collect::<Vec<_>>(), direction);

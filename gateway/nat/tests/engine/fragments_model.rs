@@ -6,9 +6,9 @@ use std::ops::Range;
 use natgw_nat::{Direction, DropReason};
 use proptest::prelude::*;
 
+use crate::fragment_sim::{Left, Pieces, ident, offset, piece};
 use crate::packet::{Packet, ep};
-use crate::pieces::{Left, Pieces, ident, offset, piece};
-use crate::world::Gateway;
+use crate::sim::Gateway;
 
 /// Some blocks of a datagram; those that end it.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 
 use natgw_nat::{Direction, DropReason, Filtering, FragmentAction, FragmentPath, Protocol, Static, Verdict};
 
+use crate::fragment_sim::{Left, piece, split};
 use crate::fragments::{HOST, REMOTE, ROOM, datagram, large, orders, pieces, remembered, whole};
 use crate::packet::{Packet, ep};
-use crate::pieces::{Left, piece, split};
 
 const OVERLAP: Left = Left::Drop(DropReason::FragmentOverlap);
 

@@ -11,8 +11,8 @@ use natgw_nat::{
 use proptest::prelude::*;
 
 use crate::packet::{Packet, Seen, unchanging};
-use crate::trial::{Shape, Step, externals, holds, resolve, run, shape, steps};
-use crate::world::{Gateway, rule};
+use crate::random_ops::{Shape, Step, externals, holds, resolve, run, shape, steps};
+use crate::sim::{Gateway, rule};
 
 /// How a pool hands out ports.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use natgw_nat::{Deterministic, Endpoint, MappingMode, OtherProtocols, Pool, PortBlocks, RuleAction};
 
 use crate::packet::{GRE, Packet, at_port, ep};
-use crate::world::{Gateway, rule};
+use crate::sim::{Gateway, rule};
 
 const HOSTS: u32 = 20;
 

@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 use natgw_nat::{DropReason, Endpoint, Filtering, MappingMode, Protocol, SessionView};
 use natgw_wire::tcp::Flags;
 
+use crate::address_plan::Plan;
 use crate::connection::Tcp;
-use crate::plan::Plan;
-use crate::trial::{FragmentAction, Meaning, Sent, Shape, TIMEOUTS};
+use crate::random_ops::{FragmentAction, Meaning, Sent, Shape, TIMEOUTS};
 
 #[derive(Clone, Debug)]
 struct Session {

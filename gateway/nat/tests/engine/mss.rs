@@ -5,7 +5,7 @@ use natgw_nat::{ForwardSource, PortForward, Protocol, Verdict};
 use natgw_wire::tcp::{self, Flags};
 
 use crate::packet::{Body, Packet, Seen, ep};
-use crate::world::Gateway;
+use crate::sim::Gateway;
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:443";

@@ -5,10 +5,10 @@ use natgw_nat::{
     Settings, Static,
 };
 
+use crate::fragment_sim::{ident, split};
 use crate::fragments::{orders, pieces, whole};
 use crate::packet::{Body, DCCP, GRE, Packet, UDP_LITE, at_port, ep};
-use crate::pieces::{ident, split};
-use crate::world::{Gateway, rule};
+use crate::sim::{Gateway, rule};
 
 const ESP: u8 = 50;
 const AH: u8 = 51;

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use natgw_nat::{DropReason, Endpoint, Filtering, MappingMode, PoolUsage, Protocol, Settings};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, settings};
+use crate::sim::{Gateway, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";

@@ -9,7 +9,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const SERVER: &str = "10.64.0.12";

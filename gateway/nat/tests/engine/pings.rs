@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use natgw_nat::{Direction, DropReason, Protocol, Settings, Static};
 use natgw_wire::icmpv4::message;
 
+use crate::fragment_sim::{Left, piece, split};
 use crate::fragments::{ROOM, large, orders, pieces, remembered, whole};
 use crate::packet::{Body, Packet, at_port, ep};
-use crate::pieces::{Left, piece, split};
-use crate::world::{Gateway, Outcome};
+use crate::sim::{Gateway, Outcome};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7";
@@ -128,7 +128,7 @@ fn pinged(change: fn(&mut Settings), to: &str, direction: Direction, ttl: u8) ->
     let mut left = Vec::new();
     for (nth, order) in orders(&split(&bytes, ROOM, 0)).iter().enumerate() {
         let renamed = order.iter().map(|one| {
-            let at = crate::pieces::offset(one);
+            let at = crate::fragment_sim::offset(one);
             piece(&one[..20], &one[20..], at, one[6] & 0x20 != 0, 100 + nth as u16)
         });
         left.extend(pieces.arrive_all(&renamed.collect::<Vec<_>>(), direction));

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use crate::model::Model;
 use crate::packet::{Packet, Seen, at_port, ep, unchanging};
-use crate::trial::{
+use crate::random_ops::{
     Event, FragmentAction, Meaning, Sent, Shape, Step, TICK_MS, TIMEOUTS, externals, holds, resolve, run,
     shape, steps,
 };
-use crate::world::Gateway;
+use crate::sim::Gateway;
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }

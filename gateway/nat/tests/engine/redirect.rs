@@ -6,7 +6,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, Seen, at_port, ep};
-use crate::world::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";

@@ -6,7 +6,7 @@ use natgw_wire::ipv4;
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, rule};
+use crate::sim::{Gateway, Outcome, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -357,7 +357,7 @@ fn ttl_1_is_answered_and_neither_translated_nor_counted_as_a_session() {
     assert_eq!(gateway.inbound(error).reason(), DropReason::TtlExceeded);
 }
 
-/// A hairpinned packet passes one router, not two: [`crate::world`] sees that the TTL goes down by one.
+/// A hairpinned packet passes one router, not two: [`crate::sim`] sees that the TTL goes down by one.
 #[test]
 fn ttl_2_suffices_for_a_hairpin() {
     let mut gateway = Gateway::changed(|settings| {

@@ -12,7 +12,7 @@ use natgw_nat::{
 
 use crate::grants::{check, check_settled};
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, rule};
+use crate::sim::{Gateway, Outcome, rule};
 
 /// What the reload does to the flow that has `X:P`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn settings(sessions: u32) -> Settings {
             new_sessions_per_subscriber_per_s: 1_000_000,
             ..Limits::default()
         },
-        ..crate::world::settings()
+        ..crate::sim::settings()
     }
 }
 

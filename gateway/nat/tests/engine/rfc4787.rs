@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use natgw_nat::{DeleteReason, DropReason, Endpoint, Filtering, Limits, Protocol, SessionFailure, Settings};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";

@@ -7,7 +7,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, settings};
+use crate::sim::{Gateway, settings};
 
 pub(crate) const HOST: &str = "10.64.0.5:4000";
 pub(crate) const REMOTE: &str = "198.51.100.7:443";

@@ -7,7 +7,7 @@ use natgw_nat::{DropReason, Endpoint, OtherProtocols, PoolUsage, Protocol, RuleA
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";

@@ -7,7 +7,7 @@ use natgw_wire::tcp::{self, Flags};
 
 use crate::packet::{Packet, ep};
 use crate::rfc5382::{ACK, Connection, FIN_ACK, HOST, REMOTE, RST, SYN, SYN_ACK};
-use crate::world::Gateway;
+use crate::sim::Gateway;
 
 type Segments = &'static [(Direction, Flags)];
 

@@ -4,7 +4,7 @@ use natgw_nat::{DropReason, Protocol, Rule, RuleAction};
 use natgw_wire::icmpv4::message;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, rule};
+use crate::sim::{Gateway, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -38,7 +38,7 @@ fn the_first_match_decides_by_protocol_and_ports_of_both_ends() {
     let mut is_dropped = |protocol, source_port, port| {
         let packet = Packet::first(protocol, at_port(ep(HOST), source_port), at_port(ep(REMOTE), port));
         match gateway.outbound(packet) {
-            crate::world::Outcome::Out(_) => false,
+            crate::sim::Outcome::Out(_) => false,
             other => other.reason() == DropReason::RuleDrop,
         }
     };

@@ -6,7 +6,7 @@ use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
 use crate::permanent::forward;
-use crate::world::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, settings};
 
 const SERVER: &str = "10.64.0.12:80";
 const REMOTE: &str = "198.51.100.7:7000";

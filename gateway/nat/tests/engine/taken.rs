@@ -4,12 +4,12 @@ use natgw_nat::Direction::{self, Inbound, Outbound};
 use natgw_nat::{DropReason, ForwardSource, Limits, PortForward, Protocol, Settings, Static, Verdict};
 use natgw_wire::tcp::Flags;
 
+use crate::fragment_sim::{Left, split};
 use crate::fragments::{ROOM, datagram, pieces};
 use crate::packet::{Packet, at_port, ep};
 use crate::permanent::forward;
-use crate::pieces::{Left, split};
 use crate::rfc5382::{ACK, FIN_ACK, HOST, REMOTE, RST, SYN, SYN_ACK};
-use crate::world::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, settings};
 
 const SERVER: &str = "10.64.0.12:80";
 const FIRST: &str = "203.0.113.13:8080";

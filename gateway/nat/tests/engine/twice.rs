@@ -3,7 +3,7 @@
 use natgw_nat::{DropReason, ForwardSource, PortForward, Protocol, RuleAction, Settings, Twice};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::world::{Gateway, rule};
+use crate::sim::{Gateway, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 /// A remote with the very address of [`HOST`], and by what that knows it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::client::{Client, Failure};
 use super::super::parse;
 use super::panel::{Cell, Mark, Panel};
-use natgw_api::snapshot::{Drop, Drops, InterfaceStatus, Pool, PoolUsage, Status, Subscriber, WorkerStatus};
+use natgw_api::types::{Drop, Drops, InterfaceStatus, Pool, PoolUsage, Status, Subscriber, WorkerStatus};
 
 /// Subscribers asked for.
 const SUBSCRIBERS: usize = 50;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use natgw_api::snapshot::{
+use natgw_api::types::{
     About, ControlCounts, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link,
     LinkChanges, Mapping, Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question,
     Readiness, Reloaded, Route, Session, Subscriber, Swept, WorkerSnapshot,

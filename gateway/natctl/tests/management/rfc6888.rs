@@ -87,7 +87,7 @@ fn rfc6888_req10_every_table_is_read_by_a_route() {
     let source = include_str!("../../../nat/src/shard.rs");
     let (_, fields) = source.split_once("pub struct Shard {\n").expect("the shard");
     let (fields, _) = fields.split_once("\n}").expect("its end");
-    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split(':').next());
+    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub(crate) ")?.split(':').next());
     let names: Vec<&str> = names.collect();
     assert_eq!(names.len(), TABLES.len() + NOT_TABLES.len(), "{names:?}");
     let server = start();

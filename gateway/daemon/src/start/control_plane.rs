@@ -9,12 +9,12 @@ use crossbeam_channel::Receiver;
 
 use super::Dataplane;
 use super::Signal;
-use super::ask::{self, Channels};
-use super::control::Control;
+use super::apply_config::InForce;
+use super::broadcast::{self, Channels};
 use super::drain::Draining;
-use super::in_force::InForce;
+use super::neighbors::Control;
 use super::service::Watchdog;
-use natgw_api::snapshot::{
+use natgw_api::types::{
     About, ControlCounts, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping,
     Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads,
     Route, Session, Subscriber, WorkerSnapshot,
@@ -29,7 +29,7 @@ use natgw_neighbor::InterfaceId;
 use natgw_worker::{Command, Listing, Page as WorkerPage, Rows};
 
 /// See the module.
-pub(super) struct Running {
+pub(super) struct ControlPlane {
     /// What is in force.
     pub(super) config: Mutex<Arc<Config>>,
     pub(super) file: PathBuf,
@@ -49,11 +49,17 @@ pub(super) struct Running {
     pub(super) control: Mutex<Control>,
 }
 
-impl Running {
+impl ControlPlane {
     /// With the `text` of the file that the configuration was made of.
-    pub(super) fn new(config: Config, file: &Path, text: String, eal: &Eal, dataplane: Dataplane) -> Running {
+    pub(super) fn new(
+        config: Config,
+        file: &Path,
+        text: String,
+        eal: &Eal,
+        dataplane: Dataplane,
+    ) -> ControlPlane {
         let control = Control::new(&dataplane, &config);
-        Running {
+        ControlPlane {
             config: Mutex::new(Arc::new(config)),
             reloads: Mutex::default(),
             in_force: Mutex::new(InForce::new(text)),
@@ -88,7 +94,7 @@ impl Running {
     }
 
     /// Does management's own work until asked to stop, or drained.
-    pub(super) fn control(self: &Arc<Running>, signals: &Receiver<Signal>) {
+    pub(super) fn control(self: &Arc<ControlPlane>, signals: &Receiver<Signal>) {
         let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
         let mut watchdog = Watchdog::new();
         self.step(|control, dataplane| control.begin(dataplane));
@@ -185,7 +191,7 @@ impl Running {
                 Command::List(Listing { id, filter, from, lines: LINES_AT_ONCE, rows, answer })
             })?;
             if page.refused {
-                return Err(ask::refused(at.worker));
+                return Err(broadcast::refused(at.worker));
             }
             at = match page.next {
                 Some(position) => Cursor { position, ..at },
@@ -217,7 +223,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Gateway for Running {
+impl Gateway for ControlPlane {
     fn about(&self) -> About {
         let (config, reloads) = (self.config(), *lock(&self.reloads));
         About {

@@ -14,17 +14,17 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::running::{Running, lock};
-use super::{Dataplane, plan, tables};
+use super::control_plane::{ControlPlane, lock};
+use super::{Dataplane, plan, table_memory};
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::snapshot::Swept;
+use natgw_api::types::Swept;
 use natgw_config::{AddedForward, Config, Reloaded};
 use natgw_counters::Published;
 use natgw_management::{ReloadError, Unavailable};
 use natgw_nat::{Changes, Parts};
 use natgw_neighbor::InterfaceId;
 use natgw_steer::{Steering, WorkerId};
-use natgw_worker::{Adoption, Command, Ended, Progress};
+use natgw_worker::{Command, ConfigUpdate, Ended, Progress};
 
 /// What the configuration in force was made of.
 pub(super) struct InForce {
@@ -37,19 +37,19 @@ pub(super) struct InForce {
     /// What it has ended so far.
     ended: Ended,
     /// A worker did not take a change that others have taken.
-    is_torn: bool,
+    partially_applied: bool,
 }
 
 impl InForce {
     pub(super) fn new(text: String) -> InForce {
-        InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), is_torn: false }
+        InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), partially_applied: false }
     }
 }
 
 /// What the workers are doing about a change.
 enum Pending {
     /// They look through their sessions. Those that are through have given it back; when all are, these are the owners.
-    Sweep { sweeping: VecDeque<Sweeping>, swept: VecDeque<Box<Adoption>>, steering: Box<Steering> },
+    Sweep { sweeping: VecDeque<Sweeping>, swept: VecDeque<Box<ConfigUpdate>>, steering: Box<Steering> },
     /// They put the rest in force.
     Enforce(Vec<Receiver<Progress>>),
 }
@@ -71,7 +71,7 @@ impl InForce {
     }
 }
 
-impl Running {
+impl ControlPlane {
     /// Lets the workers and everybody else do as the `text` of a file says, with these forwards beside it, when the workers are
     /// through with the change before. Nothing is changed where something is wrong.
     pub(super) fn put_in_force(
@@ -81,7 +81,7 @@ impl Running {
         added: Vec<AddedForward>,
         deadline: Instant,
     ) -> Result<Reloaded, ReloadError> {
-        if in_force.is_torn {
+        if in_force.partially_applied {
             let detail =
                 "a worker did not take an earlier change that others have taken; restart the gateway";
             return Err(ReloadError::Refused(detail.into()));
@@ -116,7 +116,7 @@ impl Running {
             })
             .ok_or_else(stopping)?;
         let (before, steering) = steering.map_err(|error| refused(&error))?;
-        let sessions = tables::sessions_each(&config.settings, steering.workers());
+        let sessions = table_memory::sessions_each(&config.settings, steering.workers());
         let mut adoptions = Vec::new();
         for (worker, pools) in (0..).map(WorkerId).zip(&mut pools) {
             pools.resize_with(config.settings.pools.len(), || Arc::new(Published::new()));
@@ -124,17 +124,18 @@ impl Running {
             let after = Parts { settings: &config.settings, shares: steering.shares(worker) };
             let changes = Changes::new(before, after, sessions)
                 .map_err(|error| ReloadError::Refused(format!("no memory for the new tables: {error}")))?;
-            let adoption = Adoption { changes, routes: routes.clone(), own: own(), pools: pools.clone() };
+            let adoption = ConfigUpdate { changes, routes: routes.clone(), own: own(), pools: pools.clone() };
             adoptions.push(Box::new(adoption));
         }
 
         let deadline = Instant::now() + LISTING_TIMEOUT;
-        self.steer(&commands, &before.until(&steering), deadline).inspect_err(|_| in_force.is_torn = true)?;
+        self.steer(&commands, &before.until(&steering), deadline)
+            .inspect_err(|_| in_force.partially_applied = true)?;
         let mut sweeping = VecDeque::new();
         for (index, (commands, adoption)) in commands.iter().zip(adoptions).enumerate() {
             let (told, progress) = bounded(2);
             if commands.send_deadline(Command::Adopt(adoption, told), deadline).is_err() {
-                in_force.is_torn = true;
+                in_force.partially_applied = true;
                 return Err(Unavailable(format!("worker {index} does not take commands")).into());
             }
             sweeping.push_back(Sweeping { progress, is_in_force: false });
@@ -173,7 +174,7 @@ impl Running {
                         swept.push_back(adoption);
                     }
                     Progress::Refused(adoption) => {
-                        in_force.is_torn = true;
+                        in_force.partially_applied = true;
                         swept.push_back(adoption);
                     }
                 }
@@ -183,12 +184,12 @@ impl Running {
             in_force.pending = None;
             let commands = self.commands()?;
             let deadline = Instant::now() + LISTING_TIMEOUT;
-            self.steer(&commands, &steering, deadline).inspect_err(|_| in_force.is_torn = true)?;
+            self.steer(&commands, &steering, deadline).inspect_err(|_| in_force.partially_applied = true)?;
             let mut enforcing = Vec::new();
             for (index, (commands, adoption)) in commands.iter().zip(swept).enumerate() {
                 let (told, progress) = bounded(2);
                 if commands.send_deadline(Command::Enforce(adoption, told), deadline).is_err() {
-                    in_force.is_torn = true;
+                    in_force.partially_applied = true;
                     return Err(Unavailable(format!("worker {index} does not take commands")));
                 }
                 enforcing.push(progress);
@@ -198,7 +199,7 @@ impl Running {
         let Some(Pending::Enforce(enforcing)) = &mut in_force.pending else { return Ok(None) };
         while let Some(last) = enforcing.last() {
             let done = last.recv_deadline(deadline).map_err(|_| self.late())?;
-            in_force.is_torn |= matches!(done, Progress::Refused(_));
+            in_force.partially_applied |= matches!(done, Progress::Refused(_));
             enforcing.pop();
         }
         in_force.pending = None;
@@ -218,7 +219,7 @@ impl Running {
         ))
     }
 
-    /// As [`Running::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked for
+    /// As [`ControlPlane::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked for
     /// it has gone.
     pub(super) fn settle_aside(&self) {
         if let Ok(mut in_force) = self.in_force.try_lock() {

@@ -21,7 +21,7 @@
 
 use hashbrown::HashMap;
 
-use super::hold::{Queue, Slab};
+use super::hold_queue::{Queue, Slab};
 use super::share::{Shares, Subject};
 use super::{Binding, InterfaceId, Learn};
 use natgw_wire::ethernet::Mac;

@@ -12,7 +12,7 @@ use natgw_nat::{
 use natgw_wire::ipv4;
 
 use crate::packet::Seen;
-use crate::world::Gateway;
+use crate::sim::Gateway;
 
 /// What became of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::Dataplane;
-use super::announcements::Announcements;
-use super::ledger::Ledger;
-use natgw_api::snapshot::{ControlCounts, LinkChanges};
+use super::block_leases::BlockLeases;
+use super::gratuitous_arp::Announcements;
+use natgw_api::types::{ControlCounts, LinkChanges};
 use natgw_config::{Config, Holding, StaticNeighbor, Whose};
 use natgw_nat::{BlockEvent, BlockRecord, Settings};
 use natgw_neighbor::arp::{self, Sender};
@@ -26,7 +26,7 @@ pub(super) struct Control {
     actions: Vec<Action>,
     pool_names: Vec<String>,
     static_neighbors: Vec<Binding>,
-    ledger: Ledger,
+    ledger: BlockLeases,
     announcements: Announcements,
     /// When links are looked at next.
     links_due_ms: u64,
@@ -56,7 +56,7 @@ impl Control {
             actions: Vec::new(),
             pool_names: pool_names(&config.settings),
             static_neighbors: static_neighbors(config),
-            ledger: Ledger::default(),
+            ledger: BlockLeases::default(),
             complaints: TokenBucket::new(1, 1, 0),
             claims: TokenBucket::new(1, 10, 0),
         }

@@ -1,7 +1,7 @@
 //! The seed of this suite: the cases that the tests of mirage-nat state, asked of this gateway.
 //!
 //! Rewriting, one flow twice, endpoints that are taken, what no NAT translates, errors of routers in between, and many
-//! entries; fragments are in [`crate::seed_fragments`].
+//! entries; fragments are in [`crate::mirage_fragments`].
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use natgw_wire::ipv4;
 
 use crate::packet::{Packet, Seen, at_port, ep};
 use crate::permanent::forward;
-use crate::world::{Gateway, settings};
+use crate::sim::{Gateway, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{At, Report};
+use super::diagnostic::{At, Report};
 use super::value::{self, Refusal};
 
 /// One table of the file. An absent table is an empty one: every key has its default.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use natgw_nat::{Endpoint, Protocol, Settings};
 
-use crate::trial::Shape;
+use crate::random_ops::Shape;
 
 pub(crate) struct Plan {
     pub(crate) shape: Shape,

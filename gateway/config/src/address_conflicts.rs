@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::address::{self, AddressRange};
+use super::diagnostic::Report;
 use super::interface::{Connected, Draft, Role};
-use super::mistake::Report;
 use super::neighbor::StaticNeighbor;
 use super::route::Route;
 use super::value::Ports;

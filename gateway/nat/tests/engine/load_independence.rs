@@ -6,10 +6,10 @@ use natgw_nat::{DropReason, Endpoint, Filter, MappingMode, Protocol, RuleAction}
 use proptest::prelude::*;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::trial::{
+use crate::random_ops::{
     Event, FragmentAction, Meaning, Sent, Shape, Step, externals, holds, resolve, run, shape, steps,
 };
-use crate::world::{Gateway, rule};
+use crate::sim::{Gateway, rule};
 
 /// What is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

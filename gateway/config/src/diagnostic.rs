@@ -10,7 +10,7 @@ use super::added::AddedForward;
 
 /// One thing wrong with a configuration file, or worth a warning: `FILE:LINE: what, found X, allowed Y`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The file, as it was named.
     pub file: String,
     /// Line in the file, from 1; 0 where it is of no file.
@@ -23,7 +23,7 @@ pub struct Mistake {
     pub allowed: Option<String>,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}: {}", self.file, self.what)?,
@@ -56,8 +56,8 @@ pub(super) struct Report {
     damaged_lines: Vec<usize>,
     /// Tables that are not of the file, with their names: each stands on a line of its own behind it.
     added: Vec<(String, DeTable<'static>)>,
-    mistakes: RefCell<Vec<Mistake>>,
-    warnings: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<Diagnostic>>,
+    warnings: RefCell<Vec<Diagnostic>>,
 }
 
 impl Report {
@@ -145,7 +145,7 @@ impl Report {
     }
 
     /// Every mistake and every warning, by line.
-    pub(super) fn finish(self) -> (Vec<Mistake>, Vec<Mistake>) {
+    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let (mut mistakes, mut warnings) = (self.mistakes.into_inner(), self.warnings.into_inner());
         // What is of no file comes behind it.
         mistakes.sort_by_key(|mistake| mistake.line.wrapping_sub(1));
@@ -157,11 +157,17 @@ impl Report {
         self.mistakes.borrow_mut().push(self.mistake(line, what, found, allowed));
     }
 
-    fn mistake(&self, line: usize, what: String, found: Option<String>, allowed: Option<String>) -> Mistake {
+    fn mistake(
+        &self,
+        line: usize,
+        what: String,
+        found: Option<String>,
+        allowed: Option<String>,
+    ) -> Diagnostic {
         let (file, line) = match self.added_on(line) {
             Some(name) => (name.to_owned(), 0),
             None => (self.file.clone(), line),
         };
-        Mistake { file, line, what, found, allowed }
+        Diagnostic { file, line, what, found, allowed }
     }
 }

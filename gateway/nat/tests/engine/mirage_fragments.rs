@@ -5,9 +5,9 @@ use natgw_nat::{Direction, Protocol};
 use natgw_wire::icmpv4::message;
 use natgw_wire::ipv4::{self, Fragments};
 
+use crate::fragment_sim::split;
 use crate::fragments::{HOST, REMOTE, ROOM, large, pieces, whole};
 use crate::packet::{Body, Packet, at_port, ep};
-use crate::pieces::split;
 
 const MTU: u16 = 1500;
 

@@ -5,7 +5,7 @@ use natgw_nat::{
 };
 
 use crate::packet::{GRE, Packet, at_port, ep};
-use crate::world::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::running::{Running, lock};
-use natgw_api::snapshot::Holder;
+use super::control_plane::{ControlPlane, lock};
+use natgw_api::types::Holder;
 use natgw_config::Whose;
 use natgw_nat::{BlockEvent, BlockRecord};
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct BlockLeases {
     /// By outside address and first port.
     held: HashMap<(Ipv4Addr, u16), BlockRecord>,
 }
 
-impl Ledger {
+impl BlockLeases {
     /// Takes a record.
     pub(super) fn note(&mut self, record: &BlockRecord) {
         let block = (record.outside, record.first);
@@ -39,7 +39,7 @@ impl Ledger {
     }
 }
 
-impl Running {
+impl ControlPlane {
     /// Who has outside ports to itself: what the configuration says, and what workers have told.
     pub(super) fn holders(&self, whose: Whose) -> Vec<Holder> {
         let fixed = self.config().whose(whose);
@@ -64,7 +64,7 @@ mod tests {
             last,
         };
         let (one, two) = (taken(2048, 2559), taken(1024, 1535));
-        let mut ledger = Ledger::default();
+        let mut ledger = BlockLeases::default();
         ledger.note(&one);
         ledger.note(&two);
         let whose = |text: &str| text.parse::<Whose>().unwrap();

@@ -1,8 +1,8 @@
 //! Where packets leave a worker: by a port, or by a ring to another worker.
 
 use super::Worker;
-use super::congestion::is_low;
-use super::setup::Outlet;
+use super::backpressure::is_low;
+use super::setup::TxPort;
 use natgw_dpdk::{Burst, Mbuf, Producer, TxQueue};
 use natgw_nat::DropReason;
 use natgw_steer::WorkerId;
@@ -11,15 +11,15 @@ use natgw_steer::WorkerId;
 ///
 /// The interface stands here because not every driver writes its port into what it receives: net_ring does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Note {
+pub(super) struct MbufTag {
     /// The interface that the packet came in by.
     pub(super) arrival: u8,
-    pub(super) errand: Errand,
+    pub(super) errand: HandoffKind,
 }
 
 /// What a worker is to do with a packet from its rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum HandoffKind {
     /// Translate it as it arrived.
     Arrived,
     /// It was translated outbound and comes back inbound.
@@ -33,35 +33,35 @@ pub(super) enum Errand {
     TakeBack(Option<DropReason>),
 }
 
-impl Note {
+impl MbufTag {
     #[inline]
     pub(super) fn tag(self) -> u32 {
         let errand = match self.errand {
-            Errand::Arrived => 0,
-            Errand::Hairpin => 1,
-            Errand::Fragment => 2,
-            Errand::Send(interface) => SEND + u32::from(interface),
-            Errand::TakeBack(None) => TAKE_BACK,
-            Errand::TakeBack(Some(reason)) => TAKE_BACK + 1 + reason as u32,
+            HandoffKind::Arrived => 0,
+            HandoffKind::Hairpin => 1,
+            HandoffKind::Fragment => 2,
+            HandoffKind::Send(interface) => SEND + u32::from(interface),
+            HandoffKind::TakeBack(None) => TAKE_BACK,
+            HandoffKind::TakeBack(Some(reason)) => TAKE_BACK + 1 + reason as u32,
         };
         u32::from(self.arrival) << ARRIVAL_SHIFT | errand
     }
 
     #[inline]
-    pub(super) fn from_tag(tag: u32) -> Note {
+    pub(super) fn from_tag(tag: u32) -> MbufTag {
         let errand = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
-            0 => Errand::Arrived,
-            1 => Errand::Hairpin,
-            2 => Errand::Fragment,
+            0 => HandoffKind::Arrived,
+            1 => HandoffKind::Hairpin,
+            2 => HandoffKind::Fragment,
             other => match other.checked_sub(TAKE_BACK) {
-                None => Errand::Send((other - SEND) as u8),
+                None => HandoffKind::Send((other - SEND) as u8),
                 Some(reason) => {
                     let nth = (reason as usize).checked_sub(1);
-                    Errand::TakeBack(nth.and_then(|nth| DropReason::ALL.get(nth).copied()))
+                    HandoffKind::TakeBack(nth.and_then(|nth| DropReason::ALL.get(nth).copied()))
                 }
             },
         };
-        Note { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
+        MbufTag { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
     }
 }
 
@@ -72,28 +72,28 @@ const TAKE_BACK: u32 = SEND + 256;
 const _: () = assert!(TAKE_BACK as usize + DropReason::COUNT < 1 << ARRIVAL_SHIFT);
 
 /// Packets for one interface, until the round's end or the burst is full.
-pub(super) struct Exit {
-    outlet: Outlet,
+pub(super) struct TxBuffer {
+    outlet: TxPort,
     waiting: Burst,
     /// Octets of what waits.
     octets: u64,
 }
 
-impl Exit {
-    pub(super) fn new(outlet: Outlet) -> Exit {
-        Exit { outlet, waiting: Burst::new(), octets: 0 }
+impl TxBuffer {
+    pub(super) fn new(outlet: TxPort) -> TxBuffer {
+        TxBuffer { outlet, waiting: Burst::new(), octets: 0 }
     }
 }
 
 /// Packets for one other worker, until the round's end or the burst is full.
-pub(super) struct Relay {
+pub(super) struct HandoffBuffer {
     ring: Producer,
     waiting: Burst,
 }
 
-impl Relay {
-    pub(super) fn new(ring: Producer) -> Relay {
-        Relay { ring, waiting: Burst::new() }
+impl HandoffBuffer {
+    pub(super) fn new(ring: Producer) -> HandoffBuffer {
+        HandoffBuffer { ring, waiting: Burst::new() }
     }
 
     pub(super) fn ring(&self) -> &Producer {
@@ -107,8 +107,8 @@ const RETRIES: usize = 3;
 impl Worker {
     /// A finished frame leaves by `interface`.
     pub(super) fn transmit(&mut self, interface: usize, packet: Mbuf) {
-        if let Outlet::Through(peer) = self.exits[interface].outlet {
-            self.hand_over(peer, packet, Errand::Send(interface as u8));
+        if let TxPort::Through(peer) = self.exits[interface].outlet {
+            self.hand_over(peer, packet, HandoffKind::Send(interface as u8));
             return;
         }
         let exit = &mut self.exits[interface];
@@ -120,17 +120,17 @@ impl Worker {
         }
         if let Some(packet) = rest {
             debug_assert!(false, "a full burst is sent at once");
-            self.drop(packet, DropReason::TransmitFull, self.interfaces[interface].direction.flip());
+            self.drop_packet(packet, DropReason::TransmitFull, self.interfaces[interface].direction.flip());
         }
     }
 
     /// A packet goes to another worker.
-    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: Errand) {
+    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: HandoffKind) {
         let arrival = self.arrival(&packet);
-        packet.set_tag(Note { arrival: arrival as u8, errand }.tag());
+        packet.set_tag(MbufTag { arrival: arrival as u8, errand }.tag());
         let direction = self.interfaces[arrival].direction;
         let Some(Some(relay)) = self.relays.get_mut(peer.index()) else {
-            self.drop(packet, DropReason::HandoffLoop, direction);
+            self.drop_packet(packet, DropReason::HandoffLoop, direction);
             return;
         };
         let rest = relay.waiting.push(packet).err();
@@ -139,7 +139,7 @@ impl Worker {
         }
         if let Some(packet) = rest {
             debug_assert!(false, "a full burst is handed over at once");
-            self.drop(packet, DropReason::HandoffFull, direction);
+            self.drop_packet(packet, DropReason::HandoffFull, direction);
         }
     }
 
@@ -150,7 +150,7 @@ impl Worker {
     }
 
     fn flush_exit(&mut self, interface: usize) {
-        let Exit { outlet: Outlet::Queue(queue), waiting, octets } = &mut self.exits[interface] else {
+        let TxBuffer { outlet: TxPort::Queue(queue), waiting, octets } = &mut self.exits[interface] else {
             return;
         };
         if waiting.is_empty() {
@@ -185,7 +185,7 @@ impl Worker {
         let mut left = std::mem::take(&mut relay.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;
-            self.drop(packet, DropReason::HandoffFull, direction);
+            self.drop_packet(packet, DropReason::HandoffFull, direction);
         }
     }
 }
@@ -205,12 +205,18 @@ mod tests {
 
     #[test]
     fn a_note_survives_its_tag() {
-        let reasons = DropReason::ALL.iter().map(|&reason| Errand::TakeBack(Some(reason)));
-        let others = [Errand::Arrived, Errand::Hairpin, Errand::Fragment, Errand::Send(0), Errand::Send(255)];
-        for errand in reasons.chain(others).chain([Errand::TakeBack(None)]) {
+        let reasons = DropReason::ALL.iter().map(|&reason| HandoffKind::TakeBack(Some(reason)));
+        let others = [
+            HandoffKind::Arrived,
+            HandoffKind::Hairpin,
+            HandoffKind::Fragment,
+            HandoffKind::Send(0),
+            HandoffKind::Send(255),
+        ];
+        for errand in reasons.chain(others).chain([HandoffKind::TakeBack(None)]) {
             for arrival in [0, 1, 255] {
-                let note = Note { arrival, errand };
-                assert_eq!(Note::from_tag(note.tag()), note);
+                let note = MbufTag { arrival, errand };
+                assert_eq!(MbufTag::from_tag(note.tag()), note);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::running::Running;
+use super::control_plane::ControlPlane;
 use natgw_management::Unavailable;
 use natgw_worker::{Command, RequestId};
 
@@ -80,7 +80,7 @@ impl<T: Send + 'static> Drop for Asked<'_, T> {
     }
 }
 
-impl Running {
+impl ControlPlane {
     /// Where each worker takes its commands.
     pub(super) fn commands(&self) -> Result<Vec<Sender<Command>>, Unavailable> {
         self.with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::packet::{GRE, Packet, Seen, UDP_LITE};
-use crate::world::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, rule, settings};
 
 /// What varies from one small gateway to the next.
 #[derive(Clone, Copy, Debug)]

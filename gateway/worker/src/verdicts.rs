@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::events::EventQueue;
-use super::outlet::{Errand, Note};
+use super::tx::{HandoffKind, MbufTag};
 use super::{Event, Worker};
 use natgw_counters::EventKind;
 use natgw_dpdk::Mbuf;
@@ -29,7 +29,7 @@ impl Worker {
             Verdict::Reply(IcmpReply::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Fragment => self.locate_fragment(packet, direction),
-            Verdict::Hairpin => self.drop(packet, DropReason::HandoffLoop, direction),
+            Verdict::Hairpin => self.drop_packet(packet, DropReason::HandoffLoop, direction),
         }
     }
 
@@ -54,12 +54,12 @@ impl Worker {
             owner => {
                 // Its drop is counted, and yet it goes on.
                 self.counters.generated += u64::from(refused.is_some());
-                self.hand_over(owner, packet, Errand::TakeBack(refused));
+                self.hand_over(owner, packet, HandoffKind::TakeBack(refused));
             }
         }
     }
 
-    /// A packet of which another worker says what [`Errand::TakeBack`] says.
+    /// A packet of which another worker says what [`HandoffKind::TakeBack`] says.
     pub(super) fn handed_back(&mut self, packet: Mbuf, refused: Option<DropReason>) {
         self.counters.consumed += u64::from(refused.is_some());
         self.taken_back(packet, refused);
@@ -78,7 +78,7 @@ impl Worker {
             // It is counted as dropped.
             Some(_) => {}
             None if known => self.local(packet, Direction::Outbound),
-            None => self.drop(packet, DropReason::LocalNoService, Direction::Inbound),
+            None => self.drop_packet(packet, DropReason::LocalNoService, Direction::Inbound),
         }
     }
 
@@ -86,7 +86,7 @@ impl Worker {
     fn forward(&mut self, packet: Mbuf, session: Option<SessionId>, direction: Direction) {
         let kept = session.and_then(|id| self.shard.next_hop(id, direction));
         match kept.and_then(|hop| self.hops.link(NextHopId(hop))) {
-            Some((interface, mac)) => self.leave(packet, interface, mac, direction),
+            Some((interface, mac)) => self.egress(packet, interface, mac, direction),
             None => self.resolve(packet, session, direction),
         }
     }
@@ -96,7 +96,7 @@ impl Worker {
     pub(super) fn resolve(&mut self, mut packet: Mbuf, session: Option<SessionId>, direction: Direction) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let Ok(header) = ipv4::Packet::new_header(&packet.data()[header_len..]) else {
-            return self.drop(packet, DropReason::Truncated, direction);
+            return self.drop_packet(packet, DropReason::Truncated, direction);
         };
         let destination = header.dst_bits();
         let route = if direction == Direction::Outbound && self.shard.is_for_outside(session, destination) {
@@ -110,23 +110,23 @@ impl Worker {
             return self.answer_translated(packet, Answer::NO_ROUTE, direction);
         };
         let Ok(id) = self.next_hop(route.interface, route.next_hop) else {
-            return self.drop(packet, DropReason::NextHopUnresolved, direction);
+            return self.drop_packet(packet, DropReason::NextHopUnresolved, direction);
         };
         if let Some(session) = session {
             self.shard.keep_next_hop(session, direction, id.0);
         }
         if let Some((interface, mac)) = self.hops.link(id) {
-            return self.leave(packet, interface, mac, direction);
+            return self.egress(packet, interface, mac, direction);
         }
         self.note_direction(&mut packet, direction);
         match self.hops.hold(id, packet, self.now_ms()) {
-            Ok(Held::Ask) => self.tell(Event::Needed(route.interface, route.next_hop)),
+            Ok(Held::Ask) => self.notify(Event::Needed(route.interface, route.next_hop)),
             Ok(Held::Wait) => {}
             Err(packet) => {
                 if self.hops.ask(id, self.now_ms()) {
-                    self.tell(Event::Needed(route.interface, route.next_hop));
+                    self.notify(Event::Needed(route.interface, route.next_hop));
                 }
-                self.drop(packet, DropReason::NextHopUnresolved, direction);
+                self.drop_packet(packet, DropReason::NextHopUnresolved, direction);
             }
         }
     }
@@ -142,16 +142,22 @@ impl Worker {
 
     /// A translated packet leaves by `interface` for the station `mac`.
     #[inline(always)]
-    pub(super) fn leave(&mut self, mut packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
+    pub(super) fn egress(
+        &mut self,
+        mut packet: Mbuf,
+        interface: InterfaceId,
+        mac: Mac,
+        direction: Direction,
+    ) {
         let arrival = self.links[self.arrival(&packet)].header_len;
         let Some(out) = self.links.get(usize::from(interface.0)) else {
-            return self.drop(packet, DropReason::NoRoute, direction);
+            return self.drop_packet(packet, DropReason::NoRoute, direction);
         };
         if packet.len() - usize::from(arrival) > usize::from(out.mtu) {
             return self.too_big(packet, interface, mac, direction);
         }
         if arrival != out.header_len && !relink(&mut packet, arrival, out.header_len) {
-            return self.drop(packet, DropReason::NoBuffer, direction);
+            return self.drop_packet(packet, DropReason::NoBuffer, direction);
         }
         out.write(packet.data_mut(), mac);
         self.transmit(usize::from(interface.0), packet);
@@ -159,7 +165,7 @@ impl Worker {
 
     /// Tells management something. When it does not listen fast enough, the occasion will come again. What any station on
     /// a link can cause at will has a limit of that link's own; the next hops of routes are apart from it.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn notify(&mut self, event: Event) {
         let now_ms = self.now_ms();
         let (interface, ip, kind) = match event {
             Event::Needed(interface, ip) => (interface, ip, EventKind::Needed),
@@ -193,7 +199,7 @@ impl Worker {
     pub(super) fn release(&mut self, packets: &mut Vec<Mbuf>, interface: InterfaceId, mac: Mac) {
         for packet in packets.drain(..) {
             let direction = self.direction(&packet);
-            self.leave(packet, interface, mac, direction);
+            self.egress(packet, interface, mac, direction);
         }
     }
 
@@ -210,16 +216,16 @@ impl Worker {
     fn note_direction(&self, packet: &mut Mbuf, direction: Direction) {
         let arrival = self.arrival(packet);
         let hairpinned = self.interfaces[arrival].direction != direction;
-        let errand = if hairpinned { Errand::Hairpin } else { Errand::Arrived };
-        packet.set_tag(Note { arrival: arrival as u8, errand }.tag());
+        let errand = if hairpinned { HandoffKind::Hairpin } else { HandoffKind::Arrived };
+        packet.set_tag(MbufTag { arrival: arrival as u8, errand }.tag());
     }
 
     /// What [`Worker::note_direction`] kept.
     pub(super) fn direction(&self, packet: &Mbuf) -> Direction {
-        let Note { arrival, errand } = Note::from_tag(packet.tag());
+        let MbufTag { arrival, errand } = MbufTag::from_tag(packet.tag());
         match errand {
-            Errand::Hairpin | Errand::Fragment => Direction::Inbound,
-            Errand::Arrived | Errand::Send(_) | Errand::TakeBack(_) => {
+            HandoffKind::Hairpin | HandoffKind::Fragment => Direction::Inbound,
+            HandoffKind::Arrived | HandoffKind::Send(_) | HandoffKind::TakeBack(_) => {
                 self.interfaces[usize::from(arrival)].direction
             }
         }
