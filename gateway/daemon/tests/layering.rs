@@ -69,7 +69,8 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE: &[&str] = &["dpdk-sys/", "gateway/dpdk/", "gateway/nat/src/table/cpu.rs", "/tests/", "/benches/"];
+const UNSAFE: &[&str] =
+    &["dpdk-sys/", "gateway/dpdk/", "gateway/nat/src/table/cpu.rs", "/tests/", "/benches/"];
 
 const LINES_MAX: usize = 1000;
 

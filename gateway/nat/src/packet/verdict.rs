@@ -113,6 +113,7 @@ macro_rules! reasons {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum $name { $($(#[doc = $doc])* $variant,)* }
 
         impl $name {

@@ -12,9 +12,13 @@ mod limits;
 mod metrics;
 mod natctl;
 mod openapi;
+#[cfg(feature = "tools")]
 mod page;
+#[cfg(feature = "tools")]
+mod promtool;
 mod reload;
 mod rfc6888;
+#[cfg(feature = "tools")]
 mod schemathesis;
 
 use std::net::SocketAddr;
