@@ -102,3 +102,8 @@ pub use table::time::Time;
 /// A session's place in its shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);
+
+/// The programs of the page about the library run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+struct Library;

@@ -70,7 +70,7 @@ impl Worker {
             let Some(mut piece) = link.frame(&self.buffers, station, &fragment.header, octets) else {
                 return false;
             };
-            piece.set_tag(MbufTag { arrival: arrival as u8, errand: HandoffKind::Arrived }.tag());
+            piece.set_tag(MbufTag { arrival: arrival as u8, kind: HandoffKind::Arrived }.tag());
             self.counters.generated += 1;
             self.transmit(arrival, piece);
         }

@@ -19,7 +19,7 @@ const LOW: usize = 4;
 
 /// Whether to receive.
 #[derive(Debug)]
-pub(super) struct Congestion {
+pub(super) struct Backpressure {
     /// Packets of this round that went to rings that are filling up, or were refused by them.
     waiting: usize,
     /// Until when, in TSC cycles, there is a pause.
@@ -27,9 +27,13 @@ pub(super) struct Congestion {
     pause_cycles: u64,
 }
 
-impl Congestion {
-    pub(super) fn new(cycles_per_ms: u64) -> Congestion {
-        Congestion { waiting: 0, until: None, pause_cycles: cycles_per_ms * PAUSE.as_micros() as u64 / 1000 }
+impl Backpressure {
+    pub(super) fn new(cycles_per_ms: u64) -> Backpressure {
+        Backpressure {
+            waiting: 0,
+            until: None,
+            pause_cycles: cycles_per_ms * PAUSE.as_micros() as u64 / 1000,
+        }
     }
 
     /// So many packets went to a ring that is low, or is filling up.
@@ -69,19 +73,19 @@ mod tests {
 
     #[test]
     fn pauses_while_rings_fill_up_and_not_for_long() {
-        let mut congestion = Congestion::new(MS);
-        congestion.handed_over(48, true);
-        congestion.handed_over(16, false);
-        congestion.round(64, 1000);
-        assert!(congestion.may_receive(1000, || false), "a quarter of it");
-        congestion.handed_over(17, false);
-        congestion.round(64, 1000);
-        assert!(!congestion.may_receive(2000, || false));
-        assert!(congestion.may_receive(2100, || true), "the rings are low");
-        assert!(congestion.may_receive(2200, || false), "until the next round that hands over too much");
-        congestion.handed_over(17, false);
-        congestion.round(64, 3000);
-        assert!(!congestion.may_receive(3000 + MS / 50 - 1, || false));
-        assert!(congestion.may_receive(3000 + MS / 50, || false), "20 microseconds have passed");
+        let mut backpressure = Backpressure::new(MS);
+        backpressure.handed_over(48, true);
+        backpressure.handed_over(16, false);
+        backpressure.round(64, 1000);
+        assert!(backpressure.may_receive(1000, || false), "a quarter of it");
+        backpressure.handed_over(17, false);
+        backpressure.round(64, 1000);
+        assert!(!backpressure.may_receive(2000, || false));
+        assert!(backpressure.may_receive(2100, || true), "the rings are low");
+        assert!(backpressure.may_receive(2200, || false), "until the next round that hands over too much");
+        backpressure.handed_over(17, false);
+        backpressure.round(64, 3000);
+        assert!(!backpressure.may_receive(3000 + MS / 50 - 1, || false));
+        assert!(backpressure.may_receive(3000 + MS / 50, || false), "20 microseconds have passed");
     }
 }

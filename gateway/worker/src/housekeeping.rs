@@ -124,7 +124,7 @@ impl Worker {
             return;
         }
         packet.data_mut().copy_from_slice(frame);
-        packet.set_tag(MbufTag { arrival: interface as u8, errand: HandoffKind::Arrived }.tag());
+        packet.set_tag(MbufTag { arrival: interface as u8, kind: HandoffKind::Arrived }.tag());
         self.counters.generated += 1;
         self.transmit(interface, packet);
         self.send();

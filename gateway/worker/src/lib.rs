@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use backpressure::{Congestion, is_low};
+use backpressure::{Backpressure, is_low};
 use capture::Captures;
 use events::LinkBudgets;
 use fragments::Waiting;
@@ -72,9 +72,9 @@ pub struct Worker {
     queues: Vec<(u8, RxQueue)>,
     rings: Vec<Consumer>,
     /// By interface.
-    exits: Vec<TxBuffer>,
+    tx_buffers: Vec<TxBuffer>,
     /// By worker; `None` for this one.
-    relays: Vec<Option<HandoffBuffer>>,
+    handoff_buffers: Vec<Option<HandoffBuffer>>,
     routes: RouteTable,
     hops: NextHops<Mbuf>,
     fragments: Waiting,
@@ -92,7 +92,7 @@ pub struct Worker {
     published: Arc<Published<WorkerCounters>>,
     /// By pool.
     pools: Vec<Arc<Published<PoolCounters>>>,
-    congestion: Congestion,
+    backpressure: Backpressure,
     idle: Backoff,
     cycles_per_ms: u64,
     /// In this round a queue or a ring gave a full burst: more packets wait behind it.
@@ -122,7 +122,7 @@ impl Worker {
             let handed_over = self.take_handed_over();
             let received = self.receive(start);
             self.send();
-            self.congestion.round(received, start);
+            self.backpressure.round(received, start);
             let packets = handed_over + received;
             self.housekeeping(packets == 0);
             self.counters.polls += 1;
@@ -148,8 +148,8 @@ impl Worker {
 
     /// A burst from every queue, unless others could not take it; how many packets came.
     fn receive(&mut self, now: u64) -> usize {
-        let all_low = || self.relays.iter().flatten().all(|relay| is_low(relay.ring()));
-        if !self.congestion.may_receive(now, all_low) {
+        let all_low = || self.handoff_buffers.iter().flatten().all(|relay| is_low(relay.ring()));
+        if !self.backpressure.may_receive(now, all_low) {
             return 0;
         }
         let mut packets = 0;

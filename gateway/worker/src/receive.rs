@@ -21,7 +21,7 @@ impl Worker {
     /// A burst that a queue of `interface` received.
     pub(super) fn on_rx_burst(&mut self, interface: u8, burst: &mut Burst) {
         burst.prefetch();
-        let on_rx_burst = MbufTag { arrival: interface, errand: HandoffKind::Arrived }.tag();
+        let arrived = MbufTag { arrival: interface, kind: HandoffKind::Arrived }.tag();
         let interface = usize::from(interface);
         let direction = self.interfaces[interface].direction;
         let link = self.links[interface];
@@ -31,7 +31,7 @@ impl Worker {
         counters.rx_bytes += burst.as_slice().iter().map(|packet| packet.frame_len() as u64).sum::<u64>();
         let mut batch = Batch::new();
         for mut packet in burst.drain() {
-            packet.set_tag(on_rx_burst);
+            packet.set_tag(arrived);
             if !link.brings_packet(packet.data()) || packet.is_segmented() {
                 let class = self.classify(interface, &packet);
                 if !matches!(class, Class::Packet(_)) {
@@ -63,20 +63,20 @@ impl Worker {
     pub(super) fn handed_over(&mut self, burst: &mut Burst) {
         burst.prefetch_headers();
         burst.prefetch();
-        let mut on_rx_burst = [Batch::new(), Batch::new()];
+        let mut arrived = [Batch::new(), Batch::new()];
         let mut hairpinned = Batch::new();
         for packet in burst.drain() {
             let interface = &self.interfaces[self.arrival(&packet)];
             let (direction, header_len) = (interface.direction, interface.header_len());
-            match MbufTag::from_tag(packet.tag()).errand {
+            match MbufTag::from_tag(packet.tag()).kind {
                 HandoffKind::Send(interface) => self.transmit(usize::from(interface), packet),
-                HandoffKind::Arrived => on_rx_burst[direction as usize].push(packet, header_len),
+                HandoffKind::Arrived => arrived[direction as usize].push(packet, header_len),
                 HandoffKind::Hairpin => hairpinned.push(packet, header_len),
                 HandoffKind::Fragment => self.own_fragment(packet),
                 HandoffKind::TakeBack(refused) => self.handed_back(packet, refused),
             }
         }
-        for (direction, batch) in Direction::ALL.into_iter().zip(&mut on_rx_burst) {
+        for (direction, batch) in Direction::ALL.into_iter().zip(&mut arrived) {
             self.translate(batch, direction);
         }
         self.translate_hairpinned(&mut hairpinned);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::Worker;
-use super::backpressure::Congestion;
+use super::backpressure::Backpressure;
 use super::capture::Captures;
 use super::events::{EventSender, LinkBudgets};
 use super::fragments::Waiting;
@@ -121,11 +121,11 @@ const RESETS_AT_ONCE: u32 = 1000;
 impl Worker {
     /// A worker that is ready to run.
     pub fn new(options: WorkerOptions) -> Worker {
-        let mut relays: Vec<Option<HandoffBuffer>> = Vec::new();
+        let mut handoff_buffers: Vec<Option<HandoffBuffer>> = Vec::new();
         let mut rings = Vec::new();
-        relays.resize_with(options.rings.len() + 1, || None);
+        handoff_buffers.resize_with(options.rings.len() + 1, || None);
         for ring in options.rings {
-            relays[ring.peer.index()] = Some(HandoffBuffer::new(ring.to));
+            handoff_buffers[ring.peer.index()] = Some(HandoffBuffer::new(ring.to));
             rings.push(ring.from);
         }
         let cycles_per_ms = (Clock::hz() / 1000).max(1);
@@ -141,8 +141,8 @@ impl Worker {
             interfaces: options.interfaces,
             queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
             rings,
-            exits: options.outlets.into_iter().map(TxBuffer::new).collect(),
-            relays,
+            tx_buffers: options.outlets.into_iter().map(TxBuffer::new).collect(),
+            handoff_buffers,
             routes: options.routes,
             hops: NextHops::new(sizes),
             fragments: Waiting::new(),
@@ -156,7 +156,7 @@ impl Worker {
             counters: WorkerCounters::default(),
             published: options.published,
             pools: options.pools,
-            congestion: Congestion::new(cycles_per_ms),
+            backpressure: Backpressure::new(cycles_per_ms),
             idle: Backoff::new(options.idle),
             cycles_per_ms,
             is_behind: false,

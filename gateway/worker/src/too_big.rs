@@ -51,7 +51,7 @@ impl Worker {
             let Some(mut piece) = link.frame(&self.buffers, mac, &fragment.header, payload) else {
                 return self.drop_packet(packet, DropReason::NoBuffer, direction);
             };
-            piece.set_tag(MbufTag { arrival: arrival as u8, errand: HandoffKind::Arrived }.tag());
+            piece.set_tag(MbufTag { arrival: arrival as u8, kind: HandoffKind::Arrived }.tag());
             self.counters.generated += 1;
             self.shard.counters().fragments[FragmentEvent::Created as usize] += 1;
             self.transmit(usize::from(interface.0), piece);

@@ -14,7 +14,7 @@ use natgw_steer::WorkerId;
 pub(super) struct MbufTag {
     /// The interface that the packet came in by.
     pub(super) arrival: u8,
-    pub(super) errand: HandoffKind,
+    pub(super) kind: HandoffKind,
 }
 
 /// What a worker is to do with a packet from its rings.
@@ -36,7 +36,7 @@ pub(super) enum HandoffKind {
 impl MbufTag {
     #[inline]
     pub(super) fn tag(self) -> u32 {
-        let errand = match self.errand {
+        let kind = match self.kind {
             HandoffKind::Arrived => 0,
             HandoffKind::Hairpin => 1,
             HandoffKind::Fragment => 2,
@@ -44,12 +44,12 @@ impl MbufTag {
             HandoffKind::TakeBack(None) => TAKE_BACK,
             HandoffKind::TakeBack(Some(reason)) => TAKE_BACK + 1 + reason as u32,
         };
-        u32::from(self.arrival) << ARRIVAL_SHIFT | errand
+        u32::from(self.arrival) << ARRIVAL_SHIFT | kind
     }
 
     #[inline]
     pub(super) fn from_tag(tag: u32) -> MbufTag {
-        let errand = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
+        let kind = match tag & ((1 << ARRIVAL_SHIFT) - 1) {
             0 => HandoffKind::Arrived,
             1 => HandoffKind::Hairpin,
             2 => HandoffKind::Fragment,
@@ -61,7 +61,7 @@ impl MbufTag {
                 }
             },
         };
-        MbufTag { arrival: (tag >> ARRIVAL_SHIFT) as u8, errand }
+        MbufTag { arrival: (tag >> ARRIVAL_SHIFT) as u8, kind }
     }
 }
 
@@ -107,11 +107,11 @@ const RETRIES: usize = 3;
 impl Worker {
     /// A finished frame leaves by `interface`.
     pub(super) fn transmit(&mut self, interface: usize, packet: Mbuf) {
-        if let TxPort::Through(peer) = self.exits[interface].outlet {
+        if let TxPort::Through(peer) = self.tx_buffers[interface].outlet {
             self.hand_over(peer, packet, HandoffKind::Send(interface as u8));
             return;
         }
-        let exit = &mut self.exits[interface];
+        let exit = &mut self.tx_buffers[interface];
         let octets = packet.len() as u64;
         let rest = exit.waiting.push(packet).err();
         exit.octets += if rest.is_none() { octets } else { 0 };
@@ -125,11 +125,11 @@ impl Worker {
     }
 
     /// A packet goes to another worker.
-    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, errand: HandoffKind) {
+    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, kind: HandoffKind) {
         let arrival = self.arrival(&packet);
-        packet.set_tag(MbufTag { arrival: arrival as u8, errand }.tag());
+        packet.set_tag(MbufTag { arrival: arrival as u8, kind }.tag());
         let direction = self.interfaces[arrival].direction;
-        let Some(Some(relay)) = self.relays.get_mut(peer.index()) else {
+        let Some(Some(relay)) = self.handoff_buffers.get_mut(peer.index()) else {
             self.drop_packet(packet, DropReason::HandoffLoop, direction);
             return;
         };
@@ -145,12 +145,13 @@ impl Worker {
 
     /// Sends everything that waits.
     pub(super) fn send(&mut self) {
-        (0..self.exits.len()).for_each(|interface| self.flush_exit(interface));
-        (0..self.relays.len()).for_each(|peer| self.flush_relay(peer));
+        (0..self.tx_buffers.len()).for_each(|interface| self.flush_exit(interface));
+        (0..self.handoff_buffers.len()).for_each(|peer| self.flush_relay(peer));
     }
 
     fn flush_exit(&mut self, interface: usize) {
-        let TxBuffer { outlet: TxPort::Queue(queue), waiting, octets } = &mut self.exits[interface] else {
+        let TxBuffer { outlet: TxPort::Queue(queue), waiting, octets } = &mut self.tx_buffers[interface]
+        else {
             return;
         };
         if waiting.is_empty() {
@@ -174,14 +175,14 @@ impl Worker {
     }
 
     fn flush_relay(&mut self, peer: usize) {
-        let Some(relay) = &mut self.relays[peer] else { return };
+        let Some(relay) = &mut self.handoff_buffers[peer] else { return };
         if relay.waiting.is_empty() {
             return;
         }
         let packets = relay.waiting.len();
         self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
         self.counters.handoff.full += relay.waiting.len() as u64;
-        self.congestion.handed_over(packets, is_low(&relay.ring));
+        self.backpressure.handed_over(packets, is_low(&relay.ring));
         let mut left = std::mem::take(&mut relay.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;
@@ -213,9 +214,9 @@ mod tests {
             HandoffKind::Send(0),
             HandoffKind::Send(255),
         ];
-        for errand in reasons.chain(others).chain([HandoffKind::TakeBack(None)]) {
+        for kind in reasons.chain(others).chain([HandoffKind::TakeBack(None)]) {
             for arrival in [0, 1, 255] {
-                let note = MbufTag { arrival, errand };
+                let note = MbufTag { arrival, kind };
                 assert_eq!(MbufTag::from_tag(note.tag()), note);
             }
         }

@@ -39,7 +39,7 @@ impl Worker {
         let (ty, code) = (message::UNREACHABLE, unreachable::PORT);
         let Some(len) = icmpv4::error_about(&syn.quote, bytes, ty, code, 0, address) else { return };
         packet.set_len(header_len + len);
-        packet.set_tag(MbufTag { arrival: way_out, errand: HandoffKind::Arrived }.tag());
+        packet.set_tag(MbufTag { arrival: way_out, kind: HandoffKind::Arrived }.tag());
         self.counters.generated += 1;
         self.shard.counters().icmp_generated[IcmpGenerated::Unreachable as usize] += 1;
         if syn.hairpinned {

@@ -216,14 +216,14 @@ impl Worker {
     fn note_direction(&self, packet: &mut Mbuf, direction: Direction) {
         let arrival = self.arrival(packet);
         let hairpinned = self.interfaces[arrival].direction != direction;
-        let errand = if hairpinned { HandoffKind::Hairpin } else { HandoffKind::Arrived };
-        packet.set_tag(MbufTag { arrival: arrival as u8, errand }.tag());
+        let kind = if hairpinned { HandoffKind::Hairpin } else { HandoffKind::Arrived };
+        packet.set_tag(MbufTag { arrival: arrival as u8, kind }.tag());
     }
 
     /// What [`Worker::note_direction`] kept.
     pub(super) fn direction(&self, packet: &Mbuf) -> Direction {
-        let MbufTag { arrival, errand } = MbufTag::from_tag(packet.tag());
-        match errand {
+        let MbufTag { arrival, kind } = MbufTag::from_tag(packet.tag());
+        match kind {
             HandoffKind::Hairpin | HandoffKind::Fragment => Direction::Inbound,
             HandoffKind::Arrived | HandoffKind::Send(_) | HandoffKind::TakeBack(_) => {
                 self.interfaces[usize::from(arrival)].direction
