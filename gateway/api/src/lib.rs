@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use capture::{CaptureRequest, Frames, UnknownFrames};
 pub use problem::Problem;
 
-/// How long a listing may wait for the workers before its caller is told to come again.
+/// How long a listing waits for the workers; after that the answer is 503 with `Retry-After`.
 pub const LISTING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a deletion may take: tables are long, and a worker looks at a bounded piece between bursts.

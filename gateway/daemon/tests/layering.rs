@@ -19,7 +19,7 @@ use source::{Source, Token};
 /// ```
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("api", &["natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
-    ("config", &["natgw-nat", "natgw-neighbor", "natgw-wire"]),
+    ("config", &["natgw-nat", "natgw-wire"]),
     ("counters", &["natgw-nat", "natgw-wire"]),
     (
         "daemon",
