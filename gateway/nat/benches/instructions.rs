@@ -76,7 +76,7 @@ fn hit(shard: &mut Shard, protocol: u8, direction: Direction) -> usize {
         Direction::Outbound => counted(shard, &mut trace(protocol, tcp::Flags::ACK), direction),
         Direction::Inbound => counted(shard, &mut answers, direction),
     };
-    let translated: u64 = shard.counters().translated[direction as usize].iter().sum();
+    let translated: u64 = shard.counters().translated[direction].iter().sum();
     assert!(translated >= 2 * FLOWS as u64, "every packet passed");
     packets
 }

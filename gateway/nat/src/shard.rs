@@ -151,7 +151,7 @@ impl Shard {
         let rewrite = session.rewrite(at.direction);
         rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
         self.policy.clamp_mss(packet, parsed);
-        self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
+        self.counters.translated[at.direction][parsed.protocol] += 1;
         Some(if hairpin {
             self.counters.hairpinned += 1;
             Verdict::Hairpin
@@ -201,7 +201,7 @@ impl Shard {
                 None
             }
             Err(failure) => {
-                self.counters.session_failures[failure as usize] += 1;
+                self.counters.session_failures[failure] += 1;
                 Some(self.refuse(failure.into()))
             }
         }
@@ -326,7 +326,7 @@ impl Shard {
     /// Counts a drop of the worker's own, so that one table holds them all.
     #[inline]
     pub fn count_drop(&mut self, reason: DropReason, direction: Direction) {
-        self.counters.dropped[reason as usize][direction as usize] += 1;
+        self.counters.dropped[reason][direction] += 1;
     }
 
     /// Everything counted so far, gauges as of now.
@@ -350,7 +350,7 @@ impl Shard {
     /// # Panics
     /// When there is no such pool.
     pub fn pool_failures(&self, pool: usize, reason: SessionFailure) -> u64 {
-        self.pools[pool].failures[reason as usize]
+        self.pools[pool].failures[reason]
     }
 
     /// Whether an outbound packet, translated by this session or by none, is for a remote whose address may be an inside
@@ -366,14 +366,14 @@ impl Shard {
     /// What [`Shard::keep_next_hop`] left with the session.
     #[inline]
     pub fn next_hop(&self, id: SessionId, direction: Direction) -> Option<u32> {
-        let hop = self.sessions[id.0].next_hops[direction as usize];
+        let hop = self.sessions[id.0].next_hops[direction];
         (hop != NO_HOP).then_some(hop)
     }
 
     /// Keeps the caller's name for a next hop with the session, for the packets after this one. Whether the name is
     /// still good is for the caller to find out.
     pub fn keep_next_hop(&mut self, id: SessionId, direction: Direction, hop: u32) {
-        self.sessions[id.0].next_hops[direction as usize] = hop;
+        self.sessions[id.0].next_hops[direction] = hop;
     }
 }
 

@@ -209,7 +209,7 @@ impl Shard {
 
     fn explain_session(&self, id: u32, direction: Direction, now: Time) -> Explanation {
         let session = &self.sessions[id];
-        let out = session.flows[direction.flip() as usize].reversed().tuple();
+        let out = session.flows[direction.flip()].reversed().tuple();
         let hairpins = session.flags & HAIRPIN != 0 && direction == Direction::Outbound;
         let for_outside =
             direction == Direction::Outbound && session.flows[0].destination != session.flows[1].source;

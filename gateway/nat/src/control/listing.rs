@@ -137,7 +137,7 @@ impl Shard {
         let session = &self.sessions[id];
         let mapping = &self.mappings.lines[session.mapping];
         let [internal, external, remote] = session.endpoints();
-        let remote_inside = session.flows[Direction::Outbound as usize].tuple().to();
+        let remote_inside = session.flows[Direction::Outbound].tuple().to();
         SessionView {
             id: SessionId(id),
             protocol: session.protocol(),

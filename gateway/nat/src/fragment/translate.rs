@@ -43,7 +43,7 @@ impl Shard {
             FragmentAction::Held(_) => FragmentEvent::Held,
             FragmentAction::Elsewhere(_) => FragmentEvent::HandedOver,
         };
-        self.counters.fragments[event as usize] += 1;
+        self.counters.fragments[event] += 1;
         verdict
     }
 
@@ -236,7 +236,7 @@ impl Shard {
         let header = &mut packet[..piece.header_len];
         ipv4::Packet::new_unchecked(&mut *header).set_ident(alike.ident);
         alike.rewrite.apply_header(header, at.hop());
-        self.counters.translated[at.direction as usize][piece.protocol as usize] += 1;
+        self.counters.translated[at.direction][piece.protocol] += 1;
         if alike.hairpins {
             self.counters.hairpinned += 1;
             return Verdict::Hairpin;

@@ -140,7 +140,7 @@ impl Shard {
                 self.forward(id, packet, parsed, at, now).unwrap_or(Verdict::Drop(DropReason::NoMapping))
             }
             Err(failure) => {
-                self.counters.session_failures[failure as usize] += 1;
+                self.counters.session_failures[failure] += 1;
                 Verdict::Drop(failure.into())
             }
         }

@@ -102,7 +102,7 @@ impl Shard {
         let total_len = ipv4::Packet::new_unchecked(packet).total_len();
         let packet = &packet[..packet.len().min(total_len.into())];
         if let Some(event) = self.unsolicited.keep(parsed.flow, hash, packet, now) {
-            self.counters.unsolicited_syns[event as usize] += 1;
+            self.counters.unsolicited_syns[event] += 1;
         }
     }
 
@@ -115,10 +115,10 @@ impl Shard {
             let (sessions, flow) = (self.sessions.as_slice(), &place.flow);
             let matches = |id: u32| sessions[id as usize].matches(flow, Protocol::Tcp, Direction::Inbound);
             if self.index.find(place.hash, matches).is_some() {
-                self.counters.unsolicited_syns[UnsolicitedSyn::Crossed as usize] += 1;
+                self.counters.unsolicited_syns[UnsolicitedSyn::Crossed] += 1;
                 continue;
             }
-            self.counters.unsolicited_syns[UnsolicitedSyn::Expired as usize] += 1;
+            self.counters.unsolicited_syns[UnsolicitedSyn::Expired] += 1;
             if self.policy.unsolicited_syn == Refuse::Reject {
                 let hairpinned = self.addresses.is_external(flow.tuple().source);
                 return Some(UnansweredSyn { quote: place.quote.clone(), hairpinned });

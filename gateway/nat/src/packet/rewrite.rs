@@ -67,7 +67,7 @@ impl Rewrite {
         let checksum = u16::from_ne_bytes([head[10], head[11]]);
         head[10..12].copy_from_slice(&self.ip_delta.and(hop.delta).apply(checksum).to_ne_bytes());
         head[12..24].copy_from_slice(bytemuck::bytes_of(&self.to));
-        let at = CHECKSUM_AT[protocol as usize];
+        let at = CHECKSUM_AT[protocol];
         let checksum = u16::from_ne_bytes([head[at], head[at + 1]]);
         // RFC 768: 0 says that there is none, so a computed one is never 0.
         let changed = self.l4_delta.apply(checksum);
@@ -176,7 +176,7 @@ mod tests {
             let rewrite = Rewrite::new(protocol, &from, &to);
             let mut head = [7; PLAIN_LEN];
             head[..32].copy_from_slice(&octets);
-            let at = CHECKSUM_AT[protocol as usize];
+            let at = CHECKSUM_AT[protocol];
             match choice {
                 0 => head[at..at + 2].fill(0),
                 1 => head[at..at + 2].copy_from_slice(&rewrite.l4_delta.to_bits().to_ne_bytes()),

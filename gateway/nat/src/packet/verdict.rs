@@ -135,9 +135,67 @@ macro_rules! reasons {
     };
 }
 
-reasons! {
+/// The failures of new sessions, which are drop reasons too: both lists come from the one below.
+macro_rules! failures_and_drops {
+    ({ $($failures:tt)* }, $(#[$drop:meta])* { $($before:tt)* } and { $($after:tt)* }) => {
+        reasons! {
+            /// Why a session could not be made: `natgw_session_failures_total{reason}`.
+            SessionFailure { $($failures)* }
+        }
+        reasons! {
+            $(#[$drop])*
+            DropReason { $($before)* $($failures)* $($after)* }
+        }
+        drops_by_failure! { $($failures)* }
+    };
+}
+
+/// A session that could not be made drops its packet for the reason of the same name.
+macro_rules! drops_by_failure {
+    ($($(#[doc = $doc:literal])* $variant:ident = $label:literal,)*) => {
+        impl From<SessionFailure> for DropReason {
+            fn from(failure: SessionFailure) -> DropReason {
+                match failure { $(SessionFailure::$variant => DropReason::$variant,)* }
+            }
+        }
+    };
+}
+
+failures_and_drops! {
+    {
+        /// The session table is full.
+        SessionsFull = "sessions-full",
+        /// The mapping table is full.
+        MappingsFull = "mappings-full",
+        /// The subscriber table is full.
+        SubscribersFull = "subscribers-full",
+        /// No outside port is free for this subscriber.
+        PortsExhausted = "ports-exhausted",
+        /// No port block is free for this subscriber.
+        PortBlocksExhausted = "port-blocks-exhausted",
+        /// The subscriber's port blocks, or its ports by deterministic mapping, are all taken, and it may have no more.
+        SubscriberPortBlocks = "subscriber-port-blocks",
+        /// The pool's mapping is deterministic, and it has no ports for this subscriber.
+        NoPortRange = "no-port-range",
+        /// Over a protocol without ports, another host has every outside address towards this remote that is to be had.
+        AddressTaken = "address-taken",
+        /// The subscriber holds as many ports as it may.
+        SubscriberPorts = "subscriber-ports",
+        /// The subscriber has as many sessions as it may, in all or of this protocol.
+        SubscriberSessions = "subscriber-sessions",
+        /// The subscriber has as many TCP connections half open as it may.
+        SubscriberHalfOpen = "subscriber-half-open",
+        /// The subscriber makes sessions faster than it may.
+        SubscriberRate = "subscriber-rate",
+        /// Remotes have begun as many redirected sessions as they may.
+        RedirectsFull = "redirects-full",
+        /// The remote has a session with the inside endpoint through another outside endpoint.
+        RemoteTaken = "remote-taken",
+        /// The gateway is to end, and begins no session any more.
+        Draining = "draining",
+    },
     /// Why a packet was dropped. One counter each: `natgw_dropped_packets_total{reason}`.
-    DropReason {
+    {
         /// Shorter than the headers that it claims to carry.
         Truncated = "truncated",
         /// Not IPv4 and not ARP.
@@ -240,36 +298,7 @@ reasons! {
         RuleDrop = "rule-drop",
         /// TTL ran out; answered by ICMP time exceeded where the limit allows.
         TtlExceeded = "ttl-exceeded",
-        /// The session table is full.
-        SessionsFull = "sessions-full",
-        /// The mapping table is full.
-        MappingsFull = "mappings-full",
-        /// The subscriber table is full.
-        SubscribersFull = "subscribers-full",
-        /// No outside port is free for this subscriber.
-        PortsExhausted = "ports-exhausted",
-        /// No port block is free for this subscriber.
-        PortBlocksExhausted = "port-blocks-exhausted",
-        /// The subscriber's port blocks, or its ports by deterministic mapping, are all taken, and it may have no more.
-        SubscriberPortBlocks = "subscriber-port-blocks",
-        /// The pool's mapping is deterministic, and it has no ports for this subscriber.
-        NoPortRange = "no-port-range",
-        /// Over a protocol without ports, another host has every outside address towards this remote that is to be had.
-        AddressTaken = "address-taken",
-        /// The subscriber holds as many ports as it may.
-        SubscriberPorts = "subscriber-ports",
-        /// The subscriber has as many sessions as it may, in all or of this protocol.
-        SubscriberSessions = "subscriber-sessions",
-        /// The subscriber has as many TCP connections half open as it may.
-        SubscriberHalfOpen = "subscriber-half-open",
-        /// The subscriber makes sessions faster than it may.
-        SubscriberRate = "subscriber-rate",
-        /// Remotes have begun as many redirected sessions as they may.
-        RedirectsFull = "redirects-full",
-        /// The remote has a session with the inside endpoint through another outside endpoint.
-        RemoteTaken = "remote-taken",
-        /// The gateway is to end, and begins no session any more.
-        Draining = "draining",
+    } and {
         /// TCP packet without SYN and without session.
         TcpNoSession = "tcp-no-session",
         /// No route to the destination.
@@ -346,38 +375,24 @@ reasons! {
     }
 }
 
-reasons! {
-    /// Why a session could not be made: `natgw_session_failures_total{reason}`.
-    SessionFailure {
-        /// The session table is full.
-        SessionsFull = "sessions-full",
-        /// The mapping table is full.
-        MappingsFull = "mappings-full",
-        /// The subscriber table is full.
-        SubscribersFull = "subscribers-full",
-        /// No outside port is free.
-        PortsExhausted = "ports-exhausted",
-        /// No port block is free for this subscriber.
-        PortBlocksExhausted = "port-blocks-exhausted",
-        /// The subscriber's port blocks, or its ports by deterministic mapping, are all taken, and it may have no more.
-        SubscriberPortBlocks = "subscriber-port-blocks",
-        /// The pool's mapping is deterministic, and it has no ports for this subscriber.
-        NoPortRange = "no-port-range",
-        /// Over a protocol without ports, another host has every outside address towards this remote that is to be had.
-        AddressTaken = "address-taken",
-        /// The subscriber holds as many ports as it may.
-        SubscriberPorts = "subscriber-ports",
-        /// The subscriber has as many sessions as it may, in all or of this protocol.
-        SubscriberSessions = "subscriber-sessions",
-        /// The subscriber has as many TCP connections half open as it may.
-        SubscriberHalfOpen = "subscriber-half-open",
-        /// The subscriber makes sessions faster than it may.
-        SubscriberRate = "subscriber-rate",
-        /// Remotes have begun as many redirected sessions as they may.
-        RedirectsFull = "redirects-full",
-        /// The remote has a session with the inside endpoint through another outside endpoint.
-        RemoteTaken = "remote-taken",
-        /// The gateway is to end, and begins no session any more.
-        Draining = "draining",
-    }
+/// Arrays with an entry a variant are indexed by the variant itself.
+macro_rules! keys {
+    ($($name:ty),*) => {$(
+        impl<T> std::ops::Index<$name> for [T] {
+            type Output = T;
+            #[inline(always)]
+            fn index(&self, key: $name) -> &T {
+                &self[key as usize]
+            }
+        }
+
+        impl<T> std::ops::IndexMut<$name> for [T] {
+            #[inline(always)]
+            fn index_mut(&mut self, key: $name) -> &mut T {
+                &mut self[key as usize]
+            }
+        }
+    )*};
 }
+
+keys!(Direction, Protocol, DropReason, SessionFailure, DeleteReason, FragmentEvent, UnsolicitedSyn);

@@ -276,13 +276,13 @@ impl Shard {
                     self.count_drop(reason, at.direction);
                 }
                 Verdict::Fragment if at.routed => {
-                    self.counters.fragments[FragmentEvent::Received as usize] += 1;
+                    self.counters.fragments[FragmentEvent::Received] += 1;
                 }
                 _ => {}
             }
             watch.lap(Stage::Slow);
         }
-        let translated = &mut self.counters.translated[at.direction as usize];
+        let translated = &mut self.counters.translated[at.direction];
         // No others just pass.
         for (total, count) in
             translated.iter_mut().zip(tally.0.to_le_bytes()).take(Protocol::WITH_PORTS.len())

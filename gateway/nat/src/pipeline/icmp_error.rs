@@ -81,7 +81,7 @@ impl Shard {
         };
         let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple(), &to);
         outer.apply_header(&mut packet[..header_len], at.hop());
-        self.counters.icmp_errors_translated[at.direction as usize] += 1;
+        self.counters.icmp_errors_translated[at.direction] += 1;
         if at.direction == Direction::Outbound && self.addresses.is_external(to.destination) {
             self.counters.hairpinned += 1;
             return Ok(Verdict::Hairpin);

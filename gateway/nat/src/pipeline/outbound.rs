@@ -60,7 +60,7 @@ impl Shard {
                     // What the remote began, a mapping carries without a session.
                     return self.answer_by_mapping(packet, parsed, origin, at);
                 }
-                self.counters.session_failures[failure as usize] += 1;
+                self.counters.session_failures[failure] += 1;
                 self.refuse(failure.into())
             }
         }
@@ -247,7 +247,7 @@ impl Shard {
         at: Arrival,
         hairpin: bool,
     ) -> Verdict {
-        self.counters.translated[at.direction as usize][parsed.protocol as usize] += 1;
+        self.counters.translated[at.direction][parsed.protocol] += 1;
         rewrite.apply(packet, usize::from(parsed.header_len), parsed.protocol, at.hop());
         self.policy.clamp_mss(packet, parsed);
         if hairpin {
@@ -471,26 +471,4 @@ pub(crate) fn rule_key(parsed: &Parsed, packet: &[u8]) -> RuleKey {
         return RuleKey::flow(&parsed.tuple());
     }
     RuleKey::message(&parsed.tuple(), packet.get(usize::from(parsed.header_len)).copied().unwrap_or_default())
-}
-
-impl From<SessionFailure> for DropReason {
-    fn from(failure: SessionFailure) -> DropReason {
-        match failure {
-            SessionFailure::SessionsFull => DropReason::SessionsFull,
-            SessionFailure::MappingsFull => DropReason::MappingsFull,
-            SessionFailure::SubscribersFull => DropReason::SubscribersFull,
-            SessionFailure::PortsExhausted => DropReason::PortsExhausted,
-            SessionFailure::PortBlocksExhausted => DropReason::PortBlocksExhausted,
-            SessionFailure::SubscriberPortBlocks => DropReason::SubscriberPortBlocks,
-            SessionFailure::NoPortRange => DropReason::NoPortRange,
-            SessionFailure::AddressTaken => DropReason::AddressTaken,
-            SessionFailure::SubscriberPorts => DropReason::SubscriberPorts,
-            SessionFailure::SubscriberSessions => DropReason::SubscriberSessions,
-            SessionFailure::SubscriberHalfOpen => DropReason::SubscriberHalfOpen,
-            SessionFailure::SubscriberRate => DropReason::SubscriberRate,
-            SessionFailure::RedirectsFull => DropReason::RedirectsFull,
-            SessionFailure::RemoteTaken => DropReason::RemoteTaken,
-            SessionFailure::Draining => DropReason::Draining,
-        }
-    }
 }

@@ -101,7 +101,7 @@ impl Shard {
             let [internal, _, remote] = session.endpoints();
             return self.lets_begin(id, &RuleKey::flow(&Tuple::new(internal, remote)));
         }
-        let flow = session.flows[Direction::Outbound as usize].tuple();
+        let flow = session.flows[Direction::Outbound].tuple();
         let is_icmp = session.protocol() == Protocol::Icmp;
         if is_icmp && self.addresses.answers_ping(flow.destination) {
             // The gateway answers itself.
@@ -115,7 +115,7 @@ impl Shard {
     fn is_mapped_so(&self, session: &Session) -> bool {
         let mapping = &self.mappings.lines[session.mapping];
         let [_, external, remote] = session.endpoints();
-        let seen_inside = session.flows[Direction::Outbound as usize].tuple().destination;
+        let seen_inside = session.flows[Direction::Outbound].tuple().destination;
         if mapping.kind() != Kind::Redirect
             && session.flags & HAIRPIN == 0
             && self.addresses.remote_inside(remote.address) != seen_inside

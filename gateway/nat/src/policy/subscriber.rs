@@ -43,7 +43,7 @@ const _: () = assert!(size_of::<Subscriber>() == 64);
 impl Subscriber {
     /// Counts a new session. What the session notes of it: whether the half-open budget counts it, too.
     pub(crate) fn begin(&mut self, protocol: Protocol, half_open: bool) -> u16 {
-        self.sessions[protocol as usize] += 1;
+        self.sessions[protocol] += 1;
         if half_open { self.begin_half_open() } else { 0 }
     }
 
@@ -115,8 +115,8 @@ impl Bounds {
         opening: Option<tcp_state::State>,
     ) -> Result<(), SessionFailure> {
         let [a, b, c, d] = subscriber.sessions;
-        let own = subscriber.sessions[protocol as usize];
-        if a + b + c + d >= self.sessions || own >= self.protocol_sessions[protocol as usize] {
+        let own = subscriber.sessions[protocol];
+        if a + b + c + d >= self.sessions || own >= self.protocol_sessions[protocol] {
             return Err(SessionFailure::SubscriberSessions);
         }
         let admits = match opening {
@@ -135,7 +135,7 @@ impl Bounds {
 
     /// Whether the subscriber has as many ports as it may.
     pub(crate) fn has_all_ports(&self, subscriber: &Subscriber, protocol: Protocol) -> bool {
-        subscriber.ports[protocol as usize] >= self.protocol_ports[protocol as usize]
+        subscriber.ports[protocol] >= self.protocol_ports[protocol]
     }
 }
 
@@ -220,14 +220,14 @@ impl Subscribers {
         let before = self.lines[id].rate_clock;
         let Some(clock) = rates.all.after(before, now) else { return false };
         if let Some(rates) = &rates.protocols {
-            let Some(own) = rates[protocol as usize].after(self.protocol_clock(id, protocol), now) else {
+            let Some(own) = rates[protocol].after(self.protocol_clock(id, protocol), now) else {
                 return false;
             };
             let clocks = &mut self.protocol_clocks[id];
             if before == 0 {
                 *clocks = [0; Protocol::COUNT];
             }
-            clocks[protocol as usize] = own;
+            clocks[protocol] = own;
         }
         self.lines[id].rate_clock = clock;
         true
@@ -236,14 +236,14 @@ impl Subscribers {
     /// Whether [`Subscribers::begin`] would let the subscriber.
     pub(crate) fn may_begin(&self, id: u32, protocol: Protocol, rates: &Rates, now: Time) -> bool {
         let own = |rates: &[Rate; Protocol::COUNT]| {
-            rates[protocol as usize].after(self.protocol_clock(id, protocol), now).is_some()
+            rates[protocol].after(self.protocol_clock(id, protocol), now).is_some()
         };
         rates.all.after(self.lines[id].rate_clock, now).is_some() && rates.protocols.as_ref().is_none_or(own)
     }
 
     /// What stands there before the subscriber has begun anything is another one's.
     fn protocol_clock(&self, id: u32, protocol: Protocol) -> u64 {
-        if self.lines[id].rate_clock == 0 { 0 } else { self.protocol_clocks[id][protocol as usize] }
+        if self.lines[id].rate_clock == 0 { 0 } else { self.protocol_clocks[id][protocol] }
     }
 
     /// Forgets a subscriber that has no mapping left.

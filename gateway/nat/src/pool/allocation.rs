@@ -48,8 +48,8 @@ impl Shard {
             taken = self.find_port(need);
         }
         match taken {
-            Ok(_) => self.subscribers.lines[need.subscriber].ports[need.protocol as usize] += 1,
-            Err(failure) => self.pools[usize::from(need.pool)].failures[failure as usize] += 1,
+            Ok(_) => self.subscribers.lines[need.subscriber].ports[need.protocol] += 1,
+            Err(failure) => self.pools[usize::from(need.pool)].failures[failure] += 1,
         }
         taken
     }
@@ -79,7 +79,7 @@ impl Shard {
     ) -> Result<(), SessionFailure> {
         let line = subscriber.map(|id| &self.subscribers.lines[id]);
         let rests = line
-            .is_some_and(|line| self.to_take_over(line.resting[protocol as usize], pool, remote).is_some());
+            .is_some_and(|line| self.to_take_over(line.resting[protocol], pool, remote).is_some());
         if rests || subscriber.is_some_and(|id| self.closed_with_port(id, pool, protocol, remote).is_some()) {
             return Ok(());
         }
@@ -181,7 +181,7 @@ impl Shard {
     #[cold]
     fn take_over(&mut self, need: AllocRequest) -> Option<Allocation> {
         let AllocRequest { subscriber, pool, protocol, remote, .. } = need;
-        let resting = self.subscribers.lines[subscriber].resting[protocol as usize];
+        let resting = self.subscribers.lines[subscriber].resting[protocol];
         let id = self.to_take_over(resting, pool, remote)?;
         let line = self.mappings.lines[id];
         self.rollback();
@@ -221,7 +221,7 @@ impl Shard {
     pub(crate) fn give_port(&mut self, need: AllocRequest, (external, grant): Allocation) {
         let AllocRequest { subscriber, pool, protocol, remote, now, .. } = need;
         self.rollback();
-        self.subscribers.lines[subscriber].ports[protocol as usize] -= 1;
+        self.subscribers.lines[subscriber].ports[protocol] -= 1;
         match remote {
             Some(remote) => {
                 self.overlaps.free(Towards { outside: external.address, protocol, remote }, external.port);
@@ -239,7 +239,7 @@ impl Shard {
             pool.account(line.grant.place, protocol, before, after);
             Some(self.overlaps.remote(id))
         } else {
-            pool.held[protocol as usize] -= u32::from(line.is_resting());
+            pool.held[protocol] -= u32::from(line.is_resting());
             None
         };
         let inside = line.internal().port;

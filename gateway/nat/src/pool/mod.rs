@@ -266,7 +266,7 @@ impl ShardPool {
 
     /// Who may answer.
     pub(crate) fn filtering(&self, protocol: Protocol) -> Filtering {
-        self.ways.filtering[protocol as usize]
+        self.ways.filtering[protocol]
     }
 
     /// What an outside port for an inside port should be like. RFC 4787 REQ-4 asks parity of UDP alone.
@@ -278,13 +278,13 @@ impl ShardPool {
     fn mark(&mut self, protocol: Protocol, index: usize) {
         let address = &self.addresses[index];
         let is_open =
-            address.ports[protocol as usize].free_count() > 0 && address.state == GrantState::InForce;
-        self.open[protocol as usize].set(index, is_open);
+            address.ports[protocol].free_count() > 0 && address.state == GrantState::InForce;
+        self.open[protocol].set(index, is_open);
     }
 
     /// An address for a new subscriber: the first with a free port from a random start on, around the end.
     pub(crate) fn choose(&self, protocol: Protocol, random: &mut Random) -> Option<u16> {
-        self.open[protocol as usize].any(random).map(|index| index as u16)
+        self.open[protocol].any(random).map(|index| index as u16)
     }
 
     /// Any address.
@@ -305,7 +305,7 @@ impl ShardPool {
 
     /// Whether the pool may hand out a port of the address at `index`.
     pub(crate) fn allows(&self, index: u16, protocol: Protocol, port: u16) -> bool {
-        self.is_in_force(index) && self.addresses[usize::from(index)].ports[protocol as usize].allows(port)
+        self.is_in_force(index) && self.addresses[usize::from(index)].ports[protocol].allows(port)
     }
 
     /// The address that a subscriber is paired with, where it is in the pool still.
@@ -433,9 +433,9 @@ impl ShardPool {
         wish: PortRequest,
         random: &mut Random,
     ) -> Option<u16> {
-        let ports = &mut self.addresses[usize::from(index)].ports[protocol as usize];
+        let ports = &mut self.addresses[usize::from(index)].ports[protocol];
         let port = ports.take_for(wish, random)?;
-        self.free[protocol as usize] -= 1;
+        self.free[protocol] -= 1;
         self.mark(protocol, usize::from(index));
         Some(port)
     }
@@ -465,9 +465,9 @@ impl ShardPool {
         wish: PortRequest,
         random: &mut Random,
     ) -> Option<u16> {
-        let ports = &mut self.addresses.get_mut(usize::from(index))?.ports[protocol as usize];
+        let ports = &mut self.addresses.get_mut(usize::from(index))?.ports[protocol];
         let port = ports.take_within(ranges, wish, random)?;
-        self.free[protocol as usize] -= 1;
+        self.free[protocol] -= 1;
         self.mark(protocol, usize::from(index));
         Some(port)
     }
@@ -494,17 +494,17 @@ impl ShardPool {
 
     /// Asks for the line where a port stands.
     pub(crate) fn prefetch(&self, index: u16, protocol: Protocol, port: u16) {
-        self.addresses[usize::from(index)].ports[protocol as usize].prefetch(port);
+        self.addresses[usize::from(index)].ports[protocol].prefetch(port);
     }
 
     /// Gives a port back.
     pub(crate) fn free(&mut self, index: u16, protocol: Protocol, port: u16) {
         let address = &mut self.addresses[usize::from(index)];
-        let ports = &mut address.ports[protocol as usize];
+        let ports = &mut address.ports[protocol];
         let before = ports.free_count();
         ports.free(port);
         if address.state == GrantState::InForce {
-            self.free[protocol as usize] += ports.free_count() - before;
+            self.free[protocol] += ports.free_count() - before;
         }
         self.mark(protocol, usize::from(index));
     }
@@ -519,8 +519,8 @@ impl ShardPool {
                 addresses.map(|(address, place)| (address.address, place)).collect()
             });
             let Some(&place) = places.get(&external.address) else { continue };
-            if self.addresses[usize::from(place)].ports[protocol as usize].withhold(external.port) {
-                self.free[protocol as usize] -= 1;
+            if self.addresses[usize::from(place)].ports[protocol].withhold(external.port) {
+                self.free[protocol] -= 1;
                 self.mark(protocol, usize::from(place));
             }
             touched.insert(place);
@@ -541,11 +541,11 @@ impl ShardPool {
     /// Notes that a port which several mappings may share stands differently.
     pub(crate) fn account(&mut self, place: u16, protocol: Protocol, before: PortState, after: PortState) {
         let address = &mut self.addresses[usize::from(place)];
-        let [free, held] = [&mut self.free, &mut self.held].map(|counts| &mut counts[protocol as usize]);
+        let [free, held] = [&mut self.free, &mut self.held].map(|counts| &mut counts[protocol]);
         for (standing, step) in [(before, u32::MAX), (after, 1)] {
             match standing {
                 PortState::Free => {
-                    let shared = &mut address.shared[protocol as usize];
+                    let shared = &mut address.shared[protocol];
                     *shared = shared.wrapping_sub(step);
                     if address.state == GrantState::InForce {
                         *free = free.wrapping_add(step);
@@ -559,12 +559,12 @@ impl ShardPool {
 
     /// A mapping that alone has its port rests from now on.
     pub(crate) fn hold(&mut self, protocol: Protocol) {
-        self.held[protocol as usize] += 1;
+        self.held[protocol] += 1;
     }
 
     /// How many ports are free. One that is shared and withheld counts against them until its last mapping ends.
     fn free_count(&self, protocol: Protocol) -> u32 {
-        (self.free[protocol as usize] as i32).max(0) as u32
+        (self.free[protocol] as i32).max(0) as u32
     }
 
     /// Whether a port of a protocol is free on any address.
@@ -574,7 +574,7 @@ impl ShardPool {
 
     /// The ports of the address at `index`.
     pub(crate) fn ports(&self, index: u16, protocol: Protocol) -> &Ports {
-        &self.addresses[usize::from(index)].ports[protocol as usize]
+        &self.addresses[usize::from(index)].ports[protocol]
     }
 
     /// The places of addresses that are in force, from one on and around the end.
@@ -590,7 +590,7 @@ impl ShardPool {
 
     /// How full it is.
     pub(crate) fn usage(&self, protocol: Protocol) -> PoolUsage {
-        let (free, held) = (self.free_count(protocol), self.held[protocol as usize]);
+        let (free, held) = (self.free_count(protocol), self.held[protocol]);
         PoolUsage { used: self.total.saturating_sub(free + held), held, total: self.total }
     }
 }

@@ -61,7 +61,7 @@ impl Shard {
                 return Ok((external, GrantId { pool, place: index }));
             }
         }
-        self.pools[usize::from(pool)].failures[SessionFailure::AddressTaken as usize] += 1;
+        self.pools[usize::from(pool)].failures[SessionFailure::AddressTaken] += 1;
         Err(SessionFailure::AddressTaken)
     }
 

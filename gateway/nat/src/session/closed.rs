@@ -155,7 +155,7 @@ impl Shard {
             Err(failure) => {
                 let makes_room = |&id: &u32| {
                     let mut without = *line;
-                    without.sessions[Protocol::Tcp as usize] -= 1;
+                    without.sessions[Protocol::Tcp] -= 1;
                     without.half_open -= self.sessions[id].half_open;
                     bounds.admit(&without, protocol, opening).is_ok()
                 };

@@ -64,7 +64,7 @@ impl Shard {
         for (id, session) in ends() {
             let protocol = session.protocol();
             for direction in Direction::ALL {
-                let flow = &session.flows[direction as usize];
+                let flow = &session.flows[direction];
                 self.index.view().prefetch(self.secret.flow(flow, protocol, direction));
             }
             prefetch(&lines[session.mapping as usize]);

@@ -45,9 +45,9 @@ impl Shard {
         // It may be the mapping's last.
         self.mappings.lines[mapping].add_session();
         for direction in Direction::ALL {
-            let (sessions, flow) = (self.sessions.as_slice(), &begun.flows[direction as usize]);
+            let (sessions, flow) = (self.sessions.as_slice(), &begun.flows[direction]);
             let matches = |id: u32| sessions[id as usize].matches(flow, begun.protocol, direction);
-            if let Some(id) = self.index.find(hashes[direction as usize], matches) {
+            if let Some(id) = self.index.find(hashes[direction], matches) {
                 self.gave_up = true;
                 self.idle.stop(id);
                 self.end_session(id, Some(DeleteReason::Reload), now);
@@ -69,7 +69,7 @@ impl Shard {
         let rewrite = Rewrite::between(protocol, &flows[0], flows[1].reversed());
         let ms = self.policy.timeouts.of(timeout as u8);
         let id = self.session_ids.alloc().ok_or(SessionFailure::SessionsFull)?;
-        let hash = |direction: Direction| self.secret.flow(&flows[direction as usize], protocol, direction);
+        let hash = |direction: Direction| self.secret.flow(&flows[direction], protocol, direction);
         let hashes = [hash(Direction::Outbound), hash(Direction::Inbound)];
         if self.reloading {
             self.end_superseded(mapping, begun, hashes, now);
@@ -113,8 +113,8 @@ impl Shard {
         };
         self.idle.start(id, now.plus_ms(u64::from(ms)));
         self.mappings.lines[mapping].add_session();
-        self.counters.sessions[protocol as usize] += 1;
-        self.counters.sessions_created[protocol as usize] += 1;
+        self.counters.sessions[protocol] += 1;
+        self.counters.sessions_created[protocol] += 1;
         Ok(id)
     }
 }

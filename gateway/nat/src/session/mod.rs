@@ -72,14 +72,14 @@ impl Session {
 
     #[inline(always)]
     pub(crate) fn matches(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> bool {
-        self.flows[direction as usize] == *flow && self.protocol == protocol as u8 && self.flags & LIVE != 0
+        self.flows[direction] == *flow && self.protocol == protocol as u8 && self.flags & LIVE != 0
     }
 
     /// Whether a packet of this flow and with these TCP flags just passes: the session is live, in time and no hairpin, and
     /// its TCP state stays.
     #[inline(always)]
     pub(crate) fn passes(&self, parsed: &Parsed, direction: Direction, now: Time) -> bool {
-        self.flows[direction as usize] == parsed.flow
+        self.flows[direction] == parsed.flow
             && self.protocol == parsed.protocol as u8
             && self.flags == LIVE
             && tcp_state::stays(self.tcp_state, parsed.flags, direction)
@@ -114,7 +114,7 @@ impl Session {
     /// Counts a packet.
     #[inline(always)]
     pub(crate) fn count(&mut self, direction: Direction) {
-        let packets = &mut self.packets[direction as usize];
+        let packets = &mut self.packets[direction];
         *packets = packets.wrapping_add(1);
     }
 
@@ -130,7 +130,7 @@ impl Session {
         // The way back changes every checksum by the complement.
         let inverse = (direction as u16).wrapping_neg();
         Rewrite {
-            to: self.flows[direction.flip() as usize].reversed(),
+            to: self.flows[direction.flip()].reversed(),
             ip_delta: Delta::from_bits(self.ip_delta ^ inverse),
             l4_delta: Delta::from_bits(self.l4_delta ^ inverse),
         }

@@ -52,11 +52,11 @@ impl Shard {
                 let port = session.flows[0].tuple().destination_port;
                 self.redirects.end(protocol, (session.stand_in != 0).then_some(port));
             }
-            _ => subscriber.sessions[protocol as usize] -= 1,
+            _ => subscriber.sessions[protocol] -= 1,
         }
         self.session_ids.free(id);
-        self.counters.sessions[protocol as usize] -= 1;
-        self.counters.sessions_deleted[reason as usize] += 1;
+        self.counters.sessions[protocol] -= 1;
+        self.counters.sessions_deleted[reason] += 1;
         self.release_if_unused(mapping, now);
         line.subscriber
     }
@@ -90,7 +90,7 @@ impl Shard {
         let rests = has_port && mapping.is_to_rest() && self.policy.port_hold_ms > 0;
         if rests && self.is_live(&mapping) {
             let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-            self.mappings.chains.push(&mut subscriber.resting[protocol as usize], id);
+            self.mappings.chains.push(&mut subscriber.resting[protocol], id);
             self.hold_port_of(id);
             let until = now.plus_ms(u64::from(self.policy.port_hold_ms));
             self.mappings.lines[id].rest_until(until.low());
@@ -104,7 +104,7 @@ impl Shard {
     pub(crate) fn end_rest(&mut self, id: u32, now: Time) {
         let mapping = self.mappings.lines[id];
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        self.mappings.chains.remove(&mut subscriber.resting[mapping.protocol() as usize], id);
+        self.mappings.chains.remove(&mut subscriber.resting[mapping.protocol()], id);
         self.remove_mapping(id, now);
     }
 
@@ -130,8 +130,8 @@ impl Shard {
         let protocol = mapping.protocol();
         self.mappings.rest.stop(id);
         let subscriber = &mut self.subscribers.lines[mapping.subscriber];
-        self.mappings.chains.remove(&mut subscriber.resting[protocol as usize], id);
-        self.pools[usize::from(mapping.grant.pool)].held[protocol as usize] -= 1;
+        self.mappings.chains.remove(&mut subscriber.resting[protocol], id);
+        self.pools[usize::from(mapping.grant.pool)].held[protocol] -= 1;
         self.mappings.lines[id].reactivate();
         self.counters.mappings += 1;
     }

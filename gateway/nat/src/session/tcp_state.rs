@@ -204,7 +204,7 @@ const fn event(flags: u8) -> usize {
 /// The state after a segment with these flags.
 #[inline(always)]
 pub(crate) fn step(state: u8, flags: u8, direction: Direction) -> State {
-    NEXT[direction as usize][usize::from(state) & (STATES - 1)][event(flags)]
+    NEXT[direction][usize::from(state) & (STATES - 1)][event(flags)]
 }
 
 /// Bit `flags & 7` of `STAYS[direction][state]` is set where a segment with these flags changes nothing, refreshes the
@@ -235,7 +235,7 @@ const STAYS: [[u8; STATES]; 2] = {
 /// there is nothing in its options that the gateway looks at, as in those of a SYN.
 #[inline(always)]
 pub(crate) fn stays(state: u8, flags: u8, direction: Direction) -> bool {
-    STAYS[direction as usize][usize::from(state) & (STATES - 1)] >> (flags & 7) & 1 != 0
+    STAYS[direction][usize::from(state) & (STATES - 1)] >> (flags & 7) & 1 != 0
 }
 
 /// The state of a session that this outbound segment begins: with a SYN of the inside host's own, or in the middle of a

@@ -54,7 +54,7 @@ impl Host {
     }
 
     fn reused(&mut self) -> u64 {
-        self.gateway.shards[0].counters().sessions_deleted[DeleteReason::Reused as usize]
+        self.gateway.shards[0].counters().sessions_deleted[DeleteReason::Reused]
     }
 }
 
@@ -142,7 +142,7 @@ fn the_half_open_limit_holds_for_connections_that_begin_anew() {
     let externals: Vec<_> = (4000..4010).map(|port| host.connect(port, &CLOSE)).collect();
     assert_eq!((4000..4010).filter(|&port| host.opens(port)).count(), 2);
     let failures = host.gateway.shards[0].counters().session_failures;
-    assert_eq!(failures[SessionFailure::SubscriberHalfOpen as usize], 8);
+    assert_eq!(failures[SessionFailure::SubscriberHalfOpen], 8);
     assert_eq!(host.send(4005, SYN), Outcome::Reject(DropReason::SubscriberHalfOpen));
     // The same SYN again is no further connection.
     assert!(host.opens(4000));
@@ -244,7 +244,7 @@ fn closed_connections_make_room_within_every_limit() {
         |limits| Limits { sessions_per_subscriber: 8, ..limits },
         |limits| {
             let mut limits = limits;
-            limits.protocol_sessions_per_subscriber[Protocol::Tcp as usize] = 8;
+            limits.protocol_sessions_per_subscriber[Protocol::Tcp] = 8;
             limits
         },
         |limits| limits,
@@ -319,7 +319,7 @@ fn a_segment_of_a_connection_that_was_forgotten_is_due_a_reset() {
         assert_eq!(host.send(4000, flags), Outcome::Drop(DropReason::TcpNoSession));
     }
     let dropped = host.gateway.shards[0].counters().dropped;
-    assert_eq!(dropped[DropReason::TcpNoSession as usize], [6, 0]);
+    assert_eq!(dropped[DropReason::TcpNoSession], [6, 0]);
     assert_eq!(host.gateway.sessions(), []);
     host.gateway.reload(|settings| settings.refuse = Refuse::Drop);
     for flags in segments {

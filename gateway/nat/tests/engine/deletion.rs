@@ -32,7 +32,7 @@ fn deletion_ends_what_the_filter_names_and_leaves_the_rest() {
         assert_eq!(gateway.delete(&filter), expected);
         assert_eq!(gateway.sessions().len() as u32, 3 - expected);
         let counters = gateway.shards[0].counters();
-        assert_eq!(counters.sessions_deleted[DeleteReason::Deleted as usize], u64::from(expected));
+        assert_eq!(counters.sessions_deleted[DeleteReason::Deleted], u64::from(expected));
         assert_eq!(counters.sessions_deleted.iter().sum::<u64>(), u64::from(expected));
     }
 }

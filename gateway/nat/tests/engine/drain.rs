@@ -89,7 +89,7 @@ fn drain_begins_no_session_from_inside() {
         }
         let counters = gateway.shards[0].counters();
         assert_eq!(counters.sessions_created, made);
-        assert_eq!(counters.session_failures[SessionFailure::Draining as usize], 2);
+        assert_eq!(counters.session_failures[SessionFailure::Draining], 2);
         assert_eq!(counters.subscribers, 1, "nobody is remembered for it");
     }
 }

@@ -145,7 +145,7 @@ fn rfc6888_req11_every_lack_is_signalled_unless_that_is_switched_off() {
         gateway.reload(|settings| settings.refuse = Refuse::Drop);
         assert_eq!(gateway.outbound(late()), Outcome::Drop(reason));
         let failures = gateway.shards[0].counters().session_failures;
-        assert_eq!(failures[failure as usize], 2, "{}", failure.name());
+        assert_eq!(failures[failure], 2, "{}", failure.name());
         let answer = gateway.inbound(Packet::udp(ep(REMOTE), external)).delivered();
         assert_eq!(answer.destination, ep(HOST), "who lives goes on");
     }

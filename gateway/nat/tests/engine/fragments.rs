@@ -258,7 +258,7 @@ fn rfc4787_req14a_orphan_floods_cost_bounded_memory_and_no_goodput() {
         assert!(matches!(pieces.arrive(&all[0], Direction::Inbound)[..], [Left::In(_)]));
         unfinished.push(all);
     }
-    let before = pieces.gateway.shards[0].counters().dropped[FULL as usize][1];
+    let before = pieces.gateway.shards[0].counters().dropped[FULL][1];
     for nth in 0..5000_u32 {
         let source = Endpoint { address: ep("192.0.2.0:0").address + nth % 256, port: 9 };
         let target = if nth % 2 == 0 { external } else { at_port(external, 1) };
@@ -269,7 +269,7 @@ fn rfc4787_req14a_orphan_floods_cost_bounded_memory_and_no_goodput() {
     }
     // The other half is for what comes from inside.
     assert_eq!(pieces.held(), HELD_FRAGMENTS as usize / 2);
-    let full = pieces.gateway.shards[0].counters().dropped[FULL as usize][1] - before;
+    let full = pieces.gateway.shards[0].counters().dropped[FULL][1] - before;
     assert_eq!(full, 2500 - u64::from(HELD_FRAGMENTS / 2));
     assert!(remembered(&mut pieces) <= 200 + 2 * u64::from(HELD_FRAGMENTS));
     for all in unfinished {

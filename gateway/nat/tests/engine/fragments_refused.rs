@@ -101,7 +101,7 @@ fn rfc1858_rfc3128_fragments_that_no_honest_sender_makes_are_refused() {
         let expected = if is_told { Verdict::Reject(reason) } else { Verdict::Drop(reason) };
         assert_eq!(verdict.fate, FragmentAction::Decided(expected), "{what}");
         assert_eq!(after, bytes);
-        assert_eq!(shard.counters().dropped[reason as usize], [1, 0], "{what} is counted");
+        assert_eq!(shard.counters().dropped[reason], [1, 0], "{what} is counted");
         assert_eq!(pieces.gateway.sessions(), []);
     }
 }
@@ -152,8 +152,8 @@ fn rfc4787_req14a_fragments_of_strangers_take_nothing_from_a_hosts_own() {
             "from its peer, {n} strangers later: {left:?}"
         );
     }
-    let refused = pieces.gateway.shards[0].counters().dropped[DropReason::SubscriberFragments as usize];
-    assert!(refused[Direction::Inbound as usize] > 0, "strangers have a budget of their own");
+    let refused = pieces.gateway.shards[0].counters().dropped[DropReason::SubscriberFragments];
+    assert!(refused[Direction::Inbound] > 0, "strangers have a budget of their own");
 }
 
 /// A host that lets many fragments wait takes no other host's room for that.

@@ -54,8 +54,8 @@ fn each_protocol_makes_the_round_trip_by_its_addresses() {
     assert_eq!(Some(tcp.address), outside);
     assert_eq!(gateway.sessions().iter().filter(|session| session.protocol == Protocol::Other).count(), 6);
     let counters = gateway.shards[0].counters();
-    assert_eq!(counters.translated.map(|of| of[Protocol::Other as usize]), [12, 6]);
-    assert_eq!(counters.sessions[Protocol::Other as usize], 6);
+    assert_eq!(counters.translated.map(|of| of[Protocol::Other]), [12, 6]);
+    assert_eq!(counters.sessions[Protocol::Other], 6);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn hosts_with_the_same_remote_get_an_address_each_until_there_is_none() {
     }
     let late = Packet::other(GRE, host(3), ep(REMOTE));
     assert_eq!(gateway.outbound(late.clone()).reason(), DropReason::AddressTaken);
-    assert_eq!(gateway.shards[0].counters().session_failures[SessionFailure::AddressTaken as usize], 1);
+    assert_eq!(gateway.shards[0].counters().session_failures[SessionFailure::AddressTaken], 1);
     assert_eq!(gateway.shards[0].pool_failures(0, SessionFailure::AddressTaken), 1);
     assert_eq!(gateway.shards[0].counters().subscribers, 3, "who gets nothing is not remembered");
     // Another protocol, and another remote, are free.
@@ -325,7 +325,7 @@ fn a_rule_names_one_of_them_or_all() {
 fn their_sessions_have_limits() {
     let mut gateway = Gateway::changed(|settings| {
         translate_all(settings);
-        settings.limits.protocol_sessions_per_subscriber[Protocol::Other as usize] = 2;
+        settings.limits.protocol_sessions_per_subscriber[Protocol::Other] = 2;
     });
     gateway.outbound(from_host(GRE)).out();
     gateway.outbound(from_host(ESP)).out();

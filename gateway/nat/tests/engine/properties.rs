@@ -242,7 +242,7 @@ proptest! {
                 let mut verdicts = vec![Verdict::Drop(DropReason::NoBuffer); together.len()];
                 burst.shards[0].translate(together, direction, burst.now, &mut verdicts);
                 // A session that was given up for another of the same burst has no name behind it.
-                let reused = single.shards[0].counters().sessions_deleted[DeleteReason::Reused as usize] > 0;
+                let reused = single.shards[0].counters().sessions_deleted[DeleteReason::Reused] > 0;
                 for (verdict, expected) in verdicts.iter().zip(&expected) {
                     let unnamed = reused
                         && *verdict == Verdict::Forward(None)
@@ -395,6 +395,6 @@ fn refusals(counters: &Counters) -> u64 {
         SubscriberRate,
     ]
     .into_iter()
-    .map(|reason| counters.dropped[reason as usize].iter().sum::<u64>())
+    .map(|reason| counters.dropped[reason].iter().sum::<u64>())
     .sum()
 }

@@ -64,9 +64,9 @@ fn malformed_packets_are_dropped_each_for_its_reason() {
     let mut gateway = Gateway::changed(|_| {});
     for direction in Direction::ALL {
         for (what, bytes, reason) in &cases {
-            let before = gateway.shards[0].counters().dropped[*reason as usize][direction as usize];
+            let before = gateway.shards[0].counters().dropped[*reason as usize][direction];
             assert_eq!(gateway.raw(bytes, direction).reason(), *reason, "{what}");
-            let after = gateway.shards[0].counters().dropped[*reason as usize][direction as usize];
+            let after = gateway.shards[0].counters().dropped[*reason as usize][direction];
             assert_eq!(after, before + 1, "{what} is counted");
         }
     }
@@ -110,7 +110,7 @@ fn rfc7126_source_routes_are_dropped_unless_they_shall_pass() {
         assert_eq!(gateway.inbound(answer.clone()), Outcome::Drop(DropReason::SourceRoute));
         let own = Packet::ping(ep(HOST), ep("10.64.0.1:0")).options(&[kind, 7, 4, 192, 0, 2, 1, 0]);
         assert_eq!(gateway.outbound(own), Outcome::Drop(DropReason::SourceRoute));
-        assert_eq!(gateway.shards[0].counters().dropped[DropReason::SourceRoute as usize], [2, 1]);
+        assert_eq!(gateway.shards[0].counters().dropped[DropReason::SourceRoute], [2, 1]);
         let mut gateway = Gateway::changed(|settings| settings.source_route = SourceRoute::Pass);
         let mapped = gateway.outbound(with(kind)).out().source;
         assert!(gateway.inbound(Packet { destination: mapped, ..answer }).is_delivered());

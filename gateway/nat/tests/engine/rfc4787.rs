@@ -110,7 +110,7 @@ fn rfc4787_req5_idle_mappings_last_300_s_and_dns_30_s() {
         assert_eq!(gateway.inbound(answer).reason(), DropReason::NoMapping, "after {seconds} s");
         assert_eq!(gateway.sessions().len(), 0);
         let counters = *gateway.shards[0].counters();
-        assert_eq!(counters.sessions_deleted[DeleteReason::Idle as usize], 1);
+        assert_eq!(counters.sessions_deleted[DeleteReason::Idle], 1);
     }
 }
 
@@ -259,7 +259,7 @@ fn rfc4787_req11_behaves_the_same_at_0_90_and_100_percent_fill() {
     let (at_100, new, _, mut full) = run(ROOM - 1);
     assert_eq!((&at_0, new.reason()), (&at_100, DropReason::SessionsFull));
     let failures = full.shards[0].counters().session_failures;
-    assert_eq!(failures[SessionFailure::SessionsFull as usize], 1);
+    assert_eq!(failures[SessionFailure::SessionsFull], 1);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn rfc5382_req2_half_closed_connections_go_on() {
         connection.run(&[(first.flip(), ACK), (first, ACK), (first.flip(), FIN_ACK), (first, ACK)]);
         connection.lives("closed", 240);
         let deleted = connection.gateway.shards[0].counters().sessions_deleted;
-        assert_eq!(deleted[DeleteReason::Closed as usize], 1);
+        assert_eq!(deleted[DeleteReason::Closed], 1);
     }
 }
 
@@ -197,7 +197,7 @@ fn unanswered(gateway: &mut Gateway) -> Vec<Vec<u8>> {
 }
 
 fn counted(gateway: &mut Gateway, event: UnsolicitedSyn) -> u64 {
-    gateway.shards[0].counters().unsolicited_syns[event as usize]
+    gateway.shards[0].counters().unsolicited_syns[event]
 }
 
 #[test]

@@ -443,6 +443,6 @@ fn rfc5508_req8_a_session_that_the_rules_forbid_is_refused_and_its_sender_told()
     }
     let dropped = gateway.shards[0].counters().dropped;
     for reason in [DropReason::RuleDrop, DropReason::RuleReject, DropReason::NoRule] {
-        assert_eq!(dropped[reason as usize], [6, 0], "told or not, it is counted");
+        assert_eq!(dropped[reason], [6, 0], "told or not, it is counted");
     }
 }

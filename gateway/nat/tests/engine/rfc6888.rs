@@ -61,15 +61,15 @@ fn rfc6888_req4_limits_ports_per_subscriber_and_protocol() {
         gateway.open(protocol, ep(OTHER), ep(REMOTE));
     }
     let failures = gateway.shards[0].counters().session_failures;
-    assert_eq!(failures[SessionFailure::SubscriberPorts as usize], 3);
+    assert_eq!(failures[SessionFailure::SubscriberPorts], 3);
 }
 
 #[test]
 fn rfc6888_req4_a_protocol_may_have_a_limit_of_its_own() {
     let mut gateway = Gateway::changed(|settings| {
         settings.limits.ports_per_subscriber = 4;
-        settings.limits.protocol_ports_per_subscriber[Protocol::Tcp as usize] = Some(6);
-        settings.limits.protocol_sessions_per_subscriber[Protocol::Udp as usize] = 3;
+        settings.limits.protocol_ports_per_subscriber[Protocol::Tcp] = Some(6);
+        settings.limits.protocol_sessions_per_subscriber[Protocol::Udp] = 3;
     });
     let cases = [
         (Protocol::Tcp, 6, DropReason::SubscriberPorts),
@@ -96,7 +96,7 @@ fn rfc6888_req5_limits_sessions_per_subscriber() {
     }
     gateway.open(Protocol::Udp, ep(OTHER), remote(0));
     let failures = gateway.shards[0].counters().session_failures;
-    assert_eq!(failures[SessionFailure::SubscriberSessions as usize], 3);
+    assert_eq!(failures[SessionFailure::SubscriberSessions], 3);
     // The four over UDP end, and make room for as many.
     gateway.pass_s(31);
     (200..204).for_each(|nth| _ = gateway.open(Protocol::Udp, ep(HOST), remote(nth)));
@@ -120,7 +120,7 @@ fn rfc6888_req5_a_syn_flood_ends_at_the_subscribers_half_open_budget() {
     let flood = |nth| Packet::tcp(ep(HOST), remote(nth), Flags::SYN);
     let passed = (0..3000).filter(|&nth| matches!(gateway.outbound(flood(nth)), Outcome::Out(_))).count();
     assert_eq!((passed, gateway.sessions().len()), (100, 101));
-    let dropped = gateway.shards[0].counters().dropped[DropReason::SubscriberHalfOpen as usize];
+    let dropped = gateway.shards[0].counters().dropped[DropReason::SubscriberHalfOpen];
     assert_eq!(dropped, [2900, 0]);
 
     // Its other traffic goes on, and everybody else's; what was refused took nothing of its rate.
@@ -168,7 +168,7 @@ fn rfc6888_req4_a_protocol_may_have_a_rate_of_its_own() {
         let mut gateway = Gateway::changed(|settings| {
             settings.pools[0].other_protocols = OtherProtocols::ALL;
             settings.limits.new_sessions_per_subscriber_per_s = 10;
-            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited as usize] = 4;
+            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited] = 4;
         });
         let others = Protocol::ALL.into_iter().find(|&protocol| protocol != limited).expect("four protocols");
         let mut remotes = (1..).map(|nth| Endpoint { address: ep("198.18.0.0:0").address + nth, port: 53 });
@@ -192,7 +192,7 @@ fn rfc6888_req4_a_protocol_may_have_a_rate_of_its_own() {
         assert_eq!(begun(&mut gateway, OTHER, limited), 4, "each subscriber has a rate of its own");
         gateway.pass_s(1);
         gateway.reload(|settings| {
-            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited as usize] = 2;
+            settings.limits.protocol_new_sessions_per_subscriber_per_s[limited] = 2;
         });
         assert_eq!(begun(&mut gateway, HOST, limited), 2, "a new rate is in force at once");
     }
