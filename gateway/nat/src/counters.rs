@@ -1,4 +1,4 @@
-//! The engine's counters: plain numbers in one struct, read by whoever owns the shard.
+//! The engine's counters: plain numbers in one struct, read by the shard's owner.
 //!
 //! The struct is all `u64`, so that a worker can publish it word by word without naming a field twice.
 

@@ -56,6 +56,8 @@
 mod control;
 pub mod counters;
 mod fragment;
+mod ids;
+mod lifecycle;
 mod mapping;
 mod packet;
 mod pipeline;
@@ -74,34 +76,33 @@ pub use control::packet_view::Sight;
 pub use control::reload::{Changes, Parts, Sweep};
 pub use counters::{Counters, IcmpGenerated};
 pub use fragment::{FragmentAction, FragmentPath, FragmentVerdict, HELD_FRAGMENTS, Hold};
+pub use ids::SessionId;
 pub use mapping::unsolicited::UnansweredSyn;
+pub use packet::BURST;
 pub use packet::endpoint::{Endpoint, Tuple};
 pub use packet::ip_protocol::{IpProtocol, OtherProtocols, UnknownProtocol};
 pub use packet::verdict::{
     DeleteReason, Direction, DropReason, FragmentEvent, IcmpReply, Protocol, SessionFailure, UnsolicitedSyn,
     Verdict,
 };
-pub use pipeline::fast_path::BURST;
 pub use pipeline::stage_timer::{Stage, StageCounters, Stopwatch};
 pub use policy::Policy;
-pub use pool::PoolUsage;
-pub use pool::block_config::{BlockEvent, BlockGrid, BlockRecord, PortBlocks};
-pub use pool::deterministic::{Deterministic, Ranges};
+pub use pool::block_records::{BlockEvent, BlockRecord};
+pub use pool::deterministic::Ranges;
+pub use pool::usage::PoolUsage;
+pub use settings::block_config::{BlockGrid, PortBlocks};
+pub use settings::deterministic::Deterministic;
 pub use settings::{
-    EmbeddedChecksum, Filtering, ForwardSource, Limits, MappingMode, Pool, PortForward, Refuse, Rule,
+    EmbeddedChecksum, Filtering, ForwardSource, Limits, MappingMode, Part, Pool, PortForward, Refuse, Rule,
     RuleAction, Settings, Share, SourceRoute, Static, Timeouts, Twice,
 };
-pub use setup::{Footprint, Part, ShardOptions};
+pub use setup::{Footprint, ShardOptions};
 pub use shard::Shard;
 pub use table::cpu::prefetch;
 pub use table::hash::Secret;
 pub use table::index::{Full, Hash, Index, View};
 pub use table::memory::{Backing, Pages, Region};
 pub use table::time::Time;
-
-/// A session's place in its shard's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId(pub u32);
 
 /// The programs of the page about the library run as tests.
 #[cfg(doctest)]

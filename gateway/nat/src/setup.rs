@@ -2,33 +2,29 @@
 
 use std::io;
 
-use crate::control::reload::Swept;
 use crate::counters::Counters;
 use crate::fragment::Fragments;
 use crate::mapping::Mappings;
 use crate::mapping::filter::Permissions;
+use crate::mapping::port_overlap::Overlaps;
 use crate::mapping::redirect::Redirects;
 use crate::mapping::static_mappings::StaticMappings;
 use crate::mapping::unsolicited::UnsolicitedSyns;
 use crate::packet::verdict::Protocol;
-use crate::pipeline::lookahead::Ahead;
 use crate::policy::Policy;
 use crate::policy::address_check::Addresses;
 use crate::policy::rate::Rates;
 use crate::policy::subscriber::Subscribers;
-use crate::pool::ShardPool;
-use crate::pool::block_alloc;
-use crate::pool::port_overlap::Overlaps;
-use crate::session::Session;
+use crate::pool::block_records::BlockRecords;
+use crate::pool::reservation::Reservations;
+use crate::pool::{Pools, ShardPool};
 use crate::session::closed::ClosedSessions;
-use crate::settings::{Filtering, Limits, Pool, Settings, Share};
-use crate::shard::Shard;
-use crate::table::free_list::Ids;
+use crate::session::flow_table::FlowTable;
+use crate::settings::{Filtering, Limits, Part, Pool, Settings, Share};
+use crate::shard::{Shard, Swept};
 use crate::table::hash::{Random, Secret};
-use crate::table::index::Index;
-use crate::table::memory::{Pages, Region, Slab};
+use crate::table::memory::{Pages, Region};
 use crate::table::time::Time;
-use crate::table::timer_wheel::Wheel;
 
 /// What a shard is built from.
 pub struct ShardOptions<'a> {
@@ -44,20 +40,6 @@ pub struct ShardOptions<'a> {
     pub secret: Secret,
     /// The time of the first call.
     pub now: Time,
-}
-
-/// One shard among those of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Its number, from 0.
-    pub index: u16,
-    /// How many there are.
-    pub of: u16,
-}
-
-impl Part {
-    /// The only one.
-    pub const WHOLE: Part = Part { index: 0, of: 1 };
 }
 
 /// Mappings that a shard has room for: one for each session, and those that rest.
@@ -111,10 +93,7 @@ impl Shard {
         let overlaps = if settings.shares_ports() { mappings(sessions) } else { 0 };
         let subscribers = subscribers(&settings.limits, sessions);
         Footprint {
-            sessions: Slab::<Session>::bytes(sessions as usize)
-                + Index::bytes(sessions as usize * 2)
-                + Ids::bytes(sessions)
-                + Wheel::bytes(sessions)
+            sessions: FlowTable::bytes(sessions)
                 + Mappings::bytes(mappings(sessions))
                 + ClosedSessions::bytes(sessions, subscribers)
                 + Subscribers::bytes(subscribers, rates)
@@ -159,14 +138,18 @@ impl Shard {
     pub fn with_pages(options: &ShardOptions<'_>, pages: Pages) -> io::Result<Shard> {
         let ShardOptions { settings, shares, sessions, part, secret, now } = *options;
         let subscribers = subscribers(&settings.limits, sessions);
-        let mut shard = Shard {
+        let permanent = StaticMappings::new(settings);
+        let pools = settings.pools.iter().zip(shares).map(|(pool, share)| {
+            let mut made = ShardPool::in_blocks(pool, share, subscribers, pages)?;
+            permanent.reserve_in(&mut made);
+            Ok(made)
+        });
+        let pools = pools.collect::<io::Result<_>>()?;
+        Ok(Shard {
             counters: Counters::default(),
-            sessions: Slab::new(sessions as usize, pages)?,
-            index: Index::with_pages(sessions as usize * 2, pages)?,
+            sessions: FlowTable::new(sessions, secret, now, pages)?,
             policy: Policy::new(settings),
             secret,
-            session_ids: Ids::new(sessions, pages)?,
-            idle: Wheel::new(sessions, now, pages)?,
             closed: ClosedSessions::new(sessions, subscribers, pages)?,
             gave_up: false,
             mappings: Mappings::new(mappings(sessions), secret, now, pages)?,
@@ -177,35 +160,28 @@ impl Shard {
                 secret,
                 pages,
             )?,
-            pools: settings
-                .pools
-                .iter()
-                .zip(shares)
-                .map(|(pool, share)| ShardPool::in_blocks(pool, share, subscribers, pages))
-                .collect::<io::Result<_>>()?,
-            permanent: StaticMappings::new(settings),
+            pools: Pools::new(pools),
+            permanent,
             addresses: Addresses::new(settings),
             random: Random::new(secret),
             filters_by_address: filters_by_address(settings),
-            ahead: Ahead::default(),
+            reservations: Reservations::default(),
             fragments: Fragments::new(settings, shares, part, secret)?,
             unsolicited: UnsolicitedSyns::new()?,
             redirects: Redirects::new(settings),
-            records: block_alloc::records(settings),
+            records: BlockRecords::new(settings),
             is_alone: part.of == 1,
             draining: false,
             reloading: false,
             swept: Swept::ALL,
-        };
-        shard.pools.iter_mut().for_each(|pool| shard.permanent.reserve_in(pool));
-        Ok(shard)
+        })
     }
 
-    /// The memory of the tables, for whoever populates it before the first packet.
+    /// The memory of the tables, to be populated before the first packet.
     pub fn regions(&self) -> Vec<&Region> {
-        let own =
-            [self.sessions.region(), self.index.region(), self.session_ids.region(), self.idle.region()];
-        own.into_iter()
+        self.sessions
+            .regions()
+            .into_iter()
             .chain(self.mappings.regions())
             .chain(self.subscribers.regions())
             .chain(self.closed.regions())

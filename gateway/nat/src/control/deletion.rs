@@ -5,10 +5,10 @@
 
 use crate::control::listing::Filter;
 use crate::packet::verdict::DeleteReason;
-use crate::session::LIVE;
+use crate::session::flow_table::Sessions;
 use crate::shard::Shard;
 use crate::table::time::Time;
-use crate::table::timer_wheel::{UPCOMING_MAX, Upcoming};
+use crate::table::timer_wheel::UPCOMING_MAX;
 
 /// What a piece of a deletion came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +22,19 @@ pub struct Deleted {
 impl Shard {
     /// Ends the sessions that `filter` accepts among `lines` lines of the session table from `from` on.
     pub fn delete_sessions(&mut self, from: u32, lines: u32, filter: &Filter, now: Time) -> Deleted {
-        let end = self.session_ids.high_water();
+        let end = self.sessions.high_water();
         let stop = end.min(from.saturating_add(lines));
         let mut deleted = Deleted { sessions: 0, next: (stop < end).then_some(stop) };
         for first in (from..stop).step_by(UPCOMING_MAX) {
             let last = stop.min(first + UPCOMING_MAX as u32);
-            let accepted: Upcoming = (first..last).filter(|&id| self.is_accepted(id, filter)).collect();
-            self.look_at_ends(&accepted);
+            let live = (first..last).filter_map(|line| self.sessions.at(line));
+            let accepted: Sessions = live.filter(|&id| filter.accepts_session(&self.sessions[id])).collect();
+            self.prefetch_ends(&accepted);
             deleted.sessions += accepted.len() as u32;
             for id in accepted {
-                self.idle.stop(id);
-                self.end_session(id, Some(DeleteReason::Deleted), now);
+                self.end_now(id, DeleteReason::Deleted, now);
             }
         }
         deleted
-    }
-
-    fn is_accepted(&self, id: u32, filter: &Filter) -> bool {
-        let session = &self.sessions[id];
-        session.flags & LIVE != 0 && filter.accepts_session(session)
     }
 }

@@ -1,20 +1,25 @@
 //! What would become of a packet that nobody sent.
 //!
-//! The first packet of a flow is made up (a datagram, a SYN, an echo request) and decided about in the order of a real one,
-//! by the same functions. [`Shard::explain`] has the shard by a shared reference: no port is taken, nothing is counted, no
-//! timer starts anew.
+//! The first packet of a flow is made up (a datagram, a SYN, an echo request), and what is planned for it is reported instead
+//! of committed ([`crate::lifecycle::plan`]). [`Shard::explain`] has the shard by a shared reference: no port is taken, nothing
+//! is counted, no timer starts anew.
 
 use crate::control::listing::{MappingView, SessionView};
-use crate::mapping::{FoundBy, Kind as MappingKind};
+use crate::ids::{MappingId, SessionId};
+use crate::lifecycle::request::{Origin, Request};
+use crate::mapping::Kind as MappingKind;
+use crate::mapping::redirect::Redirect;
+use crate::packet::arrival::Arrival;
 use crate::packet::endpoint::{Endpoint, Ends, Flow, Tuple};
 use crate::packet::parse::{Kind, Parsed};
+use crate::packet::tcp_flags;
 use crate::packet::verdict::{Direction, DropReason, Protocol, SessionFailure, Verdict};
-use crate::pipeline::outbound::{Origin, rule_key};
+use crate::pipeline::inbound::InboundPlan;
+use crate::pipeline::outbound::OutboundPlan;
 use crate::policy::rules::RuleKey;
 use crate::session::HAIRPIN;
-use crate::session::tcp_state;
 use crate::settings::Filtering;
-use crate::shard::{Arrival, Shard};
+use crate::shard::Shard;
 use crate::table::time::Time;
 use natgw_wire::icmpv4::message;
 
@@ -44,7 +49,7 @@ pub enum Outcome {
     Local,
     /// It is dropped.
     Drop(DropReason),
-    /// It is dropped, and its sender is told.
+    /// It is dropped, and its sender gets an ICMP error.
     Reject(DropReason),
 }
 
@@ -147,7 +152,7 @@ impl Explanation {
     }
 }
 
-/// What a refusal comes to.
+/// The outcome of a refusal.
 fn refused(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Reject(reason) => Outcome::Reject(reason),
@@ -166,7 +171,7 @@ fn first_packet(question: &Question) -> (Parsed, [u8; 40]) {
         protocol: question.protocol,
         header_len: 20,
         ttl: 64,
-        flags: if question.protocol == Protocol::Tcp { tcp_state::SYN } else { tcp_state::ACK },
+        flags: if question.protocol == Protocol::Tcp { tcp_flags::SYN } else { tcp_flags::ACK },
         kind: match question.protocol {
             Protocol::Udp | Protocol::Tcp => Kind::Ports,
             Protocol::Icmp => Kind::Query,
@@ -181,7 +186,7 @@ impl Shard {
     pub fn explain(&self, question: &Question, now: Time) -> Explanation {
         let (parsed, packet) = first_packet(question);
         let direction = question.direction;
-        let found = self.live_session(&parsed.flow, parsed.protocol, direction, now);
+        let found = self.sessions.find_in_time(&parsed.flow, parsed.protocol, direction, now);
         match (found, direction) {
             (Some(id), _) if self.is_refused_message(id, &packet, &parsed, direction) => Explanation {
                 rule: self.rule(&parsed, &packet),
@@ -204,10 +209,10 @@ impl Shard {
     }
 
     fn rule(&self, parsed: &Parsed, packet: &[u8]) -> Option<u32> {
-        self.policy.classifier.first_place(&rule_key(parsed, packet), parsed.protocol)
+        self.policy.classifier.first_place(&RuleKey::of(parsed, packet), parsed.protocol)
     }
 
-    fn explain_session(&self, id: u32, direction: Direction, now: Time) -> Explanation {
+    fn explain_session(&self, id: SessionId, direction: Direction, now: Time) -> Explanation {
         let session = &self.sessions[id];
         let out = session.flows[direction.flip()].reversed().tuple();
         let hairpins = session.flags & HAIRPIN != 0 && direction == Direction::Outbound;
@@ -224,15 +229,15 @@ impl Shard {
     }
 
     /// What there is to say of a mapping.
-    fn with_mapping(&self, explanation: Explanation, id: u32, now: Time) -> Explanation {
-        let mapping = &self.mappings.lines[id];
+    fn with_mapping(&self, explanation: Explanation, id: MappingId, now: Time) -> Explanation {
+        let mapping = &self.mappings[id];
         let pool = (mapping.kind() == MappingKind::Pool).then_some(mapping.grant.pool);
         Explanation {
             block: pool
                 .and_then(|pool| self.block(pool, mapping.internal().address, Some(mapping.external()))),
             mapping: Some(self.view_mapping(id, now)),
             kind: Some(mapping.kind().name()),
-            filtering: pool.map(|pool| self.pools[usize::from(pool)].filtering(mapping.protocol())),
+            filtering: pool.map(|pool| self.pools[pool].filtering(mapping.protocol())),
             pool,
             subscriber: self.view_subscriber(mapping.internal().address, pool),
             ..explanation
@@ -241,18 +246,18 @@ impl Shard {
 
     /// First and last of the ports that a subscriber has to itself, as far as they are known by its address or a port.
     fn block(&self, pool: u16, inside: u32, external: Option<Endpoint>) -> Option<[u16; 2]> {
-        let from = &self.pools[usize::from(pool)];
-        let ports = match &from.ranges {
+        let from = &self.pools[pool];
+        let ports = match from.ranges() {
             Some(ranges) => ranges.outside(inside.into())?.1,
-            None => from.blocks.as_ref()?.ports_around(external?.port)?,
+            None => from.blocks()?.ports_around(external?.port)?,
         };
         Some([*ports.start(), *ports.end()])
     }
 
     fn view_subscriber(&self, address: u32, pool: Option<u16>) -> Option<SubscriberView> {
-        let line = &self.subscribers.lines[self.subscribers.find(address)?];
-        let paired = pool.and_then(|pool| Some(self.pools[usize::from(pool)].address(line.paired(pool)?)));
-        let (sessions, ports, half_open) = (line.sessions, line.ports, line.half_open);
+        let line = &self.subscribers[self.subscribers.find(address)?];
+        let paired = pool.and_then(|pool| Some(self.pools[pool].address(line.paired(pool)?)));
+        let (sessions, ports, half_open) = (line.sessions(), line.ports(), line.half_open());
         Some(SubscriberView { address, sessions, ports, half_open, paired })
     }
 
@@ -260,28 +265,22 @@ impl Shard {
         refused(self.refuse(reason))
     }
 
-    /// As `Shard::outbound_miss` decides.
     fn explain_outbound(&self, packet: &[u8], parsed: &Parsed, now: Time) -> Explanation {
-        let tuple = parsed.tuple();
-        if let Err(reason) = self.addresses.check_outbound(&tuple) {
-            return Explanation::dropped(reason);
-        }
-        if self.is_for_gateway(parsed) {
-            return Explanation::new(Outcome::Local);
-        }
         let rule = self.rule(parsed, packet);
-        let origin = match self.origin(&rule_key(parsed, packet), parsed) {
-            Ok(origin) => origin,
-            Err(reason) => {
-                let subscriber = self.view_subscriber(tuple.source, None);
+        let request = match self.outbound_plan(packet, parsed, now) {
+            OutboundPlan::Drop(reason) => return Explanation::dropped(reason),
+            OutboundPlan::Local => return Explanation::new(Outcome::Local),
+            OutboundPlan::Refuse(reason) => {
+                let subscriber = self.view_subscriber(parsed.tuple().source, None);
                 return Explanation { rule, subscriber, ..Explanation::new(self.refused(reason)) };
             }
+            // The first packet of a flow begins its session.
+            OutboundPlan::Answer(_) => return Explanation::dropped(DropReason::NoMapping),
+            OutboundPlan::Begin(request) => request,
         };
-        // The first packet of a flow names its sender's end.
-        let Some(internal) = parsed.sender().endpoint() else {
-            return Explanation::dropped(DropReason::NoMapping);
-        };
-        let outcome = match self.room_for_session(internal, parsed, origin, now) {
+        let Request { protocol, internal, remote, origin, .. } = request;
+        let known = self.known_mapping(&request).ok().flatten();
+        let outcome = match self.explain_session_plan(&request) {
             Ok(()) => Outcome::NewSession,
             Err(failure) => self.refused(failure.into()),
         };
@@ -290,112 +289,49 @@ impl Shard {
             Origin::Permanent(external) => (MappingKind::Permanent, None, external.endpoint()),
             Origin::Exempt => (MappingKind::Exempt, None, Some(internal)),
         };
-        let remote = self.session_remote(parsed);
         let explanation = Explanation {
             rule,
             kind: Some(kind.name()),
             pool,
-            block: pool.and_then(|pool| self.block(pool, tuple.source, None)),
-            filtering: pool.map(|pool| self.pools[usize::from(pool)].filtering(parsed.protocol)),
-            subscriber: self.view_subscriber(tuple.source, pool),
+            block: pool.and_then(|pool| self.block(pool, internal.address, None)),
+            filtering: pool.map(|pool| self.pools[pool].filtering(protocol)),
+            subscriber: self.view_subscriber(internal.address, pool),
             source: external,
             destination: Some(remote),
             hairpins: kind != MappingKind::Exempt && self.addresses.is_external(remote.address),
-            for_outside: remote != tuple.to(),
+            for_outside: remote != parsed.tuple().to(),
             ..Explanation::new(outcome)
         };
-        match self.mapping_found(parsed.protocol, internal, origin, self.found_by(parsed.protocol, origin)) {
+        match known.filter(|_| origin != Origin::Exempt) {
             Some(id) => {
-                let source = Some(self.mappings.lines[id].external());
+                let source = Some(self.mappings[id].external());
                 self.with_mapping(Explanation { source, ..explanation }, id, now)
             }
             None => explanation,
         }
     }
 
-    /// As `Shard::new_session` decides, without making anything.
-    fn room_for_session(
-        &self,
-        internal: Endpoint,
-        parsed: &Parsed,
-        origin: Origin,
-        now: Time,
-    ) -> Result<(), SessionFailure> {
-        let protocol = parsed.protocol;
-        match self.may_begin() {
-            Err(SessionFailure::SessionsFull) if self.oldest_closed(internal.address).is_some() => {}
-            may => may?,
+    /// Whether the plans of a new session come through: the packet path commits each in its turn.
+    fn explain_session_plan(&self, request: &Request) -> Result<(), SessionFailure> {
+        let admission = self.admission(request)?;
+        if self.known_mapping(request)?.is_none() {
+            // The same numbers as the packet's will be drawn.
+            self.mapping_plan(admission.subscriber, request, &mut self.random.clone())?;
         }
-        let subscriber = self.subscribers.find(internal.address);
-        match subscriber {
-            None if self.subscribers.is_full() => return Err(SessionFailure::SubscribersFull),
-            None => {}
-            Some(id) => {
-                self.room_within_bounds(
-                    id,
-                    protocol,
-                    (protocol == Protocol::Tcp).then_some(tcp_state::State::SynSent),
-                )?;
-                if !self.subscribers.may_begin(id, protocol, &self.policy.rates, now) {
-                    return Err(SessionFailure::SubscriberRate);
-                }
-            }
-        }
-        let found_by = self.found_by(parsed.protocol, origin);
-        let remote = self.session_remote(parsed);
-        if let Some(id) = self.mapping_found(protocol, internal, origin, found_by) {
-            let external = self.mappings.lines[id].external();
-            let taken = found_by == FoundBy::Inside && self.holder(external, remote, now).is_some();
-            return if taken { Err(SessionFailure::AddressTaken) } else { Ok(()) };
-        }
-        match origin {
-            Origin::Pool(pool) if protocol.has_ports() => {
-                let only_remote = (found_by == FoundBy::Neither).then_some(remote);
-                return self.room_for_port(subscriber, pool, protocol, internal.address, only_remote);
-            }
-            Origin::Pool(pool) => self.room_for_address(subscriber, pool, internal, remote, now)?,
-            Origin::Exempt if self.exempt_mapping(protocol, internal).is_some() => return Ok(()),
-            Origin::Permanent(_) | Origin::Exempt => {}
-        }
-        if self.mappings.is_full() { Err(SessionFailure::MappingsFull) } else { Ok(()) }
+        Ok(())
     }
 
-    /// As `Shard::inbound_miss` decides.
     fn explain_inbound(&self, parsed: &Parsed, at: Arrival, now: Time) -> Explanation {
-        let tuple = parsed.tuple();
-        if at.routed
-            && let Err(reason) = self.addresses.check_inbound(&tuple)
-        {
-            return Explanation::dropped(reason);
-        }
-        let own = self.addresses.is_own(tuple.destination);
-        if self.is_ping_of_gateway(parsed, own, at) {
-            return Explanation::new(Outcome::Local);
-        }
-        if let Some(external) = parsed.receiver().endpoint()
-            && let Some(redirect) = self.permanent.redirect(parsed.protocol, external)
-        {
-            let answer = Tuple::new(redirect.internal, tuple.from());
-            let outcome =
-                match self.may_redirect(parsed, redirect).and(self.room_for_redirect(parsed, redirect)) {
-                    Ok(()) => Outcome::NewSession,
-                    Err(reason) => Outcome::Drop(reason),
-                };
-            return Explanation {
-                rule: self.policy.classifier.first_place(&RuleKey::flow(&answer), parsed.protocol),
-                kind: Some(MappingKind::Redirect.name()),
-                subscriber: self.view_subscriber(redirect.internal.address, None),
-                destination: Some(redirect.internal),
-                ..Explanation::new(outcome)
-            };
-        }
         let found = parsed.receiver().endpoint().and_then(|to| self.mapping_by_external(parsed.protocol, to));
-        let about = |explanation| match found.filter(|&id| self.mappings.lines[id].is_in_use()) {
+        let about = |explanation| match found.filter(|&id| self.mappings[id].is_in_use()) {
             Some(id) => self.with_mapping(explanation, id, now),
             None => explanation,
         };
-        match self.admitted_or_local(parsed, own) {
-            Ok(Some(internal)) => {
+        match self.inbound_plan(parsed, at) {
+            InboundPlan::Drop(reason) => Explanation::dropped(reason),
+            InboundPlan::Local => Explanation::new(Outcome::Local),
+            InboundPlan::Redirect(redirect) => self.explain_redirect(parsed, redirect),
+            InboundPlan::Mapping(internal) => {
                 let to = Ends { from: self.remote_inside(parsed.sender()), to: internal }.tuple();
                 about(Explanation {
                     kind: Some(MappingKind::Permanent.name()),
@@ -405,8 +341,27 @@ impl Shard {
                     ..Explanation::new(Outcome::Mapping)
                 })
             }
-            Ok(None) => Explanation::new(Outcome::Local),
-            Err(reason) => about(Explanation::new(refused(self.refuse_inbound(parsed, reason, at)))),
+            InboundPlan::Refuse(reason) => {
+                about(Explanation::new(refused(self.refuse_inbound(parsed, reason, at))))
+            }
+        }
+    }
+
+    fn explain_redirect(&self, parsed: &Parsed, redirect: Redirect) -> Explanation {
+        let answer = Tuple::new(redirect.internal, parsed.tuple().from());
+        let planned = self
+            .may_redirect(parsed, redirect)
+            .and_then(|()| self.redirect_plan(parsed, redirect).map_err(DropReason::from));
+        let outcome = match planned {
+            Ok(_) => Outcome::NewSession,
+            Err(reason) => Outcome::Drop(reason),
+        };
+        Explanation {
+            rule: self.policy.classifier.first_place(&RuleKey::flow(&answer), parsed.protocol),
+            kind: Some(MappingKind::Redirect.name()),
+            subscriber: self.view_subscriber(redirect.internal.address, None),
+            destination: Some(redirect.internal),
+            ..Explanation::new(outcome)
         }
     }
 }

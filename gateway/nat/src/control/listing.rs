@@ -5,11 +5,11 @@
 
 use std::net::Ipv4Addr;
 
-use crate::SessionId;
+use crate::ids::{MappingId, SessionId};
 use crate::mapping::Kind;
 use crate::packet::endpoint::Endpoint;
 use crate::packet::verdict::{Direction, Protocol};
-use crate::session::{LIVE, Session, state_name};
+use crate::session::{Session, state_name};
 use crate::shard::Shard;
 use crate::table::time::Time;
 
@@ -119,27 +119,28 @@ impl Shard {
         now: Time,
         page: &mut Vec<SessionView>,
     ) -> Option<u32> {
-        let end = self.session_ids.high_water();
+        let end = self.sessions.high_water();
         let stop = end.min(from.saturating_add(lines));
-        for id in from..stop {
+        for line in from..stop {
             if page.len() == page.capacity() {
-                return Some(id);
+                return Some(line);
             }
-            let session = &self.sessions[id];
-            if session.flags & LIVE != 0 && filter.accepts_session(session) {
+            if let Some(id) = self.sessions.at(line)
+                && filter.accepts_session(&self.sessions[id])
+            {
                 page.push(self.view_session(id, now));
             }
         }
         (stop < end).then_some(stop)
     }
 
-    pub(crate) fn view_session(&self, id: u32, now: Time) -> SessionView {
+    pub(crate) fn view_session(&self, id: SessionId, now: Time) -> SessionView {
         let session = &self.sessions[id];
-        let mapping = &self.mappings.lines[session.mapping];
+        let mapping = &self.mappings[session.mapping];
         let [internal, external, remote] = session.endpoints();
         let remote_inside = session.flows[Direction::Outbound].tuple().to();
         SessionView {
-            id: SessionId(id),
+            id,
             protocol: session.protocol(),
             internal,
             external,
@@ -162,16 +163,14 @@ impl Shard {
         now: Time,
         page: &mut Vec<MappingView>,
     ) -> Option<u32> {
-        let end = self.mappings.ids.high_water();
+        let end = self.mappings.high_water();
         let stop = end.min(from.saturating_add(lines));
-        for id in from..stop {
+        for line in from..stop {
             if page.len() == page.capacity() {
-                return Some(id);
+                return Some(line);
             }
-            let mapping = &self.mappings.lines[id];
-            if !mapping.is_in_use() && !mapping.is_resting() {
-                continue;
-            }
+            let Some(id) = self.mappings.at(line) else { continue };
+            let mapping = &self.mappings[id];
             let remote = mapping.is_overlapping().then(|| self.overlaps.remote(id));
             if filter.accepts(mapping.protocol(), mapping.internal(), mapping.external(), remote) {
                 page.push(self.view_mapping(id, now));
@@ -180,8 +179,8 @@ impl Shard {
         (stop < end).then_some(stop)
     }
 
-    pub(crate) fn view_mapping(&self, id: u32, now: Time) -> MappingView {
-        let mapping = &self.mappings.lines[id];
+    pub(crate) fn view_mapping(&self, id: MappingId, now: Time) -> MappingView {
+        let mapping = &self.mappings[id];
         MappingView {
             protocol: mapping.protocol(),
             internal: mapping.internal(),

@@ -1,16 +1,16 @@
-//! Packets as somebody on a link sees them: between whom they go, and by which session. Nothing is checked, counted or
+//! Packets as a capture on a link sees them: their endpoints, and their session. Nothing is checked, counted or
 //! changed.
 
 use std::net::Ipv4Addr;
 
 use crate::control::listing::{Filter, SessionView};
+use crate::packet::embedded::embedded;
 use crate::packet::endpoint::{Endpoint, Flow, Tuple};
 use crate::packet::ip_protocol::IpProtocol;
 use crate::packet::parse::channel;
 use crate::packet::verdict::{Direction, Protocol};
-use crate::pipeline::icmp_error;
 use crate::shard::Shard;
-use crate::table::time::{Time, is_past};
+use crate::table::time::Time;
 use natgw_wire::{icmpv4, ipv4};
 
 /// A packet on a link of the gateway's.
@@ -36,7 +36,7 @@ impl Sight {
         if carrier == Protocol::Icmp
             && let Some((head, about)) = l4.split_first_chunk::<{ icmpv4::HEADER_LEN }>()
             && icmpv4::is_error(head[0])
-            && let Ok(about) = icmp_error::embedded(about)
+            && let Ok(about) = embedded(about)
         {
             return Some(Sight {
                 protocol: about.protocol,
@@ -94,26 +94,8 @@ impl Filter {
 impl Shard {
     /// The session that a packet belongs to, where there is one now.
     pub fn session_seen(&self, sight: &Sight, now: Time) -> Option<SessionView> {
-        let id = self.live_session(&Flow::from(&sight.tuple), sight.protocol, sight.direction, now)?;
+        let id =
+            self.sessions.find_in_time(&Flow::from(&sight.tuple), sight.protocol, sight.direction, now)?;
         Some(self.view_session(id, now))
-    }
-
-    /// The session of a flow, unless its time is over.
-    pub(crate) fn live_session(
-        &self,
-        flow: &Flow,
-        protocol: Protocol,
-        direction: Direction,
-        now: Time,
-    ) -> Option<u32> {
-        let session = self.find_session(flow, protocol, direction);
-        session.filter(|&id| !is_past(self.sessions[id].expires, now))
-    }
-
-    /// The session of a flow, whether or not its time is over.
-    pub(crate) fn find_session(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> Option<u32> {
-        let sessions = self.sessions.as_slice();
-        let hash = self.secret.flow(flow, protocol, direction);
-        self.index.find(hash, |id| sessions[id as usize].matches(flow, protocol, direction))
     }
 }

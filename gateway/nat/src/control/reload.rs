@@ -1,6 +1,6 @@
 //! A running shard under new settings.
 //!
-//! [`Changes`] are made by whoever has time and memory, for every shard its own, and hold what differs alone. A reload goes
+//! Management makes [`Changes`] for every shard. They hold only what differs. A reload goes
 //! through each shard in three parts, between bursts, in bounded steps that neither allocate nor free:
 //!
 //! 1. [`Shard::adopt`] retires what the new settings do not give out any more, and puts in force what nobody had before.
@@ -12,8 +12,8 @@
 //! So no outside endpoint is ever two mappings', neither in a shard nor across shards (`grant`). What was in force before is
 //! in the changes afterwards.
 //!
-//! A mapping knows its pool and its address by their places. So pools and addresses stay where they are: what goes leaves its
-//! place empty, what comes stands behind the others or where nothing was left before this reload.
+//! A mapping knows its pool and its address by their places. So pools and addresses stay where they are: one that goes
+//! leaves its place empty; one that is new stands behind the others or in a place that was empty before this reload.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -21,6 +21,8 @@ use std::ops::RangeInclusive;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::ids::SessionId;
+use crate::lifecycle::expiry::SWEPT_AHEAD;
 use crate::mapping::Kind;
 use crate::mapping::filter::Pair;
 use crate::mapping::redirect::Redirects;
@@ -32,11 +34,9 @@ use crate::policy::address_check::Addresses;
 use crate::pool::grants::GrantState;
 use crate::pool::port_bitmap::Allowed;
 use crate::pool::{self, Address, PoolEdit, PortsEdit, ShardPool};
-use crate::session::LIVE;
-use crate::session::expiry::SWEPT_AHEAD;
 use crate::settings::{Pool, PortForward, Settings, Share};
 use crate::setup;
-use crate::shard::Shard;
+use crate::shard::{Shard, Swept};
 use crate::table::memory::Pages;
 use crate::table::time::Time;
 
@@ -52,7 +52,7 @@ pub struct Changes {
     /// Room for all pools, as long as it is empty.
     room: Vec<ShardPool>,
     pools: Vec<PoolChange>,
-    /// Outside endpoints that a forward comes to, goes from or leads elsewhere from.
+    /// Outside endpoints that gain or lose a forward, or whose forward leads elsewhere.
     touched: Vec<(Protocol, Endpoint)>,
     /// Whether anything may have to end that does not stand on those.
     ends: bool,
@@ -117,19 +117,6 @@ pub enum Sweep {
 impl Sweep {
     /// The beginning.
     pub const START: Sweep = Sweep::Sessions(0);
-}
-
-/// How many lines of its tables a shard's sweep looks at. What comes into lines behind them begins under the new settings, so
-/// that no rate of new sessions keeps a sweep from its end.
-#[derive(Clone, Copy)]
-pub(crate) struct Swept {
-    sessions: u32,
-    mappings: u32,
-    subscribers: u32,
-}
-
-impl Swept {
-    pub(crate) const ALL: Swept = Swept { sessions: u32::MAX, mappings: u32::MAX, subscribers: u32::MAX };
 }
 
 /// What is the same in two settings, as far as a shard can be told anew.
@@ -428,8 +415,8 @@ impl Shard {
                 self.filters_by_address |= changes.filters_by_address;
                 self.reloading = changes.ends;
                 self.swept = Swept {
-                    sessions: self.session_ids.high_water(),
-                    mappings: self.mappings.ids.high_water(),
+                    sessions: self.sessions.high_water(),
+                    mappings: self.mappings.high_water(),
                     subscribers: self.subscribers.high_water(),
                 };
                 changes.step = Step::Settle(0, 0);
@@ -468,8 +455,7 @@ impl Shard {
 
     fn adopt_pools(&mut self, changes: &mut Changes) {
         if changes.pools.len() > self.pools.len() {
-            changes.room.append(&mut self.pools);
-            std::mem::swap(&mut self.pools, &mut changes.room);
+            self.pools.grow(&mut changes.room);
         }
         for (index, change) in changes.pools.iter_mut().enumerate() {
             match change {
@@ -477,10 +463,7 @@ impl Shard {
                 PoolChange::Changed(edit) => self.pools[index].prepare(edit),
                 PoolChange::New(new, _) => {
                     let Some(made) = new.take() else { continue };
-                    match self.pools.get_mut(index) {
-                        Some(old) => **new = Some(std::mem::replace(old, made)),
-                        None => self.pools.push(made),
-                    }
+                    **new = self.pools.put(index, made);
                 }
             }
         }
@@ -533,7 +516,7 @@ impl Shard {
     /// Whether any mapping has an outside endpoint.
     fn has_mapping(&self, protocol: Protocol, external: Endpoint) -> bool {
         let found = self.mappings.by_external(protocol, external, |_| true);
-        found.is_some() || self.overlaps.is_shared(protocol, external, self.mappings.lines.as_slice())
+        found.is_some() || self.overlaps.is_shared(protocol, external, &self.mappings)
     }
 
     /// Looks at `lines` lines of a table: ends the sessions that are not allowed any more, and brings forward the end of
@@ -549,13 +532,13 @@ impl Shard {
             Sweep::Sessions(_) => {
                 for first in (at..to).step_by(SWEPT_AHEAD as usize) {
                     let some = first..to.min(first + SWEPT_AHEAD);
-                    self.look_at_swept(some.clone());
-                    some.for_each(|id| self.sweep_session(id, now));
+                    self.prefetch_swept(some.clone());
+                    some.for_each(|line| self.sweep_session(line, now));
                 }
             }
-            Sweep::Mappings(_) => (at..to).for_each(|id| self.sweep_mapping(id, now)),
+            Sweep::Mappings(_) => (at..to).for_each(|line| self.sweep_mapping(line, now)),
             Sweep::Blocks(pool, _) => (at..to).for_each(|block| self.sweep_block(pool, block)),
-            Sweep::Subscribers(_) => (at..to).for_each(|id| self.sweep_subscriber(id)),
+            Sweep::Subscribers(_) => (at..to).for_each(|line| self.sweep_subscriber(line)),
         }
         if to < end {
             return Some(from.at(to));
@@ -593,70 +576,66 @@ impl Shard {
     /// Lines of a table that were ever in use when the sweep began.
     fn end_of(&self, table: Sweep) -> u32 {
         match table {
-            Sweep::Sessions(_) => self.session_ids.high_water().min(self.swept.sessions),
-            Sweep::Mappings(_) => self.mappings.ids.high_water().min(self.swept.mappings),
+            Sweep::Sessions(_) => self.sessions.high_water().min(self.swept.sessions),
+            Sweep::Mappings(_) => self.mappings.high_water().min(self.swept.mappings),
             Sweep::Blocks(pool, _) => {
-                self.pools.get(pool).and_then(|pool| pool.blocks.as_ref()).map_or(0, |blocks| blocks.len())
+                self.pools.get(pool).and_then(ShardPool::blocks).map_or(0, |blocks| blocks.len())
             }
             Sweep::Subscribers(_) => self.subscribers.high_water().min(self.swept.subscribers),
         }
     }
 
-    fn sweep_session(&mut self, id: u32, now: Time) {
-        if self.sessions[id].flags & LIVE == 0 {
-            return;
-        }
+    fn sweep_session(&mut self, line: u32, now: Time) {
+        let Some(id) = self.sessions.at(line) else { return };
         if self.is_allowed(id) {
             self.shorten(id, now);
             self.permit(id);
         } else {
-            self.idle.stop(id);
-            self.end_session(id, Some(DeleteReason::Reload), now);
+            self.end_now(id, DeleteReason::Reload, now);
         }
     }
 
-    fn shorten(&mut self, id: u32, now: Time) {
-        let session = &mut self.sessions[id];
+    fn shorten(&mut self, id: SessionId, now: Time) {
+        let session = &self.sessions[id];
         let latest = now.plus_ms(u64::from(self.policy.timeouts.of(session.timeout)));
         if latest < now.near(session.expires) {
-            session.expires = latest.low();
-            self.idle.stop(id);
-            self.idle.start(id, latest);
+            self.sessions.expire_at(id, latest);
         }
     }
 
     /// Notes a session's remote address where the pool's filtering asks for it now and did not when the session began.
-    fn permit(&mut self, id: u32) {
+    fn permit(&mut self, id: SessionId) {
         let session = &self.sessions[id];
-        let mapping = &self.mappings.lines[session.mapping];
+        let mapping = &self.mappings[session.mapping];
         if session.permits == 0 && self.is_filtered_by_address(mapping) {
             let remote = session.flows[1].tuple().source;
             let pair = Pair { mapping: session.mapping, internal: mapping.internal(), remote };
             // There is room for every session.
-            let permitted = self.permissions.add(pair, id, self.sessions.as_slice()).is_ok();
+            let permitted = self.permissions.add(pair, id, &self.sessions).is_ok();
             self.sessions[id].permits = permitted.into();
         }
     }
 
-    fn sweep_mapping(&mut self, id: u32, now: Time) {
-        let mapping = self.mappings.lines[id];
+    fn sweep_mapping(&mut self, line: u32, now: Time) {
+        let Some(id) = self.mappings.at(line) else { return };
+        let mapping = self.mappings[id];
         if mapping.is_resting() && mapping.kind() == Kind::Pool && !self.is_granted(&mapping) {
-            self.mappings.rest.stop(id);
+            self.mappings.stop_rest(id);
             self.end_rest(id, now);
             self.subscribers.remove_if_idle(mapping.subscriber);
         }
     }
 
     fn sweep_block(&mut self, pool: usize, block: u32) {
-        let blocks = self.pools[pool].blocks.as_ref();
+        let blocks = self.pools[pool].blocks();
         if blocks.is_some_and(|blocks| blocks.is_retired(block) && !blocks.is_used(block)) {
             self.give_block_back(pool, block);
         }
     }
 
-    fn sweep_subscriber(&mut self, id: u32) {
-        let pools = &self.pools;
-        self.subscribers.lines[id].retain_pairs(|pool, place| {
+    fn sweep_subscriber(&mut self, line: u32) {
+        let (pools, id) = (&self.pools, self.subscribers.at(line));
+        self.subscribers[id].retain_pairs(|pool, place| {
             pools.get(usize::from(pool)).is_some_and(|pool| pool.is_in_force(place))
         });
     }

@@ -8,6 +8,7 @@ use std::io;
 use super::piece::Key;
 use crate::packet::rewrite::Rewrite;
 use crate::packet::verdict::DropReason;
+use crate::table::enum_index::enum_index;
 use crate::table::free_list::{Chains, Ids, NIL};
 use crate::table::hash::Secret;
 use crate::table::index::{Hash, Index};
@@ -111,6 +112,10 @@ impl Datagram {
     };
 }
 
+/// A datagram's place, in whichever class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DatagramId(pub(super) u32);
+
 /// The places of a class, in order of age.
 struct Places {
     /// The first place's number.
@@ -122,7 +127,7 @@ struct Places {
 
 /// See the module.
 pub(crate) struct Datagrams {
-    pub(crate) places: Box<[Datagram]>,
+    places: Box<[Datagram]>,
     classes: [Places; Class::COUNT],
     ages: Chains,
     index: Index,
@@ -156,31 +161,34 @@ impl Datagrams {
     }
 
     fn hash(&self, key: &Key) -> Hash {
-        self.secret.datagram(key)
+        let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
+        let rest = u64::from(key.ident) << 16 | u64::from(key.protocol) << 8 | u64::from(key.direction);
+        self.secret.hash(addresses, 5 << 32 | rest)
     }
 
-    pub(crate) fn find(&self, key: &Key) -> Option<u32> {
-        self.index.find(self.hash(key), |id| self.places[id as usize].key == *key)
+    /// The one with this key.
+    pub(crate) fn find(&self, key: &Key) -> Option<DatagramId> {
+        self.index.find(self.hash(key), |id| self.places[id as usize].key == *key).map(DatagramId)
     }
 
     pub(crate) fn count(&self, class: Class) -> u32 {
-        self.classes[class as usize].ids.taken()
+        self.classes[class].ids.taken()
     }
 
     pub(crate) fn is_full(&self, class: Class) -> bool {
-        self.classes[class as usize].ids.is_exhausted()
+        self.classes[class].ids.is_exhausted()
     }
 
     /// The one that has been in the class longest.
-    pub(crate) fn oldest(&self, class: Class) -> Option<u32> {
-        let oldest = self.classes[class as usize].oldest;
-        (oldest != NIL).then_some(oldest)
+    pub(crate) fn oldest(&self, class: Class) -> Option<DatagramId> {
+        let oldest = self.classes[class].oldest;
+        (oldest != NIL).then_some(DatagramId(oldest))
     }
 
     /// Enters a datagram that is not there; `None`, and nothing changed, where its class has no room.
-    pub(crate) fn add(&mut self, datagram: Datagram) -> Option<u32> {
+    pub(crate) fn add(&mut self, datagram: Datagram) -> Option<DatagramId> {
         let hash = self.hash(&datagram.key);
-        let class = &mut self.classes[datagram.state.class() as usize];
+        let class = &mut self.classes[datagram.state.class()];
         let nth = class.ids.alloc()?;
         let id = class.base + nth;
         if self.index.insert(hash, id).is_err() {
@@ -192,13 +200,13 @@ impl Datagrams {
             class.oldest = id;
         }
         self.places[id as usize] = datagram;
-        Some(id)
+        Some(DatagramId(id))
     }
 
-    pub(crate) fn remove(&mut self, id: u32) {
+    pub(crate) fn remove(&mut self, DatagramId(id): DatagramId) {
         let Datagram { key, state, .. } = &self.places[id as usize];
-        self.index.remove(self.secret.datagram(key), id);
-        let class = &mut self.classes[state.class() as usize];
+        self.index.remove(self.hash(key), id);
+        let class = &mut self.classes[state.class()];
         if class.oldest == id {
             class.oldest = self.ages.previous(id);
         }
@@ -206,6 +214,21 @@ impl Datagrams {
         class.ids.free(id - class.base);
     }
 }
+
+impl std::ops::Index<DatagramId> for Datagrams {
+    type Output = Datagram;
+    fn index(&self, id: DatagramId) -> &Datagram {
+        &self.places[id.0 as usize]
+    }
+}
+
+impl std::ops::IndexMut<DatagramId> for Datagrams {
+    fn index_mut(&mut self, id: DatagramId) -> &mut Datagram {
+        &mut self.places[id.0 as usize]
+    }
+}
+
+enum_index!(Class, Party);
 
 #[cfg(test)]
 mod tests {

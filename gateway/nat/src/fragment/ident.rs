@@ -8,8 +8,7 @@
 
 use hashbrown::HashSet;
 
-use crate::settings::{Settings, Share};
-use crate::setup::Part;
+use crate::settings::{Part, Settings, Share};
 use crate::table::hash::Secret;
 
 /// Counters. Pairs of addresses that meet in one share its numbers.

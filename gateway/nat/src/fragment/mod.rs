@@ -21,34 +21,33 @@
 //! A datagram whose addresses change gets a new identification (`ident`); one that is not in fragments keeps its own,
 //! which means nothing while it is atomic (RFC 6864 section 4).
 
-mod datagrams;
+pub(crate) mod datagrams;
 mod ident;
-mod piece;
-mod translate;
+pub(crate) mod piece;
 
 use std::io;
 
+use datagrams::{Account, Class, Datagram, DatagramId, Datagrams, Party, State};
 use hashbrown::HashSet;
-
-use crate::packet::verdict::{Direction, Verdict};
-use crate::settings::{Settings, Share};
-use crate::setup::Part;
-use crate::shard::{Arrival, Shard};
-use crate::table::hash::Secret;
-use crate::table::time::Time;
-use datagrams::{Account, Class, Datagram, Datagrams, Party, State};
 use ident::Identifications;
-pub(crate) use ident::shared_addresses;
-use natgw_wire::ipv4::Coverage;
-pub(crate) use piece::Key;
 use piece::Piece;
 
-/// Fragments that one shard lets wait for the first of their datagrams: whoever calls it needs places for so many.
+use crate::packet::arrival::Arrival;
+use crate::packet::verdict::{Direction, DropReason, Verdict};
+use crate::settings::{Part, Settings, Share};
+use crate::table::hash::Secret;
+use crate::table::time::Time;
+use natgw_wire::ipv4::{Coverage, Fit};
+
+pub(crate) use ident::shared_addresses;
+pub(crate) use piece::Key;
+
+/// Fragments that one shard lets wait for the first of their datagrams: its caller needs places for so many.
 pub const HELD_FRAGMENTS: u32 = 512;
 /// Fragments of one sender that wait, as of one datagram: more than the largest has at an MTU of 1500.
 const HELD_EACH: u32 = 64;
 /// How long they wait, milliseconds: fragments overtake each other on the way, but not by more.
-const WAIT_MS: u64 = 2000;
+pub(crate) const WAIT_MS: u64 = 2000;
 
 /// How a fragment comes to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ impl FragmentPath {
         }
     }
 
-    fn arrival(self) -> Arrival {
+    pub(crate) fn arrival(self) -> Arrival {
         Arrival { direction: self.direction(), routed: self != FragmentPath::Hairpinned }
     }
 }
@@ -80,6 +79,11 @@ impl FragmentPath {
 pub struct Hold(u32);
 
 impl Hold {
+    /// Fragments of a datagram wait under its own name.
+    fn of(id: DatagramId) -> Hold {
+        Hold(id.0)
+    }
+
     /// As an index.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -167,13 +171,61 @@ impl Fragments {
     }
 
     /// Whether there is room for another datagram of a party.
-    fn has_room(&self, party: Party) -> bool {
-        let party = party as usize;
+    pub(crate) fn has_room(&self, party: Party) -> bool {
+        let party = party;
         !self.datagrams.is_full(Class::Known) && self.known[party] < self.known_max[party]
     }
 
-    fn is_within_budget(&self, account: Account, limit: u32) -> bool {
-        self.budget[account.party as usize][self.bucket(account.address)] < limit
+    pub(crate) fn is_within_budget(&self, account: Account, limit: u32) -> bool {
+        self.budget[account.party][self.bucket(account.address)] < limit
+    }
+
+    /// The datagram that fragments with this key are of.
+    pub(crate) fn find(&self, key: &Key) -> Option<DatagramId> {
+        self.datagrams.find(key)
+    }
+
+    /// What becomes of a datagram's fragments.
+    pub(crate) fn state(&self, id: DatagramId) -> State {
+        self.datagrams[id].state
+    }
+
+    /// Notes a further fragment of a datagram, which is forgotten once all of it has passed: its identification may come again.
+    pub(crate) fn take_piece(&mut self, id: DatagramId, piece: &Piece) -> Fit {
+        let coverage = &mut self.datagrams[id].coverage;
+        let fit = coverage.take(&piece.blocks, piece.is_last);
+        if fit == Fit::New && coverage.is_complete() {
+            self.remove(id);
+        }
+        fit
+    }
+
+    /// Lets the first-seen fragment of a datagram wait for the first one; `None` where there is no room.
+    pub(crate) fn hold_first(&mut self, piece: &Piece, due: Time) -> Option<Hold> {
+        if !self.may_wait(&piece.key) {
+            return None;
+        }
+        let id = self.add(piece, State::Waiting(1), due, None);
+        if id.is_none() {
+            self.waits_no_more(&piece.key);
+        }
+        id.map(Hold::of)
+    }
+
+    /// Lets a further fragment of a datagram wait, whose first has not come; `None` where there is no room.
+    pub(crate) fn hold(&mut self, id: DatagramId) -> Option<Hold> {
+        let key = self.datagrams[id].key;
+        if !self.may_wait(&key) {
+            return None;
+        }
+        let State::Waiting(held) = &mut self.datagrams[id].state else { return None };
+        *held += 1;
+        Some(Hold::of(id))
+    }
+
+    /// A new identification for a datagram with these addresses that leaves in fragments.
+    pub(crate) fn draw_ident(&mut self, source: u32, destination: u32) -> u16 {
+        self.idents.draw(source, destination)
     }
 
     /// Lets another fragment of this sender wait; false where it or its direction has as many as it may.
@@ -195,36 +247,42 @@ impl Fragments {
     }
 
     /// Remembers a datagram, of which this is the only fragment that counts, in its budget. `None` where there is no room.
-    fn add(&mut self, piece: &Piece, state: State, due: Time, account: Option<Account>) -> Option<u32> {
+    pub(crate) fn add(
+        &mut self,
+        piece: &Piece,
+        state: State,
+        due: Time,
+        account: Option<Account>,
+    ) -> Option<DatagramId> {
         let mut coverage = Coverage::NOTHING;
         coverage.take(&piece.blocks, piece.is_last);
         let id = self.datagrams.add(Datagram { key: piece.key, state, due, account, coverage })?;
         if let Some(account) = account {
             let bucket = self.bucket(account.address);
-            self.budget[account.party as usize][bucket] += 1;
-            self.known[account.party as usize] += 1;
+            self.budget[account.party][bucket] += 1;
+            self.known[account.party] += 1;
         }
         Some(id)
     }
 
     /// Forgets a datagram; the name under which its fragments waited, if they did.
-    fn remove(&mut self, id: u32) -> Option<Hold> {
-        let Datagram { state, account, key, .. } = self.datagrams.places[id as usize];
+    pub(crate) fn remove(&mut self, id: DatagramId) -> Option<Hold> {
+        let Datagram { state, account, key, .. } = self.datagrams[id];
         self.datagrams.remove(id);
         if let Some(account) = account {
             let bucket = self.bucket(account.address);
-            self.budget[account.party as usize][bucket] -= 1;
-            self.known[account.party as usize] -= 1;
+            self.budget[account.party][bucket] -= 1;
+            self.known[account.party] -= 1;
         }
         let State::Waiting(held) = state else { return None };
         let (direction, sender) = (usize::from(key.direction), self.bucket(key.source));
         self.held[direction] -= held;
         self.waiting[direction][sender] -= held;
-        Some(Hold(id))
+        Some(Hold::of(id))
     }
 
     /// Remembers where the rest of a datagram goes, in the place of the one that was settled first where there is no room.
-    fn settle(&mut self, piece: &Piece, state: State, due: Time) -> Option<u32> {
+    pub(crate) fn settle(&mut self, piece: &Piece, state: State, due: Time) -> Option<DatagramId> {
         if self.datagrams.is_full(state.class()) {
             let oldest = self.datagrams.oldest(state.class());
             oldest.map(|id| self.remove(id));
@@ -232,31 +290,40 @@ impl Fragments {
         self.add(piece, state, due, None)
     }
 
-    fn next_due(&self, class: Class, now: Time) -> Option<u32> {
-        self.datagrams.oldest(class).filter(|&id| self.datagrams.places[id as usize].due <= now)
+    /// Forgets datagrams whose time is over. Each takes one from `budget`.
+    pub(crate) fn expire(&mut self, now: Time, budget: &mut u32) {
+        for class in [Class::Known, Class::Elsewhere, Class::Refused] {
+            while *budget > 0
+                && let Some(id) = self.next_due(class, now)
+            {
+                *budget -= 1;
+                self.remove(id);
+            }
+        }
+    }
+
+    pub(crate) fn next_due(&self, class: Class, now: Time) -> Option<DatagramId> {
+        self.datagrams.oldest(class).filter(|&id| self.datagrams[id].due <= now)
     }
 }
 
 /// Keeps the hashes of budgets apart.
 const BUDGET: u32 = 3;
 
-impl Shard {
-    /// Forgets datagrams whose time is over, a bounded number of them.
-    pub(crate) fn expire_fragments(&mut self, now: Time, budget: &mut u32) {
-        for class in [Class::Known, Class::Elsewhere, Class::Refused] {
-            while *budget > 0
-                && let Some(id) = self.fragments.next_due(class, now)
-            {
-                *budget -= 1;
-                self.fragments.remove(id);
-            }
-        }
+impl From<Verdict> for FragmentVerdict {
+    fn from(verdict: Verdict) -> FragmentVerdict {
+        FragmentAction::Decided(verdict).into()
     }
+}
 
-    /// Gives up a datagram whose first fragment has not come in time: what waits under this name is to be dropped. `None`
-    /// when nothing has waited too long.
-    pub fn give_up_fragments(&mut self, now: Time) -> Option<Hold> {
-        let id = self.fragments.next_due(Class::Waiting, now)?;
-        self.fragments.remove(id)
+impl From<DropReason> for FragmentVerdict {
+    fn from(reason: DropReason) -> FragmentVerdict {
+        Verdict::Drop(reason).into()
+    }
+}
+
+impl From<FragmentAction> for FragmentVerdict {
+    fn from(fate: FragmentAction) -> FragmentVerdict {
+        FragmentVerdict { fate, released: None }
     }
 }

@@ -6,8 +6,9 @@
 
 use std::io;
 
+use crate::ids::{MappingId, SessionId};
 use crate::packet::endpoint::Endpoint;
-use crate::session::Session;
+use crate::session::flow_table::FlowTable;
 use crate::table::hash::Secret;
 use crate::table::index::{Full, Hash};
 use crate::table::memory::{Pages, Region};
@@ -22,7 +23,7 @@ pub(crate) struct Permissions {
 /// A pair of mapping and remote address.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair {
-    pub(crate) mapping: u32,
+    pub(crate) mapping: MappingId,
     /// The mapping's inside endpoint; it stands in for the mapping where that is not known yet.
     pub(crate) internal: Endpoint,
     pub(crate) remote: u32,
@@ -50,23 +51,24 @@ impl Permissions {
     }
 
     /// Asks for a session's place in its run.
-    pub(crate) fn prefetch_run(&self, id: u32) {
+    pub(crate) fn prefetch_run(&self, SessionId(id): SessionId) {
         self.runs.prefetch_place(id);
     }
 
     fn hash(&self, internal: Endpoint, remote: u32) -> Hash {
-        self.secret.filter(internal, remote)
+        let addresses = u64::from(internal.address) << 32 | u64::from(remote);
+        self.secret.hash(addresses, 4 << 32 | u64::from(internal.port))
     }
 
-    fn first(&self, pair: Pair, sessions: &[Session]) -> Option<u32> {
+    fn first(&self, pair: Pair, sessions: &FlowTable) -> Option<u32> {
         self.runs.first(self.hash(pair.internal, pair.remote), |id| {
-            let session = &sessions[id as usize];
+            let session = &sessions[SessionId(id)];
             session.mapping == pair.mapping && session.flows[1].tuple().source == pair.remote
         })
     }
 
     /// Whether the mapping has a session to the remote address.
-    pub(crate) fn allows(&self, pair: Pair, sessions: &[Session]) -> bool {
+    pub(crate) fn allows(&self, pair: Pair, sessions: &FlowTable) -> bool {
         self.first(pair, sessions).is_some()
     }
 
@@ -74,13 +76,18 @@ impl Permissions {
     ///
     /// # Errors
     /// There is no room, and nothing changed.
-    pub(crate) fn add(&mut self, pair: Pair, id: u32, sessions: &[Session]) -> Result<(), Full> {
+    pub(crate) fn add(
+        &mut self,
+        pair: Pair,
+        SessionId(id): SessionId,
+        sessions: &FlowTable,
+    ) -> Result<(), Full> {
         let first = self.first(pair, sessions);
         self.runs.add(self.hash(pair.internal, pair.remote), first, id)
     }
 
     /// Forgets a session of the pair.
-    pub(crate) fn remove(&mut self, pair: Pair, id: u32) {
+    pub(crate) fn remove(&mut self, pair: Pair, SessionId(id): SessionId) {
         self.runs.remove(self.hash(pair.internal, pair.remote), id);
     }
 }

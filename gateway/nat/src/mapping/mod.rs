@@ -4,6 +4,7 @@
 //! other subscribers for the hold time (RFC 6888 REQ-8), and its own inside endpoint takes it up again as it was.
 
 pub(crate) mod filter;
+pub(crate) mod port_overlap;
 pub(crate) mod redirect;
 pub(crate) mod static_mappings;
 pub(crate) mod unsolicited;
@@ -12,15 +13,16 @@ use std::io;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::ids::{GrantId, MappingId, SubscriberId};
 use crate::packet::endpoint::Endpoint;
 use crate::packet::verdict::Protocol;
-use crate::pool::grants::GrantId;
+use crate::table::cpu::prefetch;
 use crate::table::free_list::{Chains, Ids};
 use crate::table::hash::Secret;
 use crate::table::index::{Hash, Index};
 use crate::table::memory::{Pages, Region, Slab};
 use crate::table::time::Time;
-use crate::table::timer_wheel::Wheel;
+use crate::table::timer_wheel::{Upcoming, Wheel};
 
 /// Where a mapping's outside endpoint comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(crate) struct Mapping {
     external_address: u32,
     internal_port: u16,
     external_port: u16,
-    pub(crate) subscriber: u32,
+    pub(crate) subscriber: SubscriberId,
     /// Its sessions; while it rests, when that ends: low 32 bits of the engine's time.
     sessions_or_end: u32,
     /// Low 32 bits of the engine's time.
@@ -148,7 +150,7 @@ impl Mapping {
     }
 
     /// Lets it rest, having no sessions, until a moment whose low 32 bits these are.
-    pub(crate) fn rest_until(&mut self, end: u32) {
+    fn rest_until(&mut self, end: u32) {
         self.flags |= RESTING;
         self.sessions_or_end = end;
     }
@@ -159,8 +161,8 @@ impl Mapping {
         self.sessions_or_end
     }
 
-    /// Takes it up again, without sessions yet.
-    pub(crate) fn reactivate(&mut self) {
+    /// It rests no more, and has no sessions.
+    fn end_rest(&mut self) {
         self.flags &= !RESTING;
         self.sessions_or_end = 0;
     }
@@ -191,7 +193,7 @@ pub(crate) struct New {
     pub(crate) kind: Kind,
     pub(crate) found_by: FoundBy,
     pub(crate) in_block: bool,
-    pub(crate) subscriber: u32,
+    pub(crate) subscriber: SubscriberId,
     pub(crate) grant: GrantId,
     pub(crate) now: Time,
 }
@@ -209,13 +211,13 @@ const OUTSIDE: u64 = 1;
 
 /// The mappings of a shard, by inside and by outside endpoint.
 pub(crate) struct Mappings {
-    pub(crate) lines: Slab<Mapping>,
-    pub(crate) ids: Ids,
-    pub(crate) index: Index,
+    lines: Slab<Mapping>,
+    ids: Ids,
+    index: Index,
     /// Rings when a rest is over.
-    pub(crate) rest: Wheel,
+    rest: Wheel,
     /// A subscriber's resting mappings.
-    pub(crate) chains: Chains,
+    chains: Chains,
     secret: Secret,
 }
 
@@ -253,12 +255,19 @@ impl Mappings {
 
     /// The hash by which the index knows an inside endpoint.
     pub(crate) fn inside_hash(&self, protocol: Protocol, internal: Endpoint) -> Hash {
-        self.secret.endpoint(internal, protocol, INSIDE)
+        self.hash(internal, protocol, INSIDE)
     }
 
     /// The hash by which the index knows an outside endpoint.
     pub(crate) fn outside_hash(&self, protocol: Protocol, external: Endpoint) -> Hash {
-        self.secret.endpoint(external, protocol, OUTSIDE)
+        self.hash(external, protocol, OUTSIDE)
+    }
+
+    fn hash(&self, endpoint: Endpoint, protocol: Protocol, side: u64) -> Hash {
+        self.secret.hash(
+            u64::from(endpoint.address) << 16 | u64::from(endpoint.port),
+            1 << 32 | (protocol as u64) << 8 | side,
+        )
     }
 
     /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool
@@ -268,12 +277,13 @@ impl Mappings {
         protocol: Protocol,
         internal: Endpoint,
         accept: impl Fn(&Mapping) -> bool,
-    ) -> Option<u32> {
+    ) -> Option<MappingId> {
         let lines = self.lines.as_slice();
-        self.index.find(self.inside_hash(protocol, internal), |id| {
+        let found = self.index.find(self.inside_hash(protocol, internal), |id| {
             let line = &lines[id as usize];
             line.internal() == internal && line.protocol() == protocol && !line.is(SINGLE) && accept(line)
-        })
+        });
+        found.map(MappingId)
     }
 
     /// The mapping of an outside endpoint, in use or resting, that `accept` takes: it asks whether its grant is live.
@@ -282,12 +292,13 @@ impl Mappings {
         protocol: Protocol,
         external: Endpoint,
         accept: impl Fn(&Mapping) -> bool,
-    ) -> Option<u32> {
+    ) -> Option<MappingId> {
         let lines = self.lines.as_slice();
-        self.index.find(self.outside_hash(protocol, external), |id| {
+        let found = self.index.find(self.outside_hash(protocol, external), |id| {
             let line = &lines[id as usize];
             line.external() == external && line.protocol() == protocol && accept(line)
-        })
+        });
+        found.map(MappingId)
     }
 
     /// Whether there is no room for another.
@@ -295,8 +306,24 @@ impl Mappings {
         self.ids.is_exhausted()
     }
 
+    /// The lines that were ever in use: `0..high_water`.
+    pub(crate) fn high_water(&self) -> u32 {
+        self.ids.high_water()
+    }
+
+    /// All lines. What looks at many takes this once.
+    pub(crate) fn lines(&self) -> &[Mapping] {
+        self.lines.as_slice()
+    }
+
+    /// The mapping at a line that was ever in use, in use or resting, where there is one.
+    pub(crate) fn at(&self, line: u32) -> Option<MappingId> {
+        let mapping = &self.lines[line];
+        (mapping.is_in_use() || mapping.is_resting()).then_some(MappingId(line))
+    }
+
     /// Enters a mapping without sessions; `None`, and nothing changed, where there is no room.
-    pub(crate) fn add(&mut self, new: &New) -> Option<u32> {
+    pub(crate) fn add(&mut self, new: &New) -> Option<MappingId> {
         let id = self.ids.alloc()?;
         let outside = self.outside_hash(new.protocol, new.external);
         let inside = self.inside_hash(new.protocol, new.internal);
@@ -332,11 +359,11 @@ impl Mappings {
             } | if new.in_block { IN_BLOCK } else { 0 },
             spare: 0,
         };
-        Some(id)
+        Some(MappingId(id))
     }
 
     /// Takes a mapping out of the indexes. It is in no chain, and its rest is not timed.
-    pub(crate) fn remove(&mut self, id: u32) {
+    pub(crate) fn remove(&mut self, MappingId(id): MappingId) {
         let line = self.lines[id];
         if !line.is(OVERLAPPING | INSIDE_ONLY) {
             self.index.remove(self.outside_hash(line.protocol(), line.external()), id);
@@ -345,7 +372,119 @@ impl Mappings {
             self.index.remove(self.inside_hash(line.protocol(), line.internal()), id);
         }
         // A listing walks all ids: one without sessions that does not rest is not there.
-        self.lines[id].reactivate();
+        self.lines[id].end_rest();
         self.ids.free(id);
+    }
+
+    /// Lets a mapping without sessions rest, in the chain that starts at `head`.
+    pub(crate) fn rest(&mut self, MappingId(id): MappingId, head: &mut MappingId, end: Time) {
+        self.chains.push(&mut head.0, id);
+        self.lines[id].rest_until(end.low());
+        self.rest.start(id, end);
+    }
+
+    /// Takes a mapping whose rest is not timed any more out of its chain.
+    pub(crate) fn unchain(&mut self, MappingId(id): MappingId, head: &mut MappingId) {
+        self.chains.remove(&mut head.0, id);
+    }
+
+    /// Takes a resting mapping up again, without sessions yet.
+    pub(crate) fn reactivate(&mut self, id: MappingId, head: &mut MappingId) {
+        self.stop_rest(id);
+        self.unchain(id, head);
+        self.lines[id.0].end_rest();
+    }
+
+    /// Stops the timer of a rest.
+    pub(crate) fn stop_rest(&mut self, MappingId(id): MappingId) {
+        self.rest.stop(id);
+    }
+
+    /// The mapping behind a resting one in its chain.
+    pub(crate) fn next_resting(&self, MappingId(id): MappingId) -> MappingId {
+        MappingId(self.chains.next(id))
+    }
+
+    /// The next mapping whose rest is over by `now`; its timer does not run any more. Each timer looked at takes one from
+    /// `budget`; `None` where that is used up, or nothing is due.
+    pub(crate) fn next_rested(&mut self, now: Time, budget: &mut u32) -> Option<MappingId> {
+        let lines = self.lines.as_slice();
+        self.rest.next_due(now, budget, |id| now.near(lines[id as usize].end_of_rest())).map(MappingId)
+    }
+
+    /// The mappings that [`Mappings::next_rested`] will look at first, `most` of them at most. Asks for their lines and links.
+    pub(crate) fn upcoming_rests(&self, most: u32) -> impl Iterator<Item = MappingId> + Clone + use<> {
+        let upcoming: Upcoming = self.rest.upcoming(most);
+        for &id in &upcoming {
+            prefetch(&self.lines[id]);
+            self.chains.prefetch(id);
+        }
+        upcoming.into_iter().map(MappingId)
+    }
+
+    /// Asks for a mapping's line and for what times its rest.
+    pub(crate) fn prefetch(&self, MappingId(id): MappingId) {
+        prefetch(&self.lines[id]);
+        self.rest.prefetch(id);
+    }
+
+    /// Asks for a mapping's line.
+    pub(crate) fn prefetch_line(&self, MappingId(id): MappingId) {
+        prefetch(&self.lines[id]);
+    }
+
+    /// Asks for a mapping's links in its chain.
+    pub(crate) fn prefetch_chain(&self, MappingId(id): MappingId) {
+        self.chains.prefetch(id);
+    }
+
+    /// As [`Mappings::prefetch_chain`], where it is one.
+    pub(crate) fn try_prefetch_chain(&self, MappingId(id): MappingId) {
+        self.chains.try_prefetch(id);
+    }
+
+    /// Asks for the links of a resting mapping's neighbours.
+    pub(crate) fn prefetch_neighbours(&self, MappingId(id): MappingId) {
+        self.chains.prefetch_neighbours(id);
+    }
+
+    /// Asks for the line that the next but `ahead` new mapping will take.
+    pub(crate) fn prefetch_next(&self, ahead: u32) {
+        if let Some(id) = self.ids.peek(ahead) {
+            prefetch(&self.lines[id]);
+        }
+    }
+
+    /// Asks for the buckets of a mapping's endpoints.
+    pub(crate) fn prefetch_buckets(&self, mapping: &Mapping) {
+        self.prefetch_bucket(self.outside_hash(mapping.protocol(), mapping.external()));
+        self.prefetch_bucket(self.inside_hash(mapping.protocol(), mapping.internal()));
+    }
+
+    /// Asks for a bucket of the index.
+    pub(crate) fn prefetch_bucket(&self, hash: Hash) {
+        self.index.view().prefetch(hash);
+    }
+
+    /// The mapping that may have this hash; asks for its line.
+    pub(crate) fn prefetch_candidate(&self, hash: Hash) -> Option<MappingId> {
+        let id = self.index.view().candidate(hash)?;
+        prefetch(&self.lines[id]);
+        Some(MappingId(id))
+    }
+}
+
+impl std::ops::Index<MappingId> for Mappings {
+    type Output = Mapping;
+    #[inline(always)]
+    fn index(&self, id: MappingId) -> &Mapping {
+        &self.lines[id.0]
+    }
+}
+
+impl std::ops::IndexMut<MappingId> for Mappings {
+    #[inline(always)]
+    fn index_mut(&mut self, id: MappingId) -> &mut Mapping {
+        &mut self.lines[id.0]
     }
 }

@@ -1,7 +1,7 @@
 //! SYNs from outside to an endpoint that has a mapping, whose filtering does not let them in (RFC 5382 REQ-4).
 //!
 //! Such a SYN is dropped at once; what is kept is its start, as an ICMP error quotes it. Where the inside host sends a SYN
-//! for the same connection meanwhile, both open it at once, and nobody is told anything. Else the sender is due a port
+//! for the same connection meanwhile, both open it at once, and no answer is sent. Else the sender is due a port
 //! unreachable. A SYN that comes again while it is kept changes nothing.
 //!
 //! Invariant: places are filled and emptied in the order of arrival, so that the oldest is always the next to be due.
@@ -11,14 +11,9 @@ use std::io;
 use arrayvec::ArrayVec;
 
 use crate::packet::endpoint::Flow;
-use crate::packet::parse::Parsed;
-use crate::packet::verdict::{Direction, Protocol, UnsolicitedSyn};
-use crate::session::tcp_state;
-use crate::settings::Refuse;
-use crate::shard::Shard;
+use crate::packet::verdict::UnsolicitedSyn;
 use crate::table::index::{Hash, Index};
 use crate::table::time::Time;
-use natgw_wire::ipv4;
 
 /// How many are kept at most.
 const PLACES: usize = 1024;
@@ -44,12 +39,12 @@ pub(crate) struct UnsolicitedSyns {
 }
 
 #[derive(Clone)]
-struct Place {
-    flow: Flow,
+pub(crate) struct Place {
+    pub(crate) flow: Flow,
     hash: Hash,
     /// Low 32 bits of the engine's time.
     since: u32,
-    quote: ArrayVec<u8, QUOTE_MAX>,
+    pub(crate) quote: ArrayVec<u8, QUOTE_MAX>,
 }
 
 impl UnsolicitedSyns {
@@ -61,7 +56,13 @@ impl UnsolicitedSyns {
     }
 
     /// Keeps the start of a packet; what became of it, `None` where it is kept already.
-    fn keep(&mut self, flow: Flow, hash: Hash, packet: &[u8], now: Time) -> Option<UnsolicitedSyn> {
+    pub(crate) fn keep(
+        &mut self,
+        flow: Flow,
+        hash: Hash,
+        packet: &[u8],
+        now: Time,
+    ) -> Option<UnsolicitedSyn> {
         let places = &self.places;
         if self.index.find(hash, |place| places[place as usize].flow == flow).is_some() {
             return None;
@@ -77,7 +78,7 @@ impl UnsolicitedSyns {
     }
 
     /// The oldest, if it has been kept for so long.
-    fn take(&mut self, now: Time, wait_ms: u32) -> Option<&Place> {
+    pub(crate) fn take(&mut self, now: Time, wait_ms: u32) -> Option<&Place> {
         let place = &self.places[self.oldest];
         if self.count == 0 || now.low().wrapping_sub(place.since) < wait_ms {
             return None;
@@ -86,44 +87,5 @@ impl UnsolicitedSyns {
         self.oldest = (self.oldest + 1) % PLACES;
         self.count -= 1;
         Some(place)
-    }
-}
-
-impl Shard {
-    /// A packet that a mapping's filtering does not let in.
-    #[cold]
-    pub(crate) fn keep_unsolicited(&mut self, packet: &[u8], parsed: &Parsed, now: Time) {
-        let is_syn = parsed.flags & (tcp_state::SYN | tcp_state::ACK | tcp_state::FIN | tcp_state::RST)
-            == tcp_state::SYN;
-        if parsed.protocol != Protocol::Tcp || !is_syn || self.policy.unsolicited_syn == Refuse::Drop {
-            return;
-        }
-        let hash = self.secret.flow(&parsed.flow, Protocol::Tcp, Direction::Inbound);
-        let total_len = ipv4::Packet::new_unchecked(packet).total_len();
-        let packet = &packet[..packet.len().min(total_len.into())];
-        if let Some(event) = self.unsolicited.keep(parsed.flow, hash, packet, now) {
-            self.counters.unsolicited_syns[event] += 1;
-        }
-    }
-
-    /// The next SYN from outside whose sender is due a port unreachable by `now`; `budget` loses one for each SYN that is
-    /// looked at.
-    pub fn unanswered_syn(&mut self, now: Time, budget: &mut u32) -> Option<UnansweredSyn> {
-        while *budget > 0 {
-            let place = self.unsolicited.take(now, self.policy.unsolicited_syn_ms)?;
-            *budget -= 1;
-            let (sessions, flow) = (self.sessions.as_slice(), &place.flow);
-            let matches = |id: u32| sessions[id as usize].matches(flow, Protocol::Tcp, Direction::Inbound);
-            if self.index.find(place.hash, matches).is_some() {
-                self.counters.unsolicited_syns[UnsolicitedSyn::Crossed] += 1;
-                continue;
-            }
-            self.counters.unsolicited_syns[UnsolicitedSyn::Expired] += 1;
-            if self.policy.unsolicited_syn == Refuse::Reject {
-                let hairpinned = self.addresses.is_external(flow.tuple().source);
-                return Some(UnansweredSyn { quote: place.quote.clone(), hairpinned });
-            }
-        }
-        None
     }
 }

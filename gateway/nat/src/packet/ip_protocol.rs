@@ -22,7 +22,7 @@ impl IpProtocol {
     pub const GRE: IpProtocol = IpProtocol(47);
     /// Encapsulating Security Payload (RFC 4303).
     pub const ESP: IpProtocol = IpProtocol(50);
-    /// Authentication Header (RFC 4302). It covers both addresses, so a translated one is refused by whoever gets it
+    /// Authentication Header (RFC 4302). It covers both addresses, so its receiver refuses a translated one
     /// (RFC 3715 section 2.1).
     pub const AH: IpProtocol = IpProtocol(51);
     /// Stream Control Transmission Protocol (RFC 9260).

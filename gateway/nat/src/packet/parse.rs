@@ -4,8 +4,8 @@ use std::hint::select_unpredictable;
 
 use crate::packet::endpoint::{End, Ends, Flow, Tuple};
 use crate::packet::ip_protocol::IpProtocol;
+use crate::packet::tcp_flags;
 use crate::packet::verdict::{DropReason, Protocol, Verdict};
-use crate::session::tcp_state;
 use natgw_wire::{icmpv4, ipv4, udp};
 
 /// A valid IPv4 packet that the engine can look up.
@@ -106,8 +106,8 @@ pub(crate) fn parse_plain(packet: &[u8]) -> Option<Parsed> {
     let (udp_len, data_offset) = (u16::from_be_bytes([head[24], head[25]]), u16::from(head[32] >> 4) * 4);
     let said = usize::from(select_unpredictable(is_tcp, data_offset, udp_len));
     let least = select_unpredictable(is_tcp, natgw_wire::tcp::HEADER_LEN, udp::HEADER_LEN);
-    let flags = select_unpredictable(is_tcp, head[33], tcp_state::ACK);
-    if said < least || ipv4::HEADER_LEN + said > total_len || tcp_state::is_nonsense(flags) {
+    let flags = select_unpredictable(is_tcp, head[33], tcp_flags::ACK);
+    if said < least || ipv4::HEADER_LEN + said > total_len || tcp_flags::is_nonsense(flags) {
         return None;
     }
     Some(Parsed {
@@ -201,7 +201,7 @@ pub(crate) fn parse(packet: &[u8]) -> Result<Parsed, Verdict> {
 pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReason> {
     let number = IpProtocol(ip.protocol());
     let protocol = number.translated_as()?;
-    let (mut flags, mut is_error) = (tcp_state::ACK, false);
+    let (mut flags, mut is_error) = (tcp_flags::ACK, false);
     let l4 = ip.payload();
     match protocol {
         Protocol::Udp if ip.more_frags() => {
@@ -215,7 +215,7 @@ pub(crate) fn parse_layer4(ip: &ipv4::Packet<&[u8]>) -> Result<Parsed, DropReaso
         Protocol::Tcp => {
             let segment = natgw_wire::tcp::Packet::new_checked(l4)?;
             flags = segment.flags().0;
-            if tcp_state::is_nonsense(flags) {
+            if tcp_flags::is_nonsense(flags) {
                 return Err(DropReason::TcpFlags);
             }
         }

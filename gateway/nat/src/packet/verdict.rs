@@ -3,6 +3,8 @@
 //! Every packet ends in exactly one [`Verdict`]; every drop names one [`DropReason`], and each reason is one
 //! counter, so that received = transmitted + dropped + consumed + handed over holds to the packet.
 
+use crate::table::enum_index::enum_index;
+
 /// Where a packet came from, seen from the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,7 +82,7 @@ impl Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Translated in place; send it on. Carries the session that translated it, where there is one.
-    Forward(Option<crate::SessionId>),
+    Forward(Option<crate::ids::SessionId>),
     /// Translated in place and addressed to an outside endpoint of this gateway: it comes back as an inbound packet.
     Hairpin,
     /// Not forwarded; the sender is due this ICMP error, which quotes the packet as it stands, untranslated.
@@ -375,24 +377,4 @@ reasons! {
     }
 }
 
-/// Arrays with an entry a variant are indexed by the variant itself.
-macro_rules! keys {
-    ($($name:ty),*) => {$(
-        impl<T> std::ops::Index<$name> for [T] {
-            type Output = T;
-            #[inline(always)]
-            fn index(&self, key: $name) -> &T {
-                &self[key as usize]
-            }
-        }
-
-        impl<T> std::ops::IndexMut<$name> for [T] {
-            #[inline(always)]
-            fn index_mut(&mut self, key: $name) -> &mut T {
-                &mut self[key as usize]
-            }
-        }
-    )*};
-}
-
-keys!(Direction, Protocol, DropReason, SessionFailure, DeleteReason, FragmentEvent, UnsolicitedSyn);
+enum_index!(Direction, Protocol, DropReason, SessionFailure, DeleteReason, FragmentEvent, UnsolicitedSyn);

@@ -12,19 +12,18 @@
 
 use arrayvec::ArrayVec;
 
-use crate::SessionId;
+use crate::ids::SessionId;
+use crate::packet::arrival::Arrival;
 use crate::packet::parse::{Kind, Parsed, parse, parse_plain};
 use crate::packet::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
-use crate::pipeline::stage_timer::{Stage, Stopwatch};
-use crate::shard::{Arrival, Shard};
+use crate::packet::{BURST, tcp_flags};
+use crate::pipeline::stage_timer::{Stage, Stopwatch, Unwatched};
+use crate::shard::Shard;
 use crate::table::cpu::prefetch;
 use crate::table::free_list::NIL;
 use crate::table::index::Hash;
 use crate::table::time::Time;
 use natgw_wire::ipv4;
-
-/// Packets that are worked on together.
-pub const BURST: usize = 32;
 
 /// What the stages of a burst know of a packet.
 struct Slot {
@@ -72,8 +71,8 @@ impl Shard {
         let verdicts = &mut verdicts[..packets.len()];
         for (packets, verdicts) in packets.chunks_mut(BURST).zip(verdicts.chunks_mut(BURST)) {
             match at.direction {
-                Direction::Outbound => self.outbound_burst(packets, at, now, verdicts, watch),
-                Direction::Inbound => self.inbound_burst(packets, at, now, verdicts, watch),
+                Direction::Outbound => self.burst::<false, _>(packets, at, now, verdicts, watch),
+                Direction::Inbound => self.burst::<true, _>(packets, at, now, verdicts, watch),
             }
             if std::mem::take(&mut self.gave_up) {
                 self.forget_given_up(packets, at.direction, verdicts);
@@ -83,7 +82,7 @@ impl Shard {
 
     /// Each direction has its own program, in which it is a constant.
     #[inline(never)]
-    fn outbound_burst<B: AsMut<[u8]>>(
+    fn burst<const INBOUND: bool, B: AsMut<[u8]>>(
         &mut self,
         packets: &mut [B],
         at: Arrival,
@@ -91,30 +90,7 @@ impl Shard {
         verdicts: &mut [Verdict],
         watch: &mut impl Stopwatch,
     ) {
-        self.burst(packets, Arrival { direction: Direction::Outbound, ..at }, now, verdicts, watch);
-    }
-
-    #[inline(never)]
-    fn inbound_burst<B: AsMut<[u8]>>(
-        &mut self,
-        packets: &mut [B],
-        at: Arrival,
-        now: Time,
-        verdicts: &mut [Verdict],
-        watch: &mut impl Stopwatch,
-    ) {
-        self.burst(packets, Arrival { direction: Direction::Inbound, ..at }, now, verdicts, watch);
-    }
-
-    #[inline(always)]
-    fn burst<B: AsMut<[u8]>>(
-        &mut self,
-        packets: &mut [B],
-        at: Arrival,
-        now: Time,
-        verdicts: &mut [Verdict],
-        watch: &mut impl Stopwatch,
-    ) {
+        let at = Arrival { direction: if INBOUND { Direction::Inbound } else { Direction::Outbound }, ..at };
         let mut slots = ArrayVec::new();
         watch.begin(packets.len());
         self.parse(packets, at, verdicts, &mut slots);
@@ -145,7 +121,7 @@ impl Shard {
             let Verdict::Forward(Some(id)) = *verdict else { continue };
             // What it is now, is answered by what the session takes from the other side.
             let is_its = parse(packet.as_mut()).is_ok_and(|parsed| {
-                self.sessions[id.0].matches(&parsed.flow.reversed(), parsed.protocol, direction.flip())
+                self.sessions[id].matches(&parsed.flow.reversed(), parsed.protocol, direction.flip())
             });
             if !is_its {
                 *verdict = Verdict::Forward(None);
@@ -162,12 +138,12 @@ impl Shard {
         verdicts: &mut [Verdict],
         slots: &mut Slots,
     ) {
-        let index = self.index.view();
+        let index = self.sessions.view();
         for (packet, verdict) in packets.iter_mut().zip(verdicts) {
             let packet = packet.as_mut();
             match parse_plain(packet) {
                 Some(parsed) if parsed.ttl > 1 || !at.routed => {
-                    let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
+                    let hash = self.sessions.hash(&parsed.flow, parsed.protocol, at.direction);
                     index.prefetch(hash);
                     slots.push(Slot { hash, parsed, candidate: NIL });
                 }
@@ -181,8 +157,8 @@ impl Shard {
     fn look_closely(&self, packet: &[u8], at: Arrival, verdict: &mut Verdict, slots: &mut Slots) {
         slots.push(match self.parse_closely(packet, at) {
             Ok(parsed) => {
-                let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
-                self.index.view().prefetch(hash);
+                let hash = self.sessions.hash(&parsed.flow, parsed.protocol, at.direction);
+                self.sessions.view().prefetch(hash);
                 Slot { hash, parsed, candidate: NIL }
             }
             Err(decided) => {
@@ -211,8 +187,8 @@ impl Shard {
     #[inline(always)]
     fn probe(&self, slots: &mut [Slot]) -> bool {
         let mut all_known = true;
-        let index = self.index.view();
-        let sessions = self.sessions.as_slice();
+        let index = self.sessions.view();
+        let sessions = self.sessions.lines();
         for slot in slots {
             let mut candidate = index.candidate(slot.hash);
             if candidate.is_none() {
@@ -248,7 +224,7 @@ impl Shard {
         let mut tally = Tally::default();
         let mut burst = packets.iter_mut().zip(slots).zip(verdicts);
         'burst: loop {
-            let sessions = self.sessions.as_mut_slice();
+            let sessions = self.sessions.lines_mut();
             let (packet, slot, verdict) = loop {
                 let Some(((packet, slot), verdict)) = burst.next() else { break 'burst };
                 let packet = packet.as_mut();
@@ -318,7 +294,58 @@ impl Parsed {
         protocol: Protocol::Udp,
         header_len: 0,
         ttl: 0,
-        flags: crate::session::tcp_state::ACK,
+        flags: tcp_flags::ACK,
         kind: Kind::Ports,
     };
+}
+
+impl Shard {
+    /// Decides about a burst that arrived in one direction, and translates in place what goes on. `verdicts` takes one
+    /// verdict a packet and is as long as the burst.
+    ///
+    /// The packets are routed on the way: the TTL of each goes down by one. Fragments are left to
+    /// [`Shard::translate_fragment`].
+    ///
+    /// # Panics
+    /// When `verdicts` is shorter than the burst.
+    pub fn translate<B: AsMut<[u8]>>(
+        &mut self,
+        packets: &mut [B],
+        direction: Direction,
+        now: Time,
+        verdicts: &mut [Verdict],
+    ) {
+        self.run(packets, Arrival { direction, routed: true }, now, verdicts, &mut Unwatched);
+    }
+
+    /// As [`Shard::translate`], with a stopwatch that times every stage.
+    ///
+    /// # Panics
+    /// When `verdicts` is shorter than the burst.
+    #[cfg(feature = "stage-cycles")]
+    pub fn translate_watched<B: AsMut<[u8]>>(
+        &mut self,
+        packets: &mut [B],
+        direction: Direction,
+        now: Time,
+        verdicts: &mut [Verdict],
+        watch: &mut impl super::Stopwatch,
+    ) {
+        self.run(packets, Arrival { direction, routed: true }, now, verdicts, watch);
+    }
+
+    /// As [`Shard::translate`], for packets that some shard's verdict called [`Verdict::Hairpin`]: they are inbound
+    /// now, and were routed once already.
+    ///
+    /// # Panics
+    /// When `verdicts` is shorter than the burst.
+    pub fn translate_hairpinned<B: AsMut<[u8]>>(
+        &mut self,
+        packets: &mut [B],
+        now: Time,
+        verdicts: &mut [Verdict],
+    ) {
+        let at = Arrival { direction: Direction::Inbound, routed: false };
+        self.run(packets, at, now, verdicts, &mut Unwatched);
+    }
 }

@@ -9,25 +9,18 @@
 //!
 //! `R` may be a router on the way. Errors neither refresh a session nor end one (RFC 5508 REQ-6).
 
+use crate::ids::SessionId;
 use crate::mapping::Mapping;
+use crate::packet::arrival::Arrival;
+use crate::packet::embedded::embedded;
 use crate::packet::endpoint::{End, Ends, Flow, Tuple};
-use crate::packet::ip_protocol::IpProtocol;
-use crate::packet::parse::{Parsed, channel};
+use crate::packet::parse::Parsed;
 use crate::packet::rewrite::{Hop, Rewrite};
 use crate::packet::verdict::{DeleteReason, Direction, DropReason, Protocol, Verdict};
 use crate::settings::EmbeddedChecksum;
-use crate::shard::{Arrival, Shard};
+use crate::shard::Shard;
 use crate::table::time::Time;
 use natgw_wire::{icmpv4, ipv4};
-
-/// The packet inside an error, as far as it is there.
-pub(crate) struct Embedded {
-    /// As the packet was on its way.
-    pub(crate) ends: Ends,
-    pub(crate) protocol: Protocol,
-    header_len: usize,
-    is_checksum_right: bool,
-}
 
 impl Shard {
     /// Translates an ICMP error, outer and embedded packet alike.
@@ -52,7 +45,7 @@ impl Shard {
             return Err(DropReason::IcmpEmbedded);
         }
         self.check_error_addresses(&parsed.tuple(), at)?;
-        // An error goes to whoever sent what it is about; to anybody else it is no way around the rules.
+        // An error goes to the sender of the packet that it embeds. To another host it would be a way around the rules.
         if parsed.tuple().destination != embedded.ends.from.address {
             return Err(DropReason::IcmpEmbedded);
         }
@@ -69,24 +62,21 @@ impl Shard {
         message.fill_checksum();
 
         let to = match at.direction {
-            // Where the inside host takes the gateway for the remote, it hears of no other router either.
+            // An inside host that takes the gateway for the remote learns of no other router either.
             Direction::Inbound if self.addresses.is_own(answered.to.tuple().source) => answered.to.tuple(),
             Direction::Inbound => Tuple {
                 source: self.addresses.remote_inside(parsed.tuple().source),
                 destination: answered.to.tuple().destination,
                 ..parsed.tuple()
             },
-            // Whoever inside complains, outside it is the host that the packet was for (RFC 5508 REQ-5).
+            // Outside, the error comes from the host that the packet was for, whichever inside host sent it (RFC 5508 REQ-5).
             Direction::Outbound => answered.to.tuple(),
         };
         let outer = Rewrite::new(Protocol::Icmp, &parsed.tuple(), &to);
         outer.apply_header(&mut packet[..header_len], at.hop());
         self.counters.icmp_errors_translated[at.direction] += 1;
-        if at.direction == Direction::Outbound && self.addresses.is_external(to.destination) {
-            self.counters.hairpinned += 1;
-            return Ok(Verdict::Hairpin);
-        }
-        Ok(Verdict::Forward(None))
+        let hairpins = at.direction == Direction::Outbound && self.addresses.is_external(to.destination);
+        Ok(self.onward(hairpins, None))
     }
 
     /// Makes a packet that was translated in `direction` what it was before, TTL included: an error of the gateway's own
@@ -118,11 +108,10 @@ impl Shard {
             return false;
         }
         let answer = Flow::from(&sent.ends.reversed().tuple());
-        if let Some(id) = self.live_session(&answer, sent.protocol, Direction::Inbound, now)
+        if let Some(id) = self.sessions.find_in_time(&answer, sent.protocol, Direction::Inbound, now)
             && self.sessions[id].packets == [1, 0]
         {
-            self.idle.stop(id);
-            self.end_session(id, Some(DeleteReason::Withdrawn), now);
+            self.end_now(id, DeleteReason::Withdrawn, now);
         }
         true
     }
@@ -165,8 +154,8 @@ impl Shard {
         ends: Ends,
         protocol: Protocol,
         direction: Direction,
-    ) -> Option<u32> {
-        let session = self.find_session(&Flow::from(&ends.tuple()), protocol, direction);
+    ) -> Option<SessionId> {
+        let session = self.sessions.find(&Flow::from(&ends.tuple()), protocol, direction);
         session.filter(|_| ends.host(direction).port.is_some())
     }
 
@@ -184,7 +173,7 @@ impl Shard {
         is_let.then(|| self.unfiltered_rewrite(ends, protocol, direction)).flatten()
     }
 
-    /// As [`Shard::rewrite_of`], by the mapping alone, whoever the remote is.
+    /// As [`Shard::rewrite_of`], by the mapping alone, for any remote.
     fn unfiltered_rewrite(&self, ends: Ends, protocol: Protocol, direction: Direction) -> Option<Rewrite> {
         let to = match direction {
             Direction::Outbound => {
@@ -199,7 +188,7 @@ impl Shard {
 
     fn internal_of(&self, protocol: Protocol, external: End) -> Option<End> {
         let found = external.endpoint().and_then(|external| self.mapping_by_external(protocol, external));
-        let mapping = found.map(|id| &self.mappings.lines[id]).filter(|mapping| mapping.is_in_use());
+        let mapping = found.map(|id| &self.mappings[id]).filter(|mapping| mapping.is_in_use());
         let internal = mapping.map(|mapping| mapping.internal().into());
         let permanent = || self.permanent.internal_end(protocol, external);
         // Who is exempt has its own address outside.
@@ -210,20 +199,7 @@ impl Shard {
     fn external_of(&self, protocol: Protocol, internal: End) -> Option<End> {
         let in_use = |mapping: &Mapping| mapping.is_in_use() && protocol.has_ports();
         let found = internal.endpoint().and_then(|from| self.mapping_by_internal(protocol, from, in_use));
-        let external = found.map(|id| self.mappings.lines[id].external().into());
+        let external = found.map(|id| self.mappings[id].external().into());
         external.or_else(|| self.permanent.external_end(protocol, internal))
     }
-}
-
-/// Reads the embedded packet; its layer 4 checksum is not looked at, its options are stepped over (RFC 5508 REQ-3).
-pub(crate) fn embedded(bytes: &[u8]) -> Result<Embedded, DropReason> {
-    let header = ipv4::Packet::new_header(bytes).map_err(|_| DropReason::IcmpEmbedded)?;
-    if header.frag_offset() != 0 {
-        return Err(DropReason::IcmpEmbedded);
-    }
-    let header_len = header.header_len();
-    let number = IpProtocol(header.protocol());
-    let (protocol, channel) = channel(number, &bytes[header_len..]).map_err(|_| DropReason::IcmpEmbedded)?;
-    let ends = channel.between(header.src_bits(), header.dst_bits());
-    Ok(Embedded { ends, protocol, header_len, is_checksum_right: header.is_checksum_right() })
 }

@@ -19,59 +19,25 @@
 
 use arrayvec::ArrayVec;
 
+use crate::ids::{MappingId, SubscriberId};
+use crate::packet::BURST;
 use crate::packet::endpoint::{Endpoint, Flow, Tuple};
 use crate::packet::verdict::{Direction, Protocol};
-use crate::pipeline::fast_path::BURST;
 use crate::policy::rules::RuleKey;
+use crate::pool::reservation::PortReservation;
 use crate::session::tcp_state;
 use crate::settings::RuleAction;
 use crate::shard::Shard;
-use crate::table::cpu::prefetch;
-use crate::table::free_list::NIL;
-use crate::table::hash::Mark;
 use crate::table::index::Hash;
-
-/// A port taken out of its pool for a packet whose turn has not come.
-#[derive(Clone, Copy)]
-pub(crate) struct PortReservation {
-    pub(crate) pool: u16,
-    /// The address in the pool, and whether the subscriber was paired with it before.
-    pub(crate) index: u16,
-    pub(crate) paired: bool,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
-    pub(crate) internal: Endpoint,
-    /// Where the generator stood before.
-    mark: Mark,
-}
-
-/// What was drawn for the packets of the burst at hand: one place for each that has no session, in their order.
-#[derive(Default)]
-pub(crate) struct Ahead {
-    draws: ArrayVec<Option<PortReservation>, BURST>,
-    /// Whose turn it is.
-    turn: usize,
-}
-
-impl Ahead {
-    /// What was drawn for the packet whose turn it is.
-    pub(crate) fn draw(&self) -> Option<&PortReservation> {
-        self.draws.get(self.turn)?.as_ref()
-    }
-
-    /// As [`Ahead::draw`]; whoever takes it uses the port.
-    pub(crate) fn take(&mut self) -> Option<PortReservation> {
-        self.draws.get_mut(self.turn)?.take()
-    }
-}
 
 /// A packet without a session, and what is known of it.
 struct Miss {
+    flow: Flow,
     tuple: Tuple,
     protocol: Protocol,
     flags: u8,
-    subscriber: u32,
-    mapping: u32,
+    subscriber: Option<SubscriberId>,
+    mapping: Option<MappingId>,
     who: Hash,
     inside: Hash,
 }
@@ -85,58 +51,46 @@ impl Shard {
             let tuple = flow.tuple();
             let who = self.subscribers.hash(tuple.source);
             let inside = self.mappings.inside_hash(protocol, tuple.from());
-            self.subscribers.index.view().prefetch(who);
-            self.mappings.index.view().prefetch(inside);
+            self.subscribers.prefetch_bucket(who);
+            self.mappings.prefetch_bucket(inside);
             if self.filters_by_address {
                 self.permissions.prefetch(tuple.from(), tuple.destination);
             }
-            self.prefetch_free(misses.len() as u32);
-            misses.push(Miss { tuple, protocol, flags, subscriber: NIL, mapping: NIL, who, inside });
+            self.prefetch_next(misses.len() as u32);
+            misses.push(Miss { flow, tuple, protocol, flags, subscriber: None, mapping: None, who, inside });
         }
         for miss in &mut misses {
-            if let Some(id) = self.subscribers.index.view().candidate(miss.who) {
-                miss.subscriber = id;
-                prefetch(&self.subscribers.lines[id]);
-            }
-            if let Some(id) = self.mappings.index.view().candidate(miss.inside) {
-                miss.mapping = id;
-                prefetch(&self.mappings.lines[id]);
-            }
+            miss.subscriber = self.subscribers.prefetch_candidate(miss.who);
+            miss.mapping = self.mappings.prefetch_candidate(miss.inside);
         }
-        self.ahead = Ahead::default();
+        self.reservations.clear();
         for miss in &misses {
-            let draw = if miss.mapping == NIL { self.draw_ahead(miss) } else { None };
+            let draw = if miss.mapping.is_none() { self.draw_ahead(miss) } else { None };
             let external = match (draw, miss.mapping) {
                 (Some(draw), _) => {
-                    let address = self.pools[usize::from(draw.pool)].address(draw.index);
+                    let address = self.pools[draw.pool].address(draw.index);
                     let external = Endpoint { address, port: draw.port };
-                    let outside = self.mappings.outside_hash(miss.protocol, external);
-                    self.mappings.index.view().prefetch(outside);
+                    self.mappings.prefetch_bucket(self.mappings.outside_hash(miss.protocol, external));
                     Some(external)
                 }
-                (None, NIL) => None,
-                (None, id) => Some(self.mappings.lines[id].external()),
+                (None, mapping) => mapping.map(|id| self.mappings[id].external()),
             };
             if let Some(external) = external {
                 let inbound = Flow::from(&Tuple::new(miss.tuple.to(), external));
-                self.index.view().prefetch(self.secret.flow(&inbound, miss.protocol, Direction::Inbound));
+                self.sessions.prefetch_bucket(&inbound, miss.protocol, Direction::Inbound);
             }
-            self.ahead.draws.push(draw);
+            self.reservations.push(draw);
         }
     }
 
-    /// The records that the next but `ahead` new session will take.
-    fn prefetch_free(&self, ahead: u32) {
-        if let Some(id) = self.session_ids.peek(ahead) {
-            prefetch(&self.sessions[id]);
-            self.idle.prefetch(id);
-            if self.filters_by_address {
-                self.permissions.prefetch_run(id);
-            }
+    /// Asks for the lines that the next but `ahead` new session will take.
+    fn prefetch_next(&self, ahead: u32) {
+        if let Some(id) = self.sessions.prefetch_next(ahead)
+            && self.filters_by_address
+        {
+            self.permissions.prefetch_run(id);
         }
-        if let Some(id) = self.mappings.ids.peek(ahead) {
-            prefetch(&self.mappings.lines[id]);
-        }
+        self.mappings.prefetch_next(ahead);
     }
 
     /// Takes the port that the packet is likely to get.
@@ -151,14 +105,13 @@ impl Shard {
         let Some(RuleAction::Pool(pool)) = rule else { return None };
         let mark = self.random.mark();
         let from = &mut self.pools[pool];
-        if !from.is_foreseeable {
+        if !from.is_foreseeable() {
             return None;
         }
-        let known = self.subscribers.lines.as_slice().get(miss.subscriber as usize);
+        let known = miss.subscriber.map(|id| &self.subscribers[id]);
         let paired = known.and_then(|line| from.pair_of(line, pool as u16));
         let index = paired.or_else(|| from.choose(miss.protocol, &mut self.random));
-        let internal = miss.tuple.from();
-        let wish = from.wish(miss.protocol, internal.port);
+        let wish = from.wish(miss.protocol, miss.tuple.source_port);
         let port = index.and_then(|index| from.alloc(index, miss.protocol, wish, &mut self.random));
         let (Some(index), Some(port)) = (index, port) else {
             self.random.rewind(mark);
@@ -171,29 +124,16 @@ impl Shard {
             paired,
             protocol: miss.protocol,
             port,
-            internal,
+            flow: miss.flow,
             mark,
         })
     }
 
-    /// Gives back what was drawn and not taken, before a pool changes at a turn in a way that was not foreseen.
-    pub(crate) fn rollback(&mut self) {
-        let drawn = self.ahead.draws.iter_mut().skip(self.ahead.turn).filter_map(Option::take);
-        let mut first = None;
-        for draw in drawn {
-            self.pools[usize::from(draw.pool)].free(draw.index, draw.protocol, draw.port);
-            first = first.or(Some(draw.mark));
-        }
-        if let Some(mark) = first {
-            self.random.rewind(mark);
-        }
-    }
-
     /// The turn of a packet that [`Shard::prefetch_new`] has seen is over.
     pub(crate) fn end_turn(&mut self) {
-        if self.ahead.draw().is_some() {
+        if self.reservations.current().is_some() {
             self.rollback();
         }
-        self.ahead.turn += 1;
+        self.reservations.end_turn();
     }
 }

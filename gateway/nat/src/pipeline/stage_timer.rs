@@ -1,6 +1,6 @@
 //! Where a burst's time goes: a stopwatch that the stages press.
 //!
-//! The engine has no clock. Whoever wants to know hands a [`Stopwatch`] in; everybody else hands [`Unwatched`] in, of which
+//! The engine has no clock. A caller that measures passes a [`Stopwatch`]; all others pass [`Unwatched`], of which
 //! nothing is left in the program.
 
 /// A part of a burst's way.

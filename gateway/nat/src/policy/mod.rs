@@ -6,28 +6,21 @@ pub(crate) mod rules;
 pub(crate) mod subscriber;
 pub(crate) mod twice;
 
-use crate::mapping::Kind;
-use crate::mapping::redirect;
-use crate::packet::endpoint::Tuple;
 use crate::packet::parse::Parsed;
-use crate::packet::verdict::{Direction, DropReason, Protocol};
-use crate::pipeline::outbound::rule_key;
+use crate::packet::tcp_flags;
 use crate::policy::rate::Rates;
-use crate::policy::rules::{Classifier, RuleKey};
+use crate::policy::rules::Classifier;
 use crate::policy::subscriber::Bounds;
-use crate::session::tcp_state;
-use crate::session::{HAIRPIN, Session, TimeoutTable};
-use crate::settings::{EmbeddedChecksum, Refuse, RuleAction, Settings, SourceRoute};
-use crate::shard::Shard;
-use natgw_wire::ipv4;
+use crate::session::TimeoutTable;
+use crate::settings::{EmbeddedChecksum, Limits, Refuse, Settings, SourceRoute};
 
-/// What a running shard can be told anew. Made by whoever has time to, for every shard its own.
+/// What a running shard can be given anew. Management makes one for every shard.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) classifier: Classifier,
     pub(crate) bounds: Bounds,
     pub(crate) rates: Rates,
-    pub(crate) redirects: redirect::Budget,
+    pub(crate) redirects: RedirectBudget,
     pub(crate) fragments_per_subscriber: u32,
     pub(crate) timeouts: TimeoutTable,
     pub(crate) port_hold_ms: u32,
@@ -50,7 +43,7 @@ impl Policy {
             bounds: Bounds::new(&settings.limits),
             fragments_per_subscriber: settings.limits.fragments_per_subscriber,
             rates: Rates::new(&settings.limits),
-            redirects: redirect::Budget::new(&settings.limits),
+            redirects: RedirectBudget::new(&settings.limits),
             timeouts: TimeoutTable::new(&settings.timeouts),
             port_hold_ms: settings.timeouts.port_hold_s.saturating_mul(1000),
             fragment_ms: u64::from(settings.timeouts.fragment_s) * 1000,
@@ -67,7 +60,7 @@ impl Policy {
     /// Lowers what a SYN offers, where segments of that size would not get through.
     #[inline(always)]
     pub(crate) fn clamp_mss(&self, packet: &mut [u8], parsed: &Parsed) {
-        if parsed.flags & tcp_state::SYN != 0 && self.mss_max != u16::MAX {
+        if parsed.flags & tcp_flags::SYN != 0 && self.mss_max != u16::MAX {
             self.clamp_mss_of_syn(packet, parsed);
         }
     }
@@ -82,82 +75,21 @@ impl Policy {
     }
 }
 
-impl Shard {
-    /// Refuses a packet whose options name routers that it is to pass: by them a sender gets round what routes and filters
-    /// say.
-    pub(crate) fn check_source_route(&self, ip: &ipv4::Packet<&[u8]>) -> Result<(), DropReason> {
-        let refused = self.policy.source_route == SourceRoute::Drop && ip.has_source_route();
-        if refused { Err(DropReason::SourceRoute) } else { Ok(()) }
+/// How many of the sessions may be redirected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RedirectBudget {
+    redirected: u32,
+    sessions: u32,
+}
+
+impl RedirectBudget {
+    pub(crate) fn new(limits: &Limits) -> RedirectBudget {
+        RedirectBudget { redirected: limits.redirected_sessions, sessions: limits.sessions.max(1) }
     }
 
-    /// Whether the session could begin now (`Shard::origin` decides the same for a packet). One of ICMP does not tell by
-    /// which type of message: where rules ask for that, each message is asked about.
-    pub(crate) fn is_allowed(&self, id: u32) -> bool {
-        let session = &self.sessions[id];
-        if !self.is_mapped_so(session) {
-            return false;
-        }
-        if self.mappings.lines[session.mapping].kind() == Kind::Redirect {
-            let [internal, _, remote] = session.endpoints();
-            return self.lets_begin(id, &RuleKey::flow(&Tuple::new(internal, remote)));
-        }
-        let flow = session.flows[Direction::Outbound].tuple();
-        let is_icmp = session.protocol() == Protocol::Icmp;
-        if is_icmp && self.addresses.answers_ping(flow.destination) {
-            // The gateway answers itself.
-            return false;
-        }
-        let by_type = is_icmp && self.policy.classifier.names_icmp_types();
-        by_type || self.lets_begin(id, &RuleKey::flow(&flow))
-    }
-
-    /// Whether the session's outside endpoint is still its own, and its remote known inside by the same address.
-    fn is_mapped_so(&self, session: &Session) -> bool {
-        let mapping = &self.mappings.lines[session.mapping];
-        let [_, external, remote] = session.endpoints();
-        let seen_inside = session.flows[Direction::Outbound].tuple().destination;
-        if mapping.kind() != Kind::Redirect
-            && session.flags & HAIRPIN == 0
-            && self.addresses.remote_inside(remote.address) != seen_inside
-        {
-            return false;
-        }
-        let is_seen_so = || {
-            let redirect = self.permanent.redirect(session.protocol(), external);
-            redirect.is_some_and(|redirect| match redirect.gateway {
-                Some(gateway) => session.stand_in != 0 && gateway == seen_inside,
-                None => session.stand_in == 0 && self.addresses.remote_inside(remote.address) == seen_inside,
-            })
-        };
-        self.is_granted(mapping) && (mapping.kind() != Kind::Redirect || is_seen_so())
-    }
-
-    /// Whether rules that ask for types of ICMP messages forbid this one, whose session another type may have begun.
-    pub(crate) fn is_refused_message(
-        &self,
-        id: u32,
-        packet: &[u8],
-        parsed: &Parsed,
-        direction: Direction,
-    ) -> bool {
-        direction == Direction::Outbound
-            && parsed.protocol == Protocol::Icmp
-            && self.policy.classifier.names_icmp_types()
-            && !self.lets_begin(id, &rule_key(parsed, packet))
-    }
-
-    /// Whether rules that are asked about `key` would let the session begin.
-    fn lets_begin(&self, id: u32, key: &RuleKey) -> bool {
-        let session = &self.sessions[id];
-        let action = self.policy.classifier.first_match(key, session.protocol());
-        let mapping = &self.mappings.lines[session.mapping];
-        match mapping.kind() {
-            Kind::Pool => action == Some(RuleAction::Pool(usize::from(mapping.grant.pool))),
-            Kind::Exempt => action == Some(RuleAction::Exempt),
-            Kind::Permanent => {
-                !matches!(action, Some(RuleAction::Reject | RuleAction::Drop | RuleAction::Exempt))
-            }
-            Kind::Redirect => !matches!(action, Some(RuleAction::Reject | RuleAction::Drop)),
-        }
+    /// The part of a shard with room for `sessions`.
+    pub(crate) fn of(self, sessions: u32) -> u32 {
+        let part = u64::from(self.redirected) * u64::from(sessions);
+        part.div_ceil(u64::from(self.sessions)).min(u64::from(sessions / 2)) as u32
     }
 }

@@ -26,6 +26,14 @@ impl Rates {
     }
 }
 
+/// The clocks after a session that was begun.
+#[derive(Clone, Copy)]
+pub(crate) struct Charge {
+    pub(crate) all: u64,
+    /// Of the session's protocol, where protocols have rates of their own.
+    pub(crate) own: Option<u64>,
+}
+
 /// One rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {

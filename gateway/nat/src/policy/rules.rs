@@ -7,6 +7,7 @@
 use hashbrown::HashMap;
 
 use crate::packet::endpoint::Tuple;
+use crate::packet::parse::Parsed;
 use crate::packet::verdict::Protocol;
 use crate::settings::{Rule, RuleAction};
 
@@ -21,6 +22,15 @@ pub(crate) struct RuleKey {
 }
 
 impl RuleKey {
+    /// A packet; of ICMP the message.
+    pub(crate) fn of(parsed: &Parsed, packet: &[u8]) -> RuleKey {
+        if parsed.protocol != Protocol::Icmp {
+            return RuleKey::flow(&parsed.tuple());
+        }
+        let ty = packet.get(usize::from(parsed.header_len)).copied().unwrap_or_default();
+        RuleKey::message(&parsed.tuple(), ty)
+    }
+
     /// The first packet of a flow, whose ports, or number of a protocol without ports, the tuple has.
     #[inline(always)]
     pub(crate) fn flow(tuple: &Tuple) -> RuleKey {

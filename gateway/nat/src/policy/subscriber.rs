@@ -4,11 +4,13 @@ use std::io;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::ids::{MappingId, SubscriberId};
 use crate::packet::verdict::{Protocol, SessionFailure};
-use crate::policy::rate::{Rate, Rates};
+use crate::policy::rate::{Charge, Rates};
 use crate::session::tcp_state;
 use crate::settings::Limits;
-use crate::table::free_list::{Ids, NIL};
+use crate::table::cpu::prefetch;
+use crate::table::free_list::Ids;
 use crate::table::hash::Secret;
 use crate::table::index::{Hash, Index};
 use crate::table::memory::{Pages, Region, Slab};
@@ -27,20 +29,102 @@ pub(crate) struct Subscriber {
     rate_clock: u64,
     pub(crate) address: u32,
     /// First of its resting mappings, by protocol: heads of chains.
-    pub(crate) resting: [u32; Protocol::WITH_PORTS.len()],
+    resting: [MappingId; Protocol::WITH_PORTS.len()],
     /// Mappings in use and resting, and port blocks.
-    pub(crate) mappings: u32,
-    pub(crate) sessions: [u32; Protocol::COUNT],
+    holds: u32,
+    sessions: [u32; Protocol::COUNT],
     /// Outside ports, in use and resting.
-    pub(crate) ports: [u16; Protocol::WITH_PORTS.len()],
+    ports: [u16; Protocol::WITH_PORTS.len()],
     /// TCP sessions that are not open and have not been since their connection began.
-    pub(crate) half_open: u16,
+    half_open: u16,
     /// Which outside address it is paired with, by pool (RFC 4787 REQ-2).
     pairs: [[u16; 2]; PAIRS],
 }
 const _: () = assert!(size_of::<Subscriber>() == 64);
 
 impl Subscriber {
+    /// One that has nothing yet.
+    pub(crate) fn new(address: u32) -> Subscriber {
+        Subscriber {
+            rate_clock: 0,
+            address,
+            resting: [MappingId::NONE; Protocol::WITH_PORTS.len()],
+            holds: 0,
+            sessions: [0; Protocol::COUNT],
+            ports: [0; Protocol::WITH_PORTS.len()],
+            half_open: 0,
+            pairs: [[NO_POOL, 0]; PAIRS],
+        }
+    }
+
+    /// The same with a session less, of which `half_open` were in the half-open budget.
+    pub(crate) fn without(&self, protocol: Protocol, half_open: u16) -> Subscriber {
+        let mut without = *self;
+        without.end_session(protocol, half_open);
+        without
+    }
+
+    /// The first of its resting mappings of a protocol.
+    pub(crate) fn resting(&self, protocol: Protocol) -> Option<MappingId> {
+        self.resting.get(protocol as usize).copied().filter(|&id| id != MappingId::NONE)
+    }
+
+    /// The head of the chain of its resting mappings.
+    pub(crate) fn resting_head(&mut self, protocol: Protocol) -> &mut MappingId {
+        &mut self.resting[protocol]
+    }
+
+    /// Whether it has a mapping or a port block, which bind it to outside addresses.
+    pub(crate) fn holds_any(&self) -> bool {
+        self.holds > 0
+    }
+
+    /// It has a mapping or a port block more.
+    pub(crate) fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    /// It has a mapping or a port block less.
+    pub(crate) fn let_go(&mut self) {
+        self.holds -= 1;
+    }
+
+    /// Sessions, by [`Protocol`].
+    pub(crate) fn sessions(&self) -> [u32; Protocol::COUNT] {
+        self.sessions
+    }
+
+    /// Outside ports in use and resting, by [`Protocol`].
+    pub(crate) fn ports(&self) -> [u16; Protocol::WITH_PORTS.len()] {
+        self.ports
+    }
+
+    /// It has a port more.
+    pub(crate) fn take_port(&mut self, protocol: Protocol) {
+        self.ports[protocol] += 1;
+    }
+
+    /// It has a port less.
+    pub(crate) fn give_port(&mut self, protocol: Protocol) {
+        self.ports[protocol] -= 1;
+    }
+
+    /// TCP sessions that its half-open budget counts.
+    pub(crate) fn half_open(&self) -> u16 {
+        self.half_open
+    }
+
+    /// Counts a session no more, of which `half_open` were in the half-open budget.
+    pub(crate) fn end_session(&mut self, protocol: Protocol, half_open: u16) {
+        self.sessions[protocol] -= 1;
+        self.end_half_open(half_open);
+    }
+
+    /// Takes so many sessions, one or none, out of the half-open budget.
+    pub(crate) fn end_half_open(&mut self, half_open: u16) {
+        self.half_open -= half_open;
+    }
+
     /// Counts a new session. What the session notes of it: whether the half-open budget counts it, too.
     pub(crate) fn begin(&mut self, protocol: Protocol, half_open: bool) -> u16 {
         self.sessions[protocol] += 1;
@@ -66,6 +150,11 @@ impl Subscriber {
             Some(paired) => paired == index,
             None => self.pairs.iter().any(|pair| pair[0] == NO_POOL),
         }
+    }
+
+    /// Whether it can be paired with some address of `pool`, where what it is paired with there does not count.
+    pub(crate) fn has_room_for_pair(&self, pool: u16) -> bool {
+        self.pairs.iter().any(|pair| pair[0] == pool || pair[0] == NO_POOL)
     }
 
     /// Pairs it with the address at `index` of `pool`; false where it is paired with too many pools already.
@@ -141,9 +230,9 @@ impl Bounds {
 
 /// The subscribers of a shard, by address.
 pub(crate) struct Subscribers {
-    pub(crate) lines: Slab<Subscriber>,
+    lines: Slab<Subscriber>,
     ids: Ids,
-    pub(crate) index: Index,
+    index: Index,
     /// Of the rates by protocol: pages that nobody touches where there are none.
     protocol_clocks: Slab<[u64; Protocol::COUNT]>,
     secret: Secret,
@@ -185,60 +274,77 @@ impl Subscribers {
     }
 
     /// The subscriber at `address`.
-    pub(crate) fn find(&self, address: u32) -> Option<u32> {
+    pub(crate) fn find(&self, address: u32) -> Option<SubscriberId> {
         let lines = self.lines.as_slice();
-        self.index.find(self.hash(address), |id| lines[id as usize].address == address)
+        self.index.find(self.hash(address), |id| lines[id as usize].address == address).map(SubscriberId)
     }
 
-    /// The subscriber at `address`, new where there is none; `None` where there is no room.
+    /// Asks for a bucket of the index.
+    pub(crate) fn prefetch_bucket(&self, hash: Hash) {
+        self.index.view().prefetch(hash);
+    }
+
+    /// The subscriber that may have this hash; asks for its line.
+    pub(crate) fn prefetch_candidate(&self, hash: Hash) -> Option<SubscriberId> {
+        let id = self.index.view().candidate(hash)?;
+        prefetch(&self.lines[id]);
+        Some(SubscriberId(id))
+    }
+
+    /// Asks for a subscriber's line.
+    pub(crate) fn prefetch(&self, SubscriberId(id): SubscriberId) {
+        prefetch(&self.lines[id]);
+    }
+
+    /// The lines that were ever in use, to be looked through.
+    pub(crate) fn at(&self, line: u32) -> SubscriberId {
+        SubscriberId(line)
+    }
+
+    /// A subscriber at `address`, where there is none; `None` where there is no room.
     #[inline(always)]
-    pub(crate) fn find_or_add(&mut self, address: u32) -> Option<u32> {
-        if let Some(id) = self.find(address) {
-            return Some(id);
-        }
+    pub(crate) fn add(&mut self, address: u32) -> Option<SubscriberId> {
         let id = self.ids.alloc()?;
         if self.index.insert(self.hash(address), id).is_err() {
             self.ids.free(id);
             return None;
         }
-        self.lines[id] = Subscriber {
-            rate_clock: 0,
-            address,
-            resting: [NIL; Protocol::WITH_PORTS.len()],
-            mappings: 0,
-            sessions: [0; Protocol::COUNT],
-            ports: [0; Protocol::WITH_PORTS.len()],
-            half_open: 0,
-            pairs: [[NO_POOL, 0]; PAIRS],
-        };
-        Some(id)
+        self.lines[id] = Subscriber::new(address);
+        Some(SubscriberId(id))
     }
 
-    /// Whether the subscriber may begin a session now; if so, it counts.
+    /// The charge of a session that a subscriber begins now; `None` where its rates do not allow one. A new subscriber is `None`.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, id: u32, protocol: Protocol, rates: &Rates, now: Time) -> bool {
-        let before = self.lines[id].rate_clock;
-        let Some(clock) = rates.all.after(before, now) else { return false };
-        if let Some(rates) = &rates.protocols {
-            let Some(own) = rates[protocol].after(self.protocol_clock(id, protocol), now) else {
-                return false;
-            };
+    pub(crate) fn charge(
+        &self,
+        subscriber: Option<SubscriberId>,
+        protocol: Protocol,
+        rates: &Rates,
+        now: Time,
+    ) -> Option<Charge> {
+        let before = subscriber.map_or(0, |SubscriberId(id)| self.lines[id].rate_clock);
+        let all = rates.all.after(before, now)?;
+        let own = match &rates.protocols {
+            None => None,
+            Some(rates) => {
+                let before = subscriber.map_or(0, |SubscriberId(id)| self.protocol_clock(id, protocol));
+                Some(rates[protocol].after(before, now)?)
+            }
+        };
+        Some(Charge { all, own })
+    }
+
+    /// The subscriber begins the session that was charged.
+    #[inline(always)]
+    pub(crate) fn pay(&mut self, SubscriberId(id): SubscriberId, protocol: Protocol, charge: &Charge) {
+        if let Some(own) = charge.own {
             let clocks = &mut self.protocol_clocks[id];
-            if before == 0 {
+            if self.lines[id].rate_clock == 0 {
                 *clocks = [0; Protocol::COUNT];
             }
             clocks[protocol] = own;
         }
-        self.lines[id].rate_clock = clock;
-        true
-    }
-
-    /// Whether [`Subscribers::begin`] would let the subscriber.
-    pub(crate) fn may_begin(&self, id: u32, protocol: Protocol, rates: &Rates, now: Time) -> bool {
-        let own = |rates: &[Rate; Protocol::COUNT]| {
-            rates[protocol].after(self.protocol_clock(id, protocol), now).is_some()
-        };
-        rates.all.after(self.lines[id].rate_clock, now).is_some() && rates.protocols.as_ref().is_none_or(own)
+        self.lines[id].rate_clock = charge.all;
     }
 
     /// What stands there before the subscriber has begun anything is another one's.
@@ -247,9 +353,9 @@ impl Subscribers {
     }
 
     /// Forgets a subscriber that has no mapping left.
-    pub(crate) fn remove_if_idle(&mut self, id: u32) {
+    pub(crate) fn remove_if_idle(&mut self, SubscriberId(id): SubscriberId) {
         let line = &self.lines[id];
-        if line.mappings == 0 {
+        if !line.holds_any() {
             self.index.remove(self.hash(line.address), id);
             self.ids.free(id);
         }
@@ -271,15 +377,35 @@ impl Subscribers {
     }
 }
 
+impl std::ops::Index<SubscriberId> for Subscribers {
+    type Output = Subscriber;
+    #[inline(always)]
+    fn index(&self, id: SubscriberId) -> &Subscriber {
+        &self.lines[id.0]
+    }
+}
+
+impl std::ops::IndexMut<SubscriberId> for Subscribers {
+    #[inline(always)]
+    fn index_mut(&mut self, id: SubscriberId) -> &mut Subscriber {
+        &mut self.lines[id.0]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn begun(subscribers: &mut Subscribers, id: u32, protocol: Protocol, rates: &Rates, ms: u64) -> usize {
+    fn begun(
+        subscribers: &mut Subscribers,
+        id: SubscriberId,
+        protocol: Protocol,
+        rates: &Rates,
+        ms: u64,
+    ) -> usize {
         let mut begin = || {
-            let may = subscribers.may_begin(id, protocol, rates, Time(ms));
-            assert_eq!(subscribers.begin(id, protocol, rates, Time(ms)), may);
-            may
+            let charge = subscribers.charge(Some(id), protocol, rates, Time(ms));
+            charge.inspect(|charge| subscribers.pay(id, protocol, charge)).is_some()
         };
         (0..100).filter(|_| begin()).count()
     }
@@ -287,7 +413,7 @@ mod tests {
     #[test]
     fn rate_lets_a_second_of_burst_through_and_then_the_rate() {
         let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
-        let id = subscribers.find_or_add(7).unwrap();
+        let id = subscribers.add(7).unwrap();
         let rates = Rates::new(&Limits { new_sessions_per_subscriber_per_s: 10, ..Limits::default() });
         let counts = [5000, 5500].map(|ms| begun(&mut subscribers, id, Protocol::Udp, &rates, ms));
         assert_eq!(counts, [10, 5]);
@@ -299,7 +425,7 @@ mod tests {
         let protocol_new_sessions_per_subscriber_per_s = [10, 20, u32::MAX, 5];
         let rates = Rates::new(&Limits { protocol_new_sessions_per_subscriber_per_s, ..Limits::default() });
         for address in [7, 8] {
-            let id = subscribers.find_or_add(address).unwrap();
+            let id = subscribers.add(address).unwrap();
             let counts = Protocol::ALL.map(|protocol| begun(&mut subscribers, id, protocol, &rates, 5000));
             assert_eq!(counts, [10, 20, 100, 5]);
             subscribers.remove_if_idle(id);
@@ -309,9 +435,9 @@ mod tests {
     #[test]
     fn full_is_said_and_an_idle_subscriber_makes_room() {
         let mut subscribers = Subscribers::new(1, Secret::new([1, 2, 3, 4]), Pages::Ordinary).unwrap();
-        let id = subscribers.find_or_add(7).unwrap();
-        assert_eq!((subscribers.find_or_add(7), subscribers.find_or_add(8)), (Some(id), None));
+        let id = subscribers.add(7).unwrap();
+        assert_eq!((subscribers.find(7), subscribers.add(8)), (Some(id), None));
         subscribers.remove_if_idle(id);
-        assert_eq!((subscribers.find(7), subscribers.find_or_add(8)), (None, Some(id)));
+        assert_eq!((subscribers.find(7), subscribers.add(8)), (None, Some(id)));
     }
 }

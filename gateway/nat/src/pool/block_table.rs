@@ -18,8 +18,9 @@ use std::ops::RangeInclusive;
 
 use arrayvec::ArrayVec;
 
-use crate::pool::PoolUsage;
-use crate::pool::block_config::{BlockGrid, PortBlocks};
+use crate::ids::SubscriberId;
+use crate::pool::usage::PoolUsage;
+use crate::settings::block_config::{BlockGrid, PortBlocks};
 use crate::table::bitset::Bits;
 use crate::table::free_list::{Chains, NIL};
 use crate::table::hash::Random;
@@ -173,8 +174,8 @@ impl Blocks {
     }
 
     /// The subscriber of a block that is not free.
-    pub(crate) fn subscriber(&self, block: u32) -> u32 {
-        self.lines[block as usize].subscriber
+    pub(crate) fn subscriber(&self, block: u32) -> SubscriberId {
+        SubscriberId(self.lines[block as usize].subscriber)
     }
 
     /// The place of its address in the pool, and its ports.
@@ -184,7 +185,7 @@ impl Blocks {
     }
 
     /// The place of the address that a subscriber's blocks are of, and the ports of them all.
-    pub(crate) fn held_by(&self, subscriber: u32) -> Option<(u16, Ranges)> {
+    pub(crate) fn held_by(&self, SubscriberId(subscriber): SubscriberId) -> Option<(u16, Ranges)> {
         let first = self.heads[subscriber as usize];
         let (address, _) = (first != NIL).then(|| self.place(first))?;
         if !self.in_force[usize::from(address)] {
@@ -198,7 +199,12 @@ impl Blocks {
 
     /// A block for a subscriber, drawn at random: of its address if it has one, else of one that has a free block. It rests
     /// until a mapping has a port of it.
-    pub(crate) fn alloc(&mut self, subscriber: u32, now: Time, random: &mut Random) -> Option<u32> {
+    pub(crate) fn alloc(
+        &mut self,
+        SubscriberId(subscriber): SubscriberId,
+        now: Time,
+        random: &mut Random,
+    ) -> Option<u32> {
         let head = self.heads[subscriber as usize];
         let address = match head {
             NIL => self.open.any(random)?,

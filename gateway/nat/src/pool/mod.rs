@@ -1,14 +1,12 @@
 //! A shard's part of a pool: outside addresses, each with the free ports of each protocol.
 
-pub(crate) mod allocation;
-pub(crate) mod block_alloc;
-pub(crate) mod block_config;
+pub(crate) mod block_records;
 pub(crate) mod block_table;
 pub(crate) mod deterministic;
 pub(crate) mod grants;
 pub(crate) mod port_bitmap;
-pub(crate) mod port_overlap;
-pub(crate) mod portless;
+pub(crate) mod reservation;
+pub(crate) mod usage;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,15 +14,17 @@ use std::ops::RangeInclusive;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::ids::SubscriberId;
 use crate::packet::endpoint::Endpoint;
 use crate::packet::ip_protocol::{IpProtocol, OtherProtocols};
 use crate::packet::verdict::{Protocol, SessionFailure};
 use crate::policy::subscriber::Subscriber;
-use crate::pool::block_config::BlockGrid;
 use crate::pool::block_table::Blocks;
 use crate::pool::deterministic::Ranges;
 use crate::pool::grants::GrantState;
 use crate::pool::port_bitmap::{Allowed, PortRequest, Ports};
+use crate::pool::usage::PoolUsage;
+use crate::settings::block_config::BlockGrid;
 use crate::settings::{Filtering, MappingMode, Pool, Share};
 use crate::table::bitset::Bits;
 use crate::table::hash::Random;
@@ -115,7 +115,7 @@ impl PoolEdit {
     }
 }
 
-/// How a pool hands out its ports, and to whom they let in.
+/// How a pool hands out its ports, and which remotes they admit.
 #[derive(Clone, Copy)]
 pub(crate) struct PoolWays {
     /// By protocol.
@@ -147,19 +147,29 @@ pub(crate) struct ShardPool {
     /// Who has which ports, where they are handed out in blocks.
     pub(crate) blocks: Option<Blocks>,
     /// Which ports are whose, where mapping is deterministic.
-    pub(crate) ranges: Option<Ranges>,
+    ranges: Option<Ranges>,
     /// Whether the next port of a subscriber is known before its turn (`lookahead`).
-    pub(crate) is_foreseeable: bool,
+    is_foreseeable: bool,
     /// Ports of each protocol that can be handed out at all, and those of them that are free.
     total: u32,
     free: [u32; Protocol::WITH_PORTS.len()],
     /// By protocol: ports that rest after their use (RFC 6888 REQ-8).
-    pub(crate) held: [u32; Protocol::WITH_PORTS.len()],
+    held: [u32; Protocol::WITH_PORTS.len()],
     /// Ports asked for and not given, by [`SessionFailure`].
-    pub(crate) failures: [u64; SessionFailure::COUNT],
+    failures: [u64; SessionFailure::COUNT],
 }
 
-/// How an outside endpoint stands, whoever shares it.
+/// Where a port comes from in a pool whose subscribers have ports to themselves.
+pub(crate) enum OwnPort {
+    /// These of the address at a place, by the configuration.
+    Range(u16, RangeInclusive<u16>),
+    /// The subscriber's blocks.
+    Held,
+    /// A further block.
+    NewBlock,
+}
+
+/// The state of an outside endpoint, whichever mappings share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PortState {
     /// No mapping has it.
@@ -193,17 +203,6 @@ pub(crate) fn blocks(
     let (Some(blocks), Some(first)) = (&pool.port_blocks, open) else { return Ok(None) };
     let grid = BlockGrid::new(&first.ports, blocks.size);
     Blocks::new(grid, blocks.per_subscriber, shares.len(), subscribers, pages).map(Some)
-}
-
-/// How full a shard's part of a pool is, for one protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolUsage {
-    /// Ports that mappings use.
-    pub used: u32,
-    /// Ports that rest after their use.
-    pub held: u32,
-    /// Ports in all.
-    pub total: u32,
 }
 
 impl ShardPool {
@@ -277,8 +276,7 @@ impl ShardPool {
 
     fn mark(&mut self, protocol: Protocol, index: usize) {
         let address = &self.addresses[index];
-        let is_open =
-            address.ports[protocol].free_count() > 0 && address.state == GrantState::InForce;
+        let is_open = address.ports[protocol].free_count() > 0 && address.state == GrantState::InForce;
         self.open[protocol].set(index, is_open);
     }
 
@@ -344,7 +342,7 @@ impl ShardPool {
         }
     }
 
-    /// An address comes to a place that nothing is left at, or behind the others. What stood there is in its place then.
+    /// Puts an address at an empty place, or behind the others. The address that stood there is in `address` then.
     pub(crate) fn add_address(&mut self, place: u16, address: &mut Option<Address>) {
         let Some(mut new) = address.take() else { return };
         let state = std::mem::replace(&mut new.state, GrantState::Vacant);
@@ -440,10 +438,47 @@ impl ShardPool {
         Some(port)
     }
 
+    /// Where a subscriber's ports of a protocol can be found now that it has to itself.
+    pub(crate) fn own_port_plan(
+        &self,
+        subscriber: Option<SubscriberId>,
+        inside: Ipv4Addr,
+        protocol: Protocol,
+    ) -> Result<OwnPort, SessionFailure> {
+        if let Some(ranges) = &self.ranges {
+            let (place, ports) = ranges.outside(inside).ok_or(SessionFailure::NoPortRange)?;
+            let has_port = self.ports(place as u16, protocol).has_free_in(&ports);
+            return if has_port {
+                Ok(OwnPort::Range(place as u16, ports))
+            } else {
+                Err(SessionFailure::SubscriberPortBlocks)
+            };
+        }
+        let blocks = self.blocks.as_ref().ok_or(SessionFailure::PortsExhausted)?;
+        let (address, count) = match subscriber.and_then(|subscriber| blocks.held_by(subscriber)) {
+            Some((index, ranges)) => {
+                let ports = self.ports(index, protocol);
+                if ranges.iter().any(|range| ports.has_free_in(range)) {
+                    return Ok(OwnPort::Held);
+                }
+                (Some(index), ranges.len())
+            }
+            None => (None, 0),
+        };
+        if !blocks.admits(count) {
+            return Err(SessionFailure::SubscriberPortBlocks);
+        }
+        if blocks.has_free(address) {
+            Ok(OwnPort::NewBlock)
+        } else {
+            Err(SessionFailure::PortBlocksExhausted)
+        }
+    }
+
     /// Takes a port of the subscriber's blocks as wished, and the place of their address.
     pub(crate) fn take_in_blocks(
         &mut self,
-        subscriber: u32,
+        subscriber: SubscriberId,
         protocol: Protocol,
         wish: PortRequest,
         random: &mut Random,
@@ -557,6 +592,41 @@ impl ShardPool {
         }
     }
 
+    /// A resting mapping that alone has its port is in use again, or ends.
+    pub(crate) fn unhold(&mut self, protocol: Protocol) {
+        self.held[protocol] -= 1;
+    }
+
+    /// Counts a port that was asked for and not given.
+    pub(crate) fn count_failure(&mut self, failure: SessionFailure) {
+        self.failures[failure] += 1;
+    }
+
+    /// Ports that were asked for and not given, for this reason.
+    pub(crate) fn failures(&self, reason: SessionFailure) -> u64 {
+        self.failures[reason]
+    }
+
+    /// Its port blocks, where it hands out ports so.
+    pub(crate) fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_ref()
+    }
+
+    /// As [`ShardPool::blocks`], to be changed.
+    pub(crate) fn blocks_mut(&mut self) -> Option<&mut Blocks> {
+        self.blocks.as_mut()
+    }
+
+    /// The ranges that its subscribers have, where the configuration gives them.
+    pub(crate) fn ranges(&self) -> Option<&Ranges> {
+        self.ranges.as_ref()
+    }
+
+    /// Whether the next port of a subscriber is known before its turn.
+    pub(crate) fn is_foreseeable(&self) -> bool {
+        self.is_foreseeable
+    }
+
     /// A mapping that alone has its port rests from now on.
     pub(crate) fn hold(&mut self, protocol: Protocol) {
         self.held[protocol] += 1;
@@ -592,5 +662,61 @@ impl ShardPool {
     pub(crate) fn usage(&self, protocol: Protocol) -> PoolUsage {
         let (free, held) = (self.free_count(protocol), self.held[protocol]);
         PoolUsage { used: self.total.saturating_sub(free + held), held, total: self.total }
+    }
+}
+
+/// The pools of a shard, in the order of the settings.
+pub(crate) struct Pools(Vec<ShardPool>);
+
+impl Pools {
+    pub(crate) fn new(pools: Vec<ShardPool>) -> Pools {
+        Pools(pools)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The pool at a place, where there is one.
+    pub(crate) fn get(&self, pool: usize) -> Option<&ShardPool> {
+        self.0.get(pool)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ShardPool> {
+        self.0.iter()
+    }
+
+    /// Moves to `room`, which is empty and has room for more. What was too small is in `room` then.
+    pub(crate) fn grow(&mut self, room: &mut Vec<ShardPool>) {
+        room.append(&mut self.0);
+        std::mem::swap(&mut self.0, room);
+    }
+
+    /// Puts a pool at a place or behind the others; what was there.
+    pub(crate) fn put(&mut self, pool: usize, made: ShardPool) -> Option<ShardPool> {
+        match self.0.get_mut(pool) {
+            Some(old) => Some(std::mem::replace(old, made)),
+            None => {
+                self.0.push(made);
+                None
+            }
+        }
+    }
+}
+
+impl<I: Into<usize>> std::ops::Index<I> for Pools {
+    type Output = ShardPool;
+    #[inline(always)]
+    fn index(&self, pool: I) -> &ShardPool {
+        &self.0[pool.into()]
+    }
+}
+
+impl<I: Into<usize>> std::ops::IndexMut<I> for Pools {
+    #[inline(always)]
+    fn index_mut(&mut self, pool: I) -> &mut ShardPool {
+        &mut self.0[pool.into()]
     }
 }

@@ -14,14 +14,10 @@
 
 use std::io;
 
-use crate::mapping::Kind;
-use crate::packet::endpoint::Endpoint;
-use crate::packet::verdict::{DeleteReason, Protocol, SessionFailure};
-use crate::session::tcp_state;
-use crate::shard::Shard;
+use crate::ids::{SessionId, SubscriberId};
+use crate::table::enum_index::enum_index;
 use crate::table::free_list::{Chains, NIL};
 use crate::table::memory::{Pages, Region, Slab};
-use crate::table::time::Time;
 
 /// How many sessions of a chain are looked at for a fitting one.
 const STEPS: usize = 16;
@@ -41,15 +37,17 @@ const OLDEST: usize = 1;
 
 /// The two chains of a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chain {
+pub(crate) enum Chain {
     /// Connections that were open.
     Closed = 0,
     /// Connections that never were: they count as half open.
     Refused = 1,
 }
 
+enum_index!(Chain);
+
 /// The order in which a session is looked for where any will do.
-const ANY: [Chain; 2] = [Chain::Closed, Chain::Refused];
+pub(crate) const ANY: [Chain; 2] = [Chain::Closed, Chain::Refused];
 
 impl ClosedSessions {
     pub(crate) fn new(sessions: u32, subscribers: u32, pages: Pages) -> io::Result<ClosedSessions> {
@@ -69,8 +67,8 @@ impl ClosedSessions {
         [self.links.region(), self.ends.region()]
     }
 
-    fn add(&mut self, subscriber: u32, chain: Chain, id: u32) {
-        let ends = &mut self.ends[subscriber][chain as usize];
+    pub(crate) fn add(&mut self, subscriber: SubscriberId, chain: Chain, SessionId(id): SessionId) {
+        let ends = &mut self.ends[subscriber.0][chain];
         let mut newest = !ends[NEWEST];
         if newest == NIL {
             ends[OLDEST] = !id;
@@ -79,8 +77,8 @@ impl ClosedSessions {
         ends[NEWEST] = !newest;
     }
 
-    fn remove(&mut self, subscriber: u32, chain: Chain, id: u32) {
-        let ends = &mut self.ends[subscriber][chain as usize];
+    pub(crate) fn remove(&mut self, subscriber: SubscriberId, chain: Chain, SessionId(id): SessionId) {
+        let ends = &mut self.ends[subscriber.0][chain];
         if ends[OLDEST] == !id {
             ends[OLDEST] = !self.links.previous(id);
         }
@@ -90,131 +88,33 @@ impl ClosedSessions {
     }
 
     /// The oldest ones of a chain, as far as they are looked at.
-    fn oldest(&self, subscriber: u32, chain: Chain) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn oldest(
+        &self,
+        subscriber: SubscriberId,
+        chain: Chain,
+    ) -> impl Iterator<Item = SessionId> + '_ {
         let some = |id: u32| (id != NIL).then_some(id);
-        let first = some(!self.ends[subscriber][chain as usize][OLDEST]);
-        std::iter::successors(first, move |&id| some(self.links.previous(id))).take(STEPS)
+        let first = some(!self.ends[subscriber.0][chain][OLDEST]);
+        std::iter::successors(first, move |&id| some(self.links.previous(id))).take(STEPS).map(SessionId)
     }
 
     /// The oldest ones of a subscriber, chain by chain.
-    fn oldest_of(&self, subscriber: u32, order: [Chain; 2]) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn oldest_of(
+        &self,
+        subscriber: SubscriberId,
+        order: [Chain; 2],
+    ) -> impl Iterator<Item = SessionId> + '_ {
         order.into_iter().flat_map(move |chain| self.oldest(subscriber, chain))
     }
 
     /// Asks for the links of a session that is over.
-    pub(crate) fn prefetch(&self, id: u32) {
+    pub(crate) fn prefetch(&self, SessionId(id): SessionId) {
         self.links.prefetch(id);
     }
 
     /// Asks for the links of those before and behind it.
-    pub(crate) fn prefetch_neighbours(&self, id: u32) {
+    pub(crate) fn prefetch_neighbours(&self, SessionId(id): SessionId) {
         self.links.prefetch_neighbours(id);
-    }
-}
-
-impl Shard {
-    /// Whether a session is in a chain of [`ClosedSessions`]. Redirected ones have no room that is a subscriber's.
-    pub(crate) fn is_over(&self, id: u32) -> bool {
-        let session = &self.sessions[id];
-        session.protocol == Protocol::Tcp as u8
-            && tcp_state::State::from_index(session.tcp_state).is_over()
-            && self.mappings.lines[session.mapping].kind() != Kind::Redirect
-    }
-
-    /// A session is over from now on.
-    pub(crate) fn add_closed(&mut self, id: u32) {
-        self.closed.add(self.subscriber_of_session(id), self.chain(id), id);
-    }
-
-    /// A session that was over ends, or is about to be not over any more.
-    pub(crate) fn remove_closed(&mut self, id: u32) {
-        self.closed.remove(self.subscriber_of_session(id), self.chain(id), id);
-    }
-
-    /// The chain of a session that is over: what it counts as does not change until it leaves the chain.
-    fn chain(&self, id: u32) -> Chain {
-        if self.sessions[id].half_open == 0 { Chain::Closed } else { Chain::Refused }
-    }
-
-    fn subscriber_of_session(&self, id: u32) -> u32 {
-        self.mappings.lines[self.sessions[id].mapping].subscriber
-    }
-
-    /// Whether the subscriber may have another session, `opening` being the state of a TCP connection to be opened, and which
-    /// of its sessions that are over it gives up for it.
-    pub(crate) fn room_within_bounds(
-        &self,
-        subscriber: u32,
-        protocol: Protocol,
-        opening: Option<tcp_state::State>,
-    ) -> Result<Option<u32>, SessionFailure> {
-        let line = &self.subscribers.lines[subscriber];
-        let bounds = &self.policy.bounds;
-        match bounds.admit(line, protocol, opening) {
-            Ok(()) => Ok(None),
-            Err(failure) => {
-                let makes_room = |&id: &u32| {
-                    let mut without = *line;
-                    without.sessions[Protocol::Tcp] -= 1;
-                    without.half_open -= self.sessions[id].half_open;
-                    bounds.admit(&without, protocol, opening).is_ok()
-                };
-                let order = match failure {
-                    SessionFailure::SubscriberHalfOpen => [Chain::Refused, Chain::Closed],
-                    _ => ANY,
-                };
-                self.closed.oldest_of(subscriber, order).find(makes_room).map(Some).ok_or(failure)
-            }
-        }
-    }
-
-    /// Whether a session's connection may begin anew, which is over: it is half open again. Which other session that is over
-    /// is given up for it.
-    pub(crate) fn room_to_begin_anew(&self, id: u32) -> Result<Option<u32>, SessionFailure> {
-        let subscriber = self.subscriber_of_session(id);
-        let half_open = self.subscribers.lines[subscriber].half_open;
-        let bounds = &self.policy.bounds;
-        if self.sessions[id].half_open != 0 || bounds.admits_half_open(half_open) {
-            return Ok(None);
-        }
-        let makes_room = |&other: &u32| bounds.admits_half_open(half_open - self.sessions[other].half_open);
-        let refused = self.closed.oldest(subscriber, Chain::Refused).find(makes_room);
-        refused.map(Some).ok_or(SessionFailure::SubscriberHalfOpen)
-    }
-
-    /// The oldest session of an inside address that is over.
-    pub(crate) fn oldest_closed(&self, inside: u32) -> Option<u32> {
-        self.closed.oldest_of(self.subscribers.find(inside)?, ANY).next()
-    }
-
-    /// A session that is over and the only one of a mapping whose port fits.
-    pub(crate) fn closed_with_port(
-        &self,
-        subscriber: u32,
-        pool: u16,
-        protocol: Protocol,
-        remote: Option<Endpoint>,
-    ) -> Option<u32> {
-        if protocol != Protocol::Tcp {
-            return None;
-        }
-        self.closed.oldest_of(subscriber, ANY).find(|&id| {
-            let mapping = self.sessions[id].mapping;
-            let line = &self.mappings.lines[mapping];
-            line.is_of_pool(pool)
-                && line.sessions() == 1
-                && self.is_live(line)
-                && remote.is_none_or(|remote| self.overlaps.remote(mapping) == remote)
-        })
-    }
-
-    /// Ends a session that is over before its time, for its subscriber's sake, who stays. Its port rests: it is for nobody
-    /// else yet.
-    #[cold]
-    pub(crate) fn give_up(&mut self, id: u32, now: Time) {
-        self.gave_up = true;
-        self.idle.stop(id);
-        self.remove_session(id, false, DeleteReason::Reused, now);
     }
 }
 
@@ -225,22 +125,23 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_wherever_others_leave() {
         let mut closed = ClosedSessions::new(8, 2, Pages::Ordinary).unwrap();
-        let all =
-            |closed: &ClosedSessions, subscriber, chain| closed.oldest(subscriber, chain).collect::<Vec<_>>();
+        let all = |closed: &ClosedSessions, subscriber, chain| {
+            closed.oldest(SubscriberId(subscriber), chain).map(|id| id.0).collect::<Vec<_>>()
+        };
         for chain in ANY {
             assert!(all(&closed, 0, chain).is_empty());
-            (0..5).for_each(|id| closed.add(0, chain, id));
-            closed.add(1, chain, 7);
+            (0..5).for_each(|id| closed.add(SubscriberId(0), chain, SessionId(id)));
+            closed.add(SubscriberId(1), chain, SessionId(7));
             assert_eq!((all(&closed, 0, chain), all(&closed, 1, chain)), (vec![0, 1, 2, 3, 4], vec![7]));
             for (id, left) in [(0, vec![1, 2, 3, 4]), (4, vec![1, 2, 3]), (2, vec![1, 3])] {
-                closed.remove(0, chain, id);
+                closed.remove(SubscriberId(0), chain, SessionId(id));
                 assert_eq!(all(&closed, 0, chain), left);
             }
-            closed.add(0, chain, 2);
+            closed.add(SubscriberId(0), chain, SessionId(2));
             assert_eq!(all(&closed, 0, chain), [1, 3, 2]);
-            [1, 2, 3].into_iter().for_each(|id| closed.remove(0, chain, id));
+            [1, 2, 3].into_iter().for_each(|id| closed.remove(SubscriberId(0), chain, SessionId(id)));
             assert_eq!((all(&closed, 0, chain), all(&closed, 1, chain)), (vec![], vec![7]));
-            closed.remove(1, chain, 7);
+            closed.remove(SubscriberId(1), chain, SessionId(7));
         }
     }
 
@@ -249,9 +150,10 @@ mod tests {
         let mut closed = ClosedSessions::new(8, 1, Pages::Ordinary).unwrap();
         for (chain, id) in [(Chain::Refused, 3), (Chain::Closed, 1), (Chain::Refused, 2), (Chain::Closed, 0)]
         {
-            closed.add(0, chain, id);
+            closed.add(SubscriberId(0), chain, SessionId(id));
         }
-        assert_eq!(closed.oldest_of(0, ANY).collect::<Vec<_>>(), [1, 0, 3, 2]);
-        assert_eq!(closed.oldest_of(0, [Chain::Refused, Chain::Closed]).collect::<Vec<_>>(), [3, 2, 1, 0]);
+        let oldest = |order| closed.oldest_of(SubscriberId(0), order).map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(oldest(ANY), [1, 0, 3, 2]);
+        assert_eq!(oldest([Chain::Refused, Chain::Closed]), [3, 2, 1, 0]);
     }
 }

@@ -18,15 +18,14 @@
 //! asks which direction it is. The inbound checksum deltas are the complements of the outbound ones (RFC 1624).
 
 pub(crate) mod closed;
-pub(crate) mod expiry;
-pub(crate) mod insert;
-pub(crate) mod remove;
+pub(crate) mod flow_table;
 pub(crate) mod tcp_state;
 
 use std::hint::select_unpredictable;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::ids::MappingId;
 use crate::packet::endpoint::{Endpoint, Flow};
 use crate::packet::parse::Parsed;
 use crate::packet::rewrite::Rewrite;
@@ -47,7 +46,7 @@ pub(crate) struct Session {
     pub(crate) ip_delta: u16,
     pub(crate) l4_delta: u16,
     pub(crate) expires: u32,
-    pub(crate) mapping: u32,
+    pub(crate) mapping: MappingId,
     pub(crate) next_hops: [u32; 2],
     pub(crate) packets: [u32; 2],
     pub(crate) created: u32,
@@ -86,7 +85,7 @@ impl Session {
             && !is_past(self.expires, now)
     }
 
-    /// Notes a packet that just passes. RFC 4787 REQ-6 is about UDP: what comes in refreshes nothing; an open TCP connection
+    /// Notes a packet that just passes. RFC 4787 REQ-6 is about UDP: an inbound packet refreshes nothing; an open TCP connection
     /// is idle when neither side speaks, and no other just passes.
     #[inline(always)]
     pub(crate) fn touch(&mut self, direction: Direction, due: &Due) {

@@ -3,9 +3,6 @@
 //! The secret is drawn at start, so that nobody outside can choose packets that share a bucket. Two folded
 //! 64 x 64 bit multiplications a key.
 
-use crate::fragment::Key;
-use crate::packet::endpoint::{Endpoint, Flow};
-use crate::packet::verdict::{Direction, Protocol};
 use crate::table::index::Hash;
 
 /// The secret that keys every hash of a shard.
@@ -36,50 +33,15 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 impl Secret {
+    /// Two numbers. What is hashed for one purpose differs from what is for another in the upper half of `b`:
+    ///
+    /// ```text
+    /// flow 0..2^32 << 32 (ports) | mapping 1 | pair 2 | random 3 | filter 4 | datagram 5 | overlap 6 | shared port 7
+    /// ```
     #[inline(always)]
-    fn hash(&self, a: u64, b: u64) -> Hash {
+    pub(crate) fn hash(&self, a: u64, b: u64) -> Hash {
         let [k0, k1, k2, k3] = self.0;
         Hash(fold(fold(a ^ k0, b ^ k1) ^ k2, k3))
-    }
-
-    /// A flow, as its packets of one direction carry it.
-    #[inline(always)]
-    pub(crate) fn flow(&self, flow: &Flow, protocol: Protocol, direction: Direction) -> Hash {
-        let ports = u64::from(flow.ports) << 32;
-        self.hash(flow.addresses(), ports | (protocol as u64) << 1 | direction as u64)
-    }
-
-    /// An endpoint of a mapping; `domain` keeps inside and outside ones apart.
-    pub(crate) fn endpoint(&self, endpoint: Endpoint, protocol: Protocol, domain: u64) -> Hash {
-        self.hash(
-            u64::from(endpoint.address) << 16 | u64::from(endpoint.port),
-            1 << 32 | (protocol as u64) << 8 | domain,
-        )
-    }
-
-    /// A filter's inside endpoint and remote address.
-    pub(crate) fn filter(&self, internal: Endpoint, remote: u32) -> Hash {
-        let addresses = u64::from(internal.address) << 32 | u64::from(remote);
-        self.hash(addresses, 4 << 32 | u64::from(internal.port))
-    }
-
-    /// A datagram in fragments.
-    pub(crate) fn datagram(&self, key: &Key) -> Hash {
-        let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
-        let rest = u64::from(key.ident) << 16 | u64::from(key.protocol) << 8 | u64::from(key.direction);
-        self.hash(addresses, 5 << 32 | rest)
-    }
-
-    /// A part of the ports of an outside address, as one remote endpoint sees them.
-    pub(crate) fn overlap(&self, outside: u32, remote: Endpoint, protocol: Protocol, part: u16) -> Hash {
-        let addresses = u64::from(outside) << 32 | u64::from(remote.address);
-        let rest = u64::from(remote.port) << 16 | (protocol as u64) << 12 | u64::from(part);
-        self.hash(addresses, 6 << 32 | rest)
-    }
-
-    /// An outside endpoint that several mappings share.
-    pub(crate) fn shared_port(&self, external: Endpoint, protocol: Protocol) -> Hash {
-        self.hash(u64::from(external.address) << 16 | u64::from(external.port), 7 << 32 | protocol as u64)
     }
 
     /// Two numbers: a subscriber's address and what is asked of it.

@@ -116,7 +116,7 @@ impl Index {
     }
 
     /// The id that `is_it` accepts, among those that may carry the key.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let buckets = self.buckets.as_slice();
         let home = self.home(hash);

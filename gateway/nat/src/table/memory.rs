@@ -2,8 +2,8 @@
 //!
 //! A random access to a table costs a walk of the page table besides its cache miss, unless the pages are huge. A
 //! [`Region`] takes reserved huge pages where it may and enough are free, else memory that asks for transparent ones.
-//! The kernel hands pages out zeroed when they are first touched, and nothing zeroes them again; whoever must not wait
-//! for that on its first packets calls [`Region::populate`] before, from as many threads as there are CPUs.
+//! The kernel hands pages out zeroed when they are first touched, and nothing zeroes them again. A caller that must not
+//! wait for that on its first packets calls [`Region::populate`] before, from as many threads as there are CPUs.
 
 use std::io;
 use std::marker::PhantomData;

@@ -2,6 +2,7 @@
 
 pub(crate) mod bitset;
 pub(crate) mod cpu;
+pub(crate) mod enum_index;
 pub(crate) mod free_list;
 pub(crate) mod hash;
 pub(crate) mod index;

@@ -40,6 +40,7 @@ mod rfc5382;
 mod rfc5508;
 mod rfc6888;
 mod rfc7857;
+mod rooms;
 mod rules;
 mod several_ways;
 mod sim;

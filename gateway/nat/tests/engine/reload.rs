@@ -30,8 +30,7 @@ fn two_pools() -> Gateway {
 }
 
 fn ended(gateway: &mut Gateway) -> u64 {
-    let ended =
-        |shard: &mut natgw_nat::Shard| shard.counters().sessions_deleted[DeleteReason::Reload];
+    let ended = |shard: &mut natgw_nat::Shard| shard.counters().sessions_deleted[DeleteReason::Reload];
     gateway.shards.iter_mut().map(ended).sum()
 }
 

@@ -68,16 +68,13 @@ const TABLES: [(&str, &str); 16] = [
 ];
 
 /// Ways into these tables, free places in them, and what is drawn at start.
-const NOT_TABLES: [&str; 11] = [
-    "index",
+const NOT_TABLES: [&str; 8] = [
     "secret",
-    "session_ids",
-    "idle",
     "closed",
     "gave_up",
     "random",
     "filters_by_address",
-    "ahead",
+    "reservations",
     "is_alone",
     "swept",
 ];

@@ -1,6 +1,9 @@
-//! What the engine is told before it starts: pools, rules, forwards, limits and timeouts, already checked.
+//! The engine's settings: pools, rules, forwards, limits and timeouts, already checked.
 //!
 //! The configuration file's parser fills these; a program that uses the engine as a library fills them by hand.
+
+pub(crate) mod block_config;
+pub(crate) mod deterministic;
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -10,8 +13,8 @@ use ipnet::Ipv4Net;
 
 use crate::packet::ip_protocol::OtherProtocols;
 use crate::packet::verdict::Protocol;
-use crate::pool::block_config::{BlockGrid, PortBlocks};
-use crate::pool::deterministic::Deterministic;
+use crate::settings::block_config::{BlockGrid, PortBlocks};
+use crate::settings::deterministic::Deterministic;
 
 /// Which remotes may reach a mapping from outside (RFC 4787 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +224,7 @@ pub enum RuleAction {
     Drop,
 }
 
-/// What the sender of a packet hears that is refused.
+/// How a packet is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Refuse {
     /// An ICMP error.
@@ -362,7 +365,7 @@ pub struct Timeouts {
     pub tcp_opening_s: u32,
     /// Connections that both sides closed, or that were reset (RFC 5382 REQ-5, RFC 7857 sections 2.1 and 2.2).
     pub tcp_closing_s: u32,
-    /// How long the sender of a SYN that is not let in hears nothing (RFC 5382 REQ-4).
+    /// How long a SYN that is not let in stays unanswered (RFC 5382 REQ-4).
     pub tcp_unsolicited_syn_s: u32,
     /// Queries (RFC 5508 REQ-2).
     pub icmp_s: u32,
@@ -420,7 +423,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Everything the engine is told.
+/// All settings of the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Inside interface addresses with their prefixes: own addresses, and where subscribers live.
@@ -494,4 +497,18 @@ impl Settings {
         let statics = self.statics.iter().flat_map(Static::pairs).map(|(external, _)| external);
         pools.chain(forwards).chain(statics).map(Ipv4Addr::to_bits).collect()
     }
+}
+
+/// One shard among those of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub index: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl Part {
+    /// The only one.
+    pub const WHOLE: Part = Part { index: 0, of: 1 };
 }

@@ -1,7 +1,6 @@
 //! Port blocks: runs of ports of equal length, one after another on an outside address, each for one subscriber at a time
 //! (RFC 6888 REQ-12 to 15). A block is of ports of every protocol.
 
-use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 /// How a pool hands out its ports in blocks.
@@ -65,33 +64,6 @@ impl BlockGrid {
     pub fn run(self, start: u16, end: u16) -> RangeInclusive<u16> {
         *self.ports(start).start()..=*self.ports(end - 1).end()
     }
-}
-
-/// A block changed hands: all that a log needs to tell who had an outside endpoint, with no word of whom they spoke to
-/// (RFC 6888 REQ-12 to 14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockRecord {
-    /// What happened.
-    pub event: BlockEvent,
-    /// Which pool, by its place in the settings.
-    pub pool: u16,
-    /// The subscriber.
-    pub inside: Ipv4Addr,
-    /// The outside address.
-    pub outside: Ipv4Addr,
-    /// Its first port.
-    pub first: u16,
-    /// Its last port.
-    pub last: u16,
-}
-
-/// How a block changes hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockEvent {
-    /// The subscriber has it from now on.
-    Taken,
-    /// It has it no more.
-    GivenBack,
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! What becomes of a fragment.
 
-use super::datagrams::{Account, Alike, Class, Party, State};
-use super::piece::{Key, Piece};
-use super::{FragmentAction, FragmentPath, FragmentVerdict, Hold, WAIT_MS};
+use crate::fragment::datagrams::{Account, Alike, Class, DatagramId, Party, State};
+use crate::fragment::piece::{Key, Piece};
+use crate::fragment::{FragmentAction, FragmentPath, FragmentVerdict, Hold, WAIT_MS};
+use crate::packet::arrival::Arrival;
 use crate::packet::endpoint::Tuple;
 use crate::packet::parse::{Parsed, parse_layer4};
 use crate::packet::rewrite::Rewrite;
 use crate::packet::verdict::{Direction, DropReason, FragmentEvent, Protocol, Verdict};
 use crate::session::HALF_OPEN;
-use crate::shard::{Arrival, Shard};
+use crate::shard::Shard;
 use crate::table::time::Time;
 use natgw_wire::checksum::Delta;
 use natgw_wire::ipv4::{self, Fit};
@@ -98,8 +99,8 @@ impl Shard {
             Ok(false) => {}
             Err(reason) => return reason.into(),
         }
-        let known = self.fragments.datagrams.find(&piece.key);
-        let state = known.map(|id| (id, self.fragments.datagrams.places[id as usize].state));
+        let known = self.fragments.find(&piece.key);
+        let state = known.map(|id| (id, self.fragments.state(id)));
         // What is for the gateway itself needs no further hop. RFC 1812 section 4.3.2.7: no error is sent about a fragment
         // other than the first.
         let is_local = matches!(state, Some((_, State::Local)));
@@ -126,7 +127,7 @@ impl Shard {
         &mut self,
         packet: &mut [u8],
         piece: &Piece,
-        waiting: Option<u32>,
+        waiting: Option<DatagramId>,
         at: Arrival,
         now: Time,
     ) -> FragmentVerdict {
@@ -143,7 +144,7 @@ impl Shard {
         let verdict = match self.check_room(account) {
             Ok(()) if ended.is_some() => Verdict::Local,
             Ok(()) => {
-                let hash = self.secret.flow(&parsed.flow, parsed.protocol, at.direction);
+                let hash = self.sessions.hash(&parsed.flow, parsed.protocol, at.direction);
                 self.slow(packet, &parsed, hash, at, now)
             }
             Err(reason) => Verdict::Drop(reason),
@@ -169,23 +170,21 @@ impl Shard {
         &mut self,
         packet: &mut [u8],
         piece: &Piece,
-        id: u32,
+        id: DatagramId,
         state: State,
         at: Arrival,
         now: Time,
     ) -> FragmentVerdict {
-        let coverage = &mut self.fragments.datagrams.places[id as usize].coverage;
-        match coverage.take(&piece.blocks, piece.is_last) {
+        match self.fragments.take_piece(id, piece) {
             Fit::New => {}
             Fit::Duplicate => return DropReason::FragmentDuplicate.into(),
             Fit::Overlap => return self.refuse_all(piece, Some(id), DropReason::FragmentOverlap, now),
         }
-        // Its identification may come again.
-        if coverage.is_complete() {
-            self.fragments.remove(id);
-        }
         match state {
-            State::Waiting(_) => self.hold(id),
+            State::Waiting(_) => match self.fragments.hold(id) {
+                Some(hold) => FragmentAction::Held(hold).into(),
+                None => DropReason::FragmentsFull.into(),
+            },
             State::Known(alike) => self.pass_alike(packet, piece, &alike, at).into(),
             State::Elsewhere(owner) => FragmentAction::Elsewhere(owner).into(),
             State::Local => Verdict::Local.into(),
@@ -204,30 +203,10 @@ impl Shard {
         if let Err(reason) = checked {
             return reason.into();
         }
-        if !self.fragments.may_wait(&piece.key) {
-            return DropReason::FragmentsFull.into();
-        }
         let due = now.plus_ms(WAIT_MS.min(self.policy.fragment_ms));
-        match self.fragments.add(piece, State::Waiting(1), due, None) {
-            Some(id) => FragmentAction::Held(Hold(id)).into(),
-            None => {
-                self.fragments.waits_no_more(&piece.key);
-                DropReason::FragmentsFull.into()
-            }
-        }
-    }
-
-    fn hold(&mut self, id: u32) -> FragmentVerdict {
-        let key = self.fragments.datagrams.places[id as usize].key;
-        if !self.fragments.may_wait(&key) {
-            return DropReason::FragmentsFull.into();
-        }
-        match &mut self.fragments.datagrams.places[id as usize].state {
-            State::Waiting(held) => {
-                *held += 1;
-                FragmentAction::Held(Hold(id)).into()
-            }
-            _ => DropReason::FragmentsFull.into(),
+        match self.fragments.hold_first(piece, due) {
+            Some(hold) => FragmentAction::Held(hold).into(),
+            None => DropReason::FragmentsFull.into(),
         }
     }
 
@@ -237,11 +216,7 @@ impl Shard {
         ipv4::Packet::new_unchecked(&mut *header).set_ident(alike.ident);
         alike.rewrite.apply_header(header, at.hop());
         self.counters.translated[at.direction][piece.protocol] += 1;
-        if alike.hairpins {
-            self.counters.hairpinned += 1;
-            return Verdict::Hairpin;
-        }
-        Verdict::Forward(None)
+        self.onward(alike.hairpins, None)
     }
 
     /// Gives a first fragment, which has just been translated, its new identification; how all others are translated.
@@ -250,8 +225,7 @@ impl Shard {
         let from = Tuple { source: key.source, destination: key.destination, ..Tuple::default() };
         let to = Tuple { source: ip.src_bits(), destination: ip.dst_bits(), ..Tuple::default() };
         let is_changed = from != to;
-        let ident =
-            if is_changed { self.fragments.idents.draw(to.source, to.destination) } else { key.ident };
+        let ident = if is_changed { self.fragments.draw_ident(to.source, to.destination) } else { key.ident };
         set_ident(packet, ident);
         let mut rewrite = Rewrite::new(parsed.protocol, &from, &to);
         rewrite.ip_delta = rewrite.ip_delta.replace_u16(key.ident.to_be(), ident.to_be());
@@ -262,7 +236,7 @@ impl Shard {
     pub fn identify(&mut self, packet: &mut [u8]) {
         let Ok(ip) = ipv4::Packet::new_header(&*packet) else { return };
         if !ip.is_fragment() && self.addresses.is_external(ip.src_bits()) {
-            let ident = self.fragments.idents.draw(ip.src_bits(), ip.dst_bits());
+            let ident = self.fragments.draw_ident(ip.src_bits(), ip.dst_bits());
             set_ident(packet, ident);
         }
     }
@@ -271,7 +245,7 @@ impl Shard {
     fn refuse_all(
         &mut self,
         piece: &Piece,
-        known: Option<u32>,
+        known: Option<DatagramId>,
         reason: DropReason,
         now: Time,
     ) -> FragmentVerdict {
@@ -280,7 +254,7 @@ impl Shard {
         FragmentVerdict { fate: FragmentAction::Decided(Verdict::Drop(reason)), released }
     }
 
-    fn forget(&mut self, known: Option<u32>) -> Option<Hold> {
+    fn forget(&mut self, known: Option<DatagramId>) -> Option<Hold> {
         known.and_then(|id| self.fragments.remove(id))
     }
 
@@ -332,20 +306,11 @@ fn set_ident(packet: &mut [u8], ident: u16) {
     ip.apply(delta);
 }
 
-impl From<Verdict> for FragmentVerdict {
-    fn from(verdict: Verdict) -> FragmentVerdict {
-        FragmentAction::Decided(verdict).into()
-    }
-}
-
-impl From<DropReason> for FragmentVerdict {
-    fn from(reason: DropReason) -> FragmentVerdict {
-        Verdict::Drop(reason).into()
-    }
-}
-
-impl From<FragmentAction> for FragmentVerdict {
-    fn from(fate: FragmentAction) -> FragmentVerdict {
-        FragmentVerdict { fate, released: None }
+impl Shard {
+    /// Gives up a datagram whose first fragment has not come in time: what waits under this name is to be dropped. `None`
+    /// when nothing has waited too long.
+    pub fn give_up_fragments(&mut self, now: Time) -> Option<Hold> {
+        let id = self.fragments.next_due(Class::Waiting, now)?;
+        self.fragments.remove(id)
     }
 }

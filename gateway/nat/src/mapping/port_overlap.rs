@@ -28,7 +28,8 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::mapping::Mapping;
+use crate::ids::MappingId;
+use crate::mapping::{Mapping, Mappings};
 use crate::packet::endpoint::Endpoint;
 use crate::packet::verdict::Protocol;
 use crate::pool::PortState;
@@ -181,21 +182,21 @@ impl Overlaps {
     /// There is no room, and nothing changed.
     pub(crate) fn enter(
         &mut self,
-        id: u32,
+        id: MappingId,
         remote: Endpoint,
-        lines: &[Mapping],
+        mappings: &Mappings,
     ) -> Result<[PortState; 2], Full> {
-        let first = self.first(&lines[id as usize], lines);
+        let first = self.first(&mappings[id], mappings);
         let before = self.standing(first);
-        self.runs.add(self.port_hash(&lines[id as usize]), first, id)?;
-        self.sharers[id] = Sharer { remote: remote.address, remote_port: remote.port, spare: 0, in_use: 0 };
-        self.sharers[first.unwrap_or(id)].in_use += 1;
+        self.runs.add(self.port_hash(&mappings[id]), first, id.0)?;
+        self.sharers[id.0] = Sharer { remote: remote.address, remote_port: remote.port, spare: 0, in_use: 0 };
+        self.sharers[first.unwrap_or(id.0)].in_use += 1;
         Ok([before, PortState::Used])
     }
 
     /// A mapping that was in use rests from now on. How its outside endpoint stood and stands.
-    pub(crate) fn rest(&mut self, id: u32, lines: &[Mapping]) -> [PortState; 2] {
-        let first = self.first(&lines[id as usize], lines);
+    pub(crate) fn rest(&mut self, id: MappingId, mappings: &Mappings) -> [PortState; 2] {
+        let first = self.first(&mappings[id], mappings);
         if let Some(first) = first {
             self.sharers[first].in_use -= 1;
         }
@@ -203,28 +204,28 @@ impl Overlaps {
     }
 
     /// A mapping does not share its outside endpoint any longer. How that stood and stands.
-    pub(crate) fn leave(&mut self, id: u32, lines: &[Mapping]) -> [PortState; 2] {
-        let line = &lines[id as usize];
-        let first = self.first(line, lines);
+    pub(crate) fn leave(&mut self, id: MappingId, mappings: &Mappings) -> [PortState; 2] {
+        let line = &mappings[id];
+        let first = self.first(line, mappings);
         let before = self.standing(first);
         if let Some(first) = first.filter(|_| !line.is_resting()) {
             self.sharers[first].in_use -= 1;
         }
-        let next = self.runs.remove(self.port_hash(line), id);
+        let next = self.runs.remove(self.port_hash(line), id.0);
         if let Some(next) = next {
-            self.sharers[next].in_use = self.sharers[id].in_use;
+            self.sharers[next].in_use = self.sharers[id.0].in_use;
         }
-        [before, self.standing(next.or(first.filter(|&first| first != id)))]
+        [before, self.standing(next.or(first.filter(|&first| first != id.0)))]
     }
 
     /// Whether mappings share an outside endpoint.
-    pub(crate) fn is_shared(&self, protocol: Protocol, external: Endpoint, lines: &[Mapping]) -> bool {
-        self.first_at(self.secret.shared_port(external, protocol), (external, protocol), lines).is_some()
+    pub(crate) fn is_shared(&self, protocol: Protocol, external: Endpoint, mappings: &Mappings) -> bool {
+        self.first_at(self.shared_hash(external, protocol), (external, protocol), mappings).is_some()
     }
 
     /// Whether a mapping in use shares this outside endpoint.
-    pub(crate) fn is_in_use(&self, protocol: Protocol, external: Endpoint, lines: &[Mapping]) -> bool {
-        let first = self.first_at(self.secret.shared_port(external, protocol), (external, protocol), lines);
+    pub(crate) fn is_in_use(&self, protocol: Protocol, external: Endpoint, mappings: &Mappings) -> bool {
+        let first = self.first_at(self.shared_hash(external, protocol), (external, protocol), mappings);
         self.standing(first) == PortState::Used
     }
 
@@ -237,25 +238,30 @@ impl Overlaps {
     }
 
     /// The remote endpoint that a mapping is for.
-    pub(crate) fn remote(&self, id: u32) -> Endpoint {
-        let sharer = self.sharers[id];
+    pub(crate) fn remote(&self, id: MappingId) -> Endpoint {
+        let sharer = self.sharers[id.0];
         Endpoint { address: sharer.remote, port: sharer.remote_port }
     }
 
     /// The first of those that share an outside endpoint.
-    fn first(&self, line: &Mapping, lines: &[Mapping]) -> Option<u32> {
-        self.first_at(self.port_hash(line), (line.external(), line.protocol()), lines)
+    fn first(&self, line: &Mapping, mappings: &Mappings) -> Option<u32> {
+        self.first_at(self.port_hash(line), (line.external(), line.protocol()), mappings)
     }
 
-    fn first_at(&self, hash: Hash, key: (Endpoint, Protocol), lines: &[Mapping]) -> Option<u32> {
+    fn first_at(&self, hash: Hash, key: (Endpoint, Protocol), mappings: &Mappings) -> Option<u32> {
         self.runs.first(hash, |id| {
-            let other = &lines[id as usize];
+            let other = &mappings[MappingId(id)];
             (other.external(), other.protocol()) == key
         })
     }
 
+    fn shared_hash(&self, external: Endpoint, protocol: Protocol) -> Hash {
+        let endpoint = u64::from(external.address) << 16 | u64::from(external.port);
+        self.secret.hash(endpoint, 7 << 32 | protocol as u64)
+    }
+
     fn port_hash(&self, line: &Mapping) -> Hash {
-        self.secret.shared_port(line.external(), line.protocol())
+        self.shared_hash(line.external(), line.protocol())
     }
 
     fn view<'a>(&'a self, towards: Towards, all: &'a Ports) -> View<'a> {
@@ -264,7 +270,10 @@ impl Overlaps {
     }
 
     fn hash(&self, towards: Towards, part: u16) -> Hash {
-        self.secret.overlap(towards.outside, towards.remote, towards.protocol, part)
+        let Towards { outside, protocol, remote } = towards;
+        let addresses = u64::from(outside) << 32 | u64::from(remote.address);
+        let rest = u64::from(remote.port) << 16 | (protocol as u64) << 12 | u64::from(part);
+        self.secret.hash(addresses, 6 << 32 | rest)
     }
 
     fn node(&self, towards: Towards, part: u16) -> Option<u32> {
