@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::clients::wait_until;
+use crate::console::{self, Step, differs};
 use crate::gateway::{Gateway, program};
 use crate::lab::{self, PREFIX};
 use crate::mirror::Mirror;
@@ -258,14 +259,6 @@ impl Kitchen {
 /// How long an answer may take, the start of a gateway included.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A command of a recipe: who runs it, and the lines that it answers.
-#[derive(Debug, PartialEq, Eq)]
-struct Step {
-    host: String,
-    command: String,
-    answer: Vec<String>,
-}
-
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }
@@ -275,89 +268,11 @@ fn steps(recipe: &str) -> Vec<Step> {
     let text = fs::read_to_string(repository().join("config/cookbook/README.md")).expect("the cookbook");
     let link = format!("\n\n[{recipe}.toml]({recipe}.toml)\n");
     let chapter = text.split("\n## ").find(|chapter| chapter.contains(&link)).expect("the recipe's chapter");
-    parse(chapter)
-}
-
-fn parse(chapter: &str) -> Vec<Step> {
-    let blocks =
-        chapter.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let mut steps: Vec<Step> = Vec::new();
-    for line in blocks.flat_map(str::lines) {
-        let is_host = |host: &str| host.chars().all(|c| c.is_ascii_lowercase());
-        match line.split_once("$ ").filter(|(host, _)| is_host(host)) {
-            Some((host, command)) => {
-                steps.push(Step { host: host.into(), command: command.into(), answer: Vec::new() });
-            }
-            None => steps.last_mut().expect("a command before its answer").answer.push(line.into()),
-        }
-    }
-    steps
-}
-
-/// The first line of an expected answer that is not there. Blanks count as one; `*` is anything, `...` any lines.
-fn differs(expected: &[String], said: &str) -> Option<String> {
-    let mut rest = said.lines();
-    let mut anywhere = false;
-    for line in expected {
-        if line == "..." {
-            anywhere = true;
-            continue;
-        }
-        let found = if anywhere {
-            rest.any(|own| matches(line, own))
-        } else {
-            rest.next().is_some_and(|own| matches(line, own))
-        };
-        if !found {
-            return Some(line.clone());
-        }
-        anywhere = false;
-    }
-    let more = rest.next().filter(|_| !anywhere && !expected.is_empty());
-    more.map(|line| format!("{line} (and no such line is expected)"))
-}
-
-fn matches(pattern: &str, line: &str) -> bool {
-    let [pattern, line] = [pattern, line].map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
-    let parts: Vec<&str> = pattern.split('*').collect();
-    let (first, last) = (parts[0], parts[parts.len() - 1]);
-    if parts.len() == 1 {
-        return pattern == line;
-    }
-    let Some(mut rest) = line.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else {
-        return false;
-    };
-    parts[1..parts.len() - 1].iter().all(|part| match rest.split_once(part) {
-        Some((_, after)) => {
-            rest = after;
-            true
-        }
-        None => false,
-    })
-}
-
-#[test]
-fn cookbook_answers_are_compared_line_by_line() {
-    let differ = |expected: &str, said: &str| {
-        differs(&expected.lines().map(str::to_owned).collect::<Vec<_>>(), said).is_some()
-    };
-    for (expected, said) in [
-        ("a b", "a   b\n"),
-        ("a*c", "a b c"),
-        ("*", ""),
-        ("...\nc", "a\nb\nc"),
-        ("a\n...", "a\nb"),
-        ("", "any"),
-    ] {
-        assert_eq!(differ(expected, said), expected == "*", "{expected:?}, {said:?}");
-    }
-    for (expected, said) in
-        [("a b", "a c"), ("a*c", "a b d"), ("a", "a\nb"), ("a\nb", "a"), ("...\nd", "a\nb\nc")]
-    {
-        assert!(differ(expected, said), "{expected:?}, {said:?}");
-    }
-    let step = Step { host: "a".into(), command: "b c".into(), answer: vec!["d $ e".into()] };
-    assert_eq!(parse("## x\n```console\na$ b c\nd $ e\n```\n"), [step]);
+    chapter
+        .split("```console\n")
+        .skip(1)
+        .flat_map(|rest| console::steps(rest.split("```").next().expect("its end")))
+        .collect()
 }
 
 #[test]

@@ -17,6 +17,8 @@
 mod announce;
 mod capture;
 mod clients;
+#[path = "../console/mod.rs"]
+mod console;
 mod cookbook;
 mod deterministic;
 mod drain;

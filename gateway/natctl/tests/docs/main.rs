@@ -14,7 +14,7 @@ use natctl::Natctl;
 use natgw_config::Config;
 use natgw_management::metrics::family;
 
-use pages::{FOLDER, Page, assert_same, documents, files, markdown, root, words_after};
+use pages::{Block, FOLDER, Page, assert_same, documents, files, root, words_after};
 
 #[test]
 fn the_front_door_is_short() {
@@ -32,7 +32,7 @@ fn every_page_is_listed_at_the_front_door() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let pages = markdown();
+    let pages = documents();
     assert!(pages.len() > 15, "only {} documents", pages.len());
     let broken: Vec<String> = pages.iter().flat_map(links::broken).collect();
     assert_eq!(broken, [""; 0]);
@@ -69,20 +69,24 @@ fn every_configuration_works_without_a_warning() {
     let demo = fs::read_to_string(root().join("config/demo.toml")).expect("the demo's configuration");
     let mut count = 0;
     for page in documents() {
-        // The first ten lines of configuration: what stands before their `[nat]` goes with the others.
-        let first = page.blocks("toml").next().and_then(|text| text.split_once("[nat]\n"));
-        for text in page.blocks("toml").filter(|text| !text.contains("dependencies]")) {
+        let is_configuration =
+            |block: &Block<'_>| block.language == "toml" && !block.text.contains("dependencies]");
+        let blocks: Vec<Block<'_>> = page.blocks().into_iter().filter(is_configuration).collect();
+        // A block that begins with `[nat]` goes with the network of the page's first one, any other piece with the demo's file.
+        let network = blocks.first().and_then(|block| block.text.split_once("[nat]\n"));
+        for Block { line, text, .. } in &blocks {
             count += 1;
-            let whole = match first {
-                _ if text.contains("interfaces") => text.to_owned(),
+            let at = format!("{}:{line}", page.path);
+            let whole = match network {
+                _ if text.contains("interfaces") => (*text).to_owned(),
                 Some((network, _)) if text.starts_with("[nat]\n") => format!("{network}{text}"),
                 _ => format!("{demo}\n{text}"),
             };
-            let config = Config::parse(&whole, &page.path);
-            let config = config.unwrap_or_else(|mistakes| panic!("{}:\n{text}\n{mistakes:?}", page.path));
+            let config = Config::parse(&whole, "block");
+            let config = config.unwrap_or_else(|mistakes| panic!("{at}:\n{text}\n{mistakes:?}"));
             // A piece may be hardly meant beside the demo's own: its rules stand first.
             let is_piece = whole.starts_with(&demo);
-            assert!(is_piece || config.warnings.is_empty(), "{}:\n{text}\n{:?}", page.path, config.warnings);
+            assert!(is_piece || config.warnings.is_empty(), "{at}:\n{text}\n{:?}", config.warnings);
         }
     }
     assert!(count >= 5, "only {count} configurations");

@@ -18,21 +18,35 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
+/// A fenced block of a page.
+#[derive(Debug)]
+pub(crate) struct Block<'a> {
+    pub(crate) language: &'a str,
+    /// The number of its first line.
+    pub(crate) line: usize,
+    pub(crate) text: &'a str,
+}
+
 impl Page {
     pub(crate) fn read(path: &str) -> Page {
         let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         Page { path: path.to_owned(), text }
     }
 
-    /// The fenced blocks of a language.
-    pub(crate) fn blocks<'a>(&'a self, language: &str) -> impl Iterator<Item = &'a str> + 'a {
-        let opening = format!("```{language}\n");
-        self.text
-            .match_indices(&opening)
-            .map(|(at, opening)| at + opening.len())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|at| self.text[at..].split("```").next().expect("its end"))
+    /// The fenced blocks.
+    pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
+        let mut blocks = Vec::new();
+        let (mut rest, mut line) = (&*self.text, 1);
+        while let Some((before, fenced)) = rest.split_once("```") {
+            let (language, fenced) = fenced.split_once('\n').expect("the opening's line ends");
+            let (text, after) =
+                fenced.split_once("```").unwrap_or_else(|| panic!("{}: no end of a block", self.path));
+            line += before.matches('\n').count() + 1;
+            blocks.push(Block { language, line, text });
+            line += text.matches('\n').count();
+            rest = after;
+        }
+        blocks
     }
 
     /// The page as it has to be, or a panic that says where it is not. With `UPDATE_DOCS` the file is written.
@@ -93,13 +107,8 @@ pub(crate) fn files(folder: &str, extension: &str) -> Vec<String> {
 }
 
 /// Every Markdown file of the repository.
-pub(crate) fn markdown() -> Vec<Page> {
-    files("", "md").iter().map(|path| Page::read(path)).collect()
-}
-
-/// The front door and the pages behind it.
 pub(crate) fn documents() -> Vec<Page> {
-    ["README.md".to_owned()].iter().chain(&files(FOLDER, "md")).map(|path| Page::read(path)).collect()
+    files("", "md").iter().map(|path| Page::read(path)).collect()
 }
 
 /// What follows each `start`, as far as `belongs` says.
