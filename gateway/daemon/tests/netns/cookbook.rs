@@ -22,7 +22,8 @@ use crate::programs;
 /// Where a recipe's hosts are: names as the recipe has them, addresses with the lengths of their prefixes.
 struct Site {
     recipe: &'static str,
-    inside: &'static [(&'static str, &'static str)],
+    /// Each host's address on the link, and further ones that it routes to itself: its pods.
+    inside: &'static [(&'static str, &'static [&'static str])],
     /// The gateway's addresses.
     gateway: [&'static str; 2],
     /// The next router outside, and which prefix it sends to the gateway.
@@ -36,7 +37,7 @@ struct Site {
 fn cookbook_home_router() {
     run(&Site {
         recipe: "home-router",
-        inside: &[("laptop", "192.168.1.10/24"), ("web", "192.168.1.20/24")],
+        inside: &[("laptop", &["192.168.1.10/24"]), ("web", &["192.168.1.20/24"])],
         gateway: ["192.168.1.1", "203.0.113.2"],
         router: "203.0.113.1/24",
         routed: None,
@@ -48,7 +49,7 @@ fn cookbook_home_router() {
 fn cookbook_carrier() {
     run(&Site {
         recipe: "cgn",
-        inside: &[("home", "100.64.0.11/22"), ("shop", "100.64.2.11/22")],
+        inside: &[("home", &["100.64.0.11/22"]), ("shop", &["100.64.2.11/22"])],
         gateway: ["100.64.0.1", "192.0.2.2"],
         router: "192.0.2.1/30",
         routed: Some("203.0.113.0/24"),
@@ -60,7 +61,7 @@ fn cookbook_carrier() {
 fn cookbook_campus() {
     run(&Site {
         recipe: "campus",
-        inside: &[("desk", "10.20.0.11/24")],
+        inside: &[("desk", &["10.20.0.11/24"])],
         gateway: ["10.20.0.1", "203.0.113.2"],
         router: "203.0.113.1/24",
         routed: None,
@@ -72,11 +73,26 @@ fn cookbook_campus() {
 fn cookbook_behind_a_29() {
     run(&Site {
         recipe: "behind-a-29",
-        inside: &[("desk", "10.0.0.11/24"), ("mail", "10.0.0.4/24"), ("web", "10.0.0.5/24")],
+        inside: &[("desk", &["10.0.0.11/24"]), ("mail", &["10.0.0.4/24"]), ("web", &["10.0.0.5/24"])],
         gateway: ["10.0.0.1", "203.0.113.2"],
         router: "203.0.113.1/29",
         routed: None,
         beside: Some(("vpn", "203.0.113.6/29", "10.8.0.1/32")),
+    });
+}
+
+#[test]
+fn cookbook_egress() {
+    run(&Site {
+        recipe: "egress",
+        inside: &[
+            ("node", &["10.10.0.11/24", "10.244.0.7/32", "10.244.128.7/32"]),
+            ("vm", &["10.10.0.21/24"]),
+        ],
+        gateway: ["10.10.0.1", "192.0.2.2"],
+        router: "192.0.2.1/29",
+        routed: Some("203.0.113.0/24"),
+        beside: Some(("peer", "192.0.2.6/29", "10.8.0.1/32")),
     });
 }
 
@@ -134,9 +150,12 @@ fn run(site: &Site) {
         router.ip(&format!("route add {prefix} via {outside_gateway}"));
     }
     let mut hosts: Vec<(&str, Namespace)> = Vec::new();
-    for &(name, address) in site.inside {
+    for &(name, addresses) in site.inside {
         let host = lab::namespace(name);
-        host.plug_into(&middle, "br-in", &[address]);
+        host.plug_into(&middle, "br-in", &addresses[..1]);
+        for address in &addresses[1..] {
+            host.ip(&format!("address add {address} dev lo"));
+        }
         host.ip(&format!("route add default via {inside_gateway}"));
         hosts.push((name, host));
     }
@@ -144,8 +163,10 @@ fn run(site: &Site) {
         let host = lab::namespace(name);
         host.plug_into(&middle, "br-out", &[address]);
         host.ip(&format!("address add {own} dev lo"));
-        let inside = site.inside[0].1.split('/').next().expect("an address");
-        host.ip(&format!("route add {inside} via {outside_gateway}"));
+        for address in site.inside.iter().flat_map(|(_, addresses)| *addresses) {
+            let inside = address.split('/').next().expect("an address");
+            host.ip(&format!("route add {inside} via {outside_gateway}"));
+        }
         hosts.push((name, host));
     }
     hosts.push(("server", server));
@@ -281,7 +302,7 @@ fn every_recipe_has_its_chapter() {
     let names = fs::read_dir(folder).expect("the cookbook").map(|entry| entry.expect("an entry").file_name());
     let recipes: Vec<String> =
         names.filter_map(|name| name.to_str()?.strip_suffix(".toml").map(str::to_owned)).collect();
-    assert_eq!(recipes.len(), 5, "as many as there are tests of recipes here");
+    assert_eq!(recipes.len(), 6, "as many as there are tests of recipes here");
     for recipe in recipes {
         assert!(!steps(&recipe).is_empty(), "{recipe}");
     }
