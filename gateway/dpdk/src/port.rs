@@ -1,18 +1,13 @@
 //! Ports: a NIC or a virtual device, before and after it is started.
 
-use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-use dpdk_sys::{rte_eth_dev_info, rte_ether_addr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attach::{self, Attached};
-use super::error::check;
-use super::gate::Gate;
+use super::device::{Device, PortInfo};
 use super::log;
 use super::memif::Memif;
 use super::stats::{self, Link, PortStats};
-use super::{Consumer, Eal, Error, Mempool, Producer, RssReport, RxQueue, TxQueue};
+use super::{Consumer, Eal, Error, Producer, RssReport, RxQueue, TxQueue};
 
 /// A port that is open and can be configured.
 #[derive(Debug)]
@@ -31,40 +26,6 @@ pub struct Started {
 pub struct Port<S> {
     pub(super) device: Arc<Device>,
     pub(super) state: S,
-}
-
-/// What a device is and can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortInfo {
-    /// DPDK's name of the driver: `net_ixgbe`.
-    pub driver: String,
-    /// The largest number of receive queues.
-    pub max_rx_queues: u16,
-    /// The largest number of transmit queues.
-    pub max_tx_queues: u16,
-    /// Entries of the RSS redirection table; 0 if there is none.
-    pub reta_size: u16,
-    /// Bytes of the RSS key; 0 if there is none.
-    pub rss_key_size: u8,
-    /// What RSS can hash, `RTE_ETH_RSS_*`.
-    pub rss_offloads: u64,
-    /// The smallest MTU.
-    pub min_mtu: u16,
-    /// The largest MTU, as far as the device tells.
-    pub max_mtu: u16,
-    /// The largest frame, link-layer header included.
-    pub max_frame: u32,
-    /// The MAC address.
-    pub mac: [u8; 6],
-    /// The NUMA node, where the device has one.
-    pub socket: Option<u32>,
-}
-
-impl PortInfo {
-    /// True if RSS can hash source and destination address of any IPv4 packet, without ports.
-    pub fn rss_by_addresses(&self) -> bool {
-        self.rss_offloads & dpdk_sys::ETH_RSS_IPV4 != 0
-    }
 }
 
 impl Port<Stopped> {
@@ -121,7 +82,7 @@ impl<S> Port<S> {
 
     /// The device's name without arguments.
     pub fn name(&self) -> &str {
-        &self.device.attached.name
+        self.device.name()
     }
 
     /// What the device is and can do.
@@ -175,169 +136,4 @@ impl Port<Started> {
 fn take(free: &Mutex<Vec<bool>>, index: u16) -> bool {
     let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
     free.get_mut(usize::from(index)).is_some_and(std::mem::take)
-}
-
-/// An open port of DPDK and everything it needs, shared by the port and its queues.
-#[derive(Debug)]
-pub(super) struct Device {
-    attached: Attached,
-    started: AtomicBool,
-    /// The station that it is in place of its own, which it cannot be given.
-    station: OnceLock<[u8; 6]>,
-    memif: Option<Memif>,
-    /// One control operation at a time: DPDK's are not made for several threads.
-    control: Mutex<Kept>,
-    eal: Eal,
-}
-
-/// What must outlive the open port.
-#[derive(Debug, Default)]
-struct Kept {
-    pools: Vec<Mempool>,
-    _rings: Option<(Vec<Consumer>, Vec<Producer>)>,
-}
-
-impl Device {
-    fn new(
-        eal: &Eal,
-        attached: Attached,
-        rings: Option<(Vec<Consumer>, Vec<Producer>)>,
-        memif: Option<Memif>,
-    ) -> Arc<Device> {
-        let kept = Kept { pools: Vec::new(), _rings: rings };
-        let started = AtomicBool::new(false);
-        Arc::new(Device {
-            attached,
-            started,
-            station: OnceLock::new(),
-            memif,
-            control: Mutex::new(kept),
-            eal: eal.clone(),
-        })
-    }
-
-    pub(super) fn id(&self) -> u16 {
-        self.attached.port
-    }
-
-    /// For errors: "port 1, net_tap1".
-    pub(super) fn context(&self) -> String {
-        format!("port {}, {}", self.attached.port, self.attached.name)
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.attached.name
-    }
-
-    pub(super) fn keep(&self, pools: &[Mempool]) {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).pools.extend_from_slice(pools);
-    }
-
-    pub(super) fn set_started(&self, started: bool) {
-        self.started.store(started, Ordering::Release);
-    }
-
-    pub(super) fn is_started(&self) -> bool {
-        self.started.load(Ordering::Acquire)
-    }
-
-    pub(super) fn memif(&self) -> Option<&Memif> {
-        self.memif.as_ref()
-    }
-
-    /// What each burst has to pass, where the driver needs that.
-    pub(super) fn gate(&self) -> Option<&Arc<Gate>> {
-        self.memif().map(Memif::gate)
-    }
-
-    fn exclusively<T>(&self, operation: impl FnOnce(&Device) -> T) -> T {
-        let _guard = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        operation(self)
-    }
-
-    /// From now on frames are sent from this address and taken for it, whatever the device's own is.
-    pub(super) fn be_station(&self, mac: [u8; 6]) {
-        self.station.get_or_init(|| mac);
-    }
-
-    pub(super) fn mac(&self) -> Result<[u8; 6], Error> {
-        if let Some(station) = self.station.get() {
-            return Ok(*station);
-        }
-        let mut mac = rte_ether_addr::default();
-        // SAFETY: the port is open while `self` lives; DPDK fills the structure.
-        let result = unsafe { dpdk_sys::rte_eth_macaddr_get(self.id(), &mut mac) };
-        check("rte_eth_macaddr_get", result, || self.context())?;
-        Ok(mac.addr_bytes)
-    }
-
-    pub(super) fn raw_info(&self) -> Result<rte_eth_dev_info, Error> {
-        let mut info = rte_eth_dev_info::default();
-        // SAFETY: as in `mac`.
-        let result = unsafe { dpdk_sys::rte_eth_dev_info_get(self.id(), &mut info) };
-        check("rte_eth_dev_info_get", result, || self.context())?;
-        Ok(info)
-    }
-
-    pub(super) fn info(&self) -> Result<PortInfo, Error> {
-        let info = self.raw_info()?;
-        // SAFETY: DPDK sets the name to a string of the driver, which stays loaded.
-        let driver = unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned();
-        // SAFETY: the port is open.
-        let socket = unsafe { dpdk_sys::rte_eth_dev_socket_id(self.id()) };
-        let queues_max = if driver == "net_tap" { TAP_QUEUES_MAX } else { u16::MAX };
-        Ok(PortInfo {
-            driver,
-            max_rx_queues: info.max_rx_queues.min(queues_max),
-            max_tx_queues: info.max_tx_queues.min(queues_max),
-            reta_size: info.reta_size,
-            rss_key_size: info.hash_key_size,
-            rss_offloads: info.flow_type_rss_offloads,
-            min_mtu: info.min_mtu,
-            max_mtu: max_mtu(&info),
-            max_frame: info.max_rx_pktlen,
-            mac: self.mac()?,
-            socket: u32::try_from(socket).ok(),
-        })
-    }
-}
-
-/// The largest MTU with which `rte_eth_dev_configure` takes the device: some drivers tell of the frame's length alone.
-fn max_mtu(info: &rte_eth_dev_info) -> u16 {
-    let told = info.max_mtu != u16::MAX && info.max_rx_pktlen > u32::from(info.max_mtu);
-    let overhead = if told { info.max_rx_pktlen - u32::from(info.max_mtu) } else { ETHER_HDR_AND_CRC };
-    let fits = info.max_rx_pktlen.saturating_sub(overhead);
-    info.max_mtu.min(u16::try_from(fits).unwrap_or(u16::MAX))
-}
-
-/// `RTE_ETHER_HDR_LEN` and `RTE_ETHER_CRC_LEN`, which DPDK reckons a frame has beyond its MTU.
-const ETHER_HDR_AND_CRC: u32 = 14 + 4;
-
-/// net_tap offers 16 queues, but when it starts it puts a file descriptor of each, of both kinds, into a message for
-/// secondary processes without looking how many that holds: five queues break its stack where the message holds 8.
-const TAP_QUEUES_MAX: u16 = dpdk_sys::RTE_MP_MAX_FD_NUM as u16 / 2;
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _held = self.memif.as_ref().map(Memif::hold);
-        let mut ports = self.eal.ports();
-        // SAFETY: the port is open and this is the last handle: no queue is in use. Stop, then close, then detach; what
-        // the driver holds of the pools goes back to them before they are dropped with `control`.
-        unsafe {
-            if *self.started.get_mut() {
-                let result = dpdk_sys::rte_eth_dev_stop(self.id());
-                warn(check("rte_eth_dev_stop", result, || self.context()));
-            }
-            let result = dpdk_sys::rte_eth_dev_close(self.id());
-            warn(check("rte_eth_dev_close", result, || self.context()));
-        }
-        attach::detach(&self.attached);
-        ports.remove(&self.id());
-    }
-}
-
-fn warn(result: Result<i32, Error>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "a port is not closed cleanly");
-    }
 }

@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Burst;
+use super::device::Device;
 use super::gate::{Entrance, Inside};
-use super::port::Device;
 
 /// A receive queue. There is one value for it; it keeps the port running. It moves to a worker, and two threads cannot
 /// share it:

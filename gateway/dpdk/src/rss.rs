@@ -9,8 +9,8 @@ use std::fmt;
 
 use dpdk_sys::{rte_eth_rss_conf, rte_eth_rss_reta_entry64};
 
+use super::device::{Device, PortInfo};
 use super::error::check;
-use super::port::{Device, PortInfo};
 use super::{Error, log};
 
 /// How frames are to be distributed over the receive queues, by a hash of source and destination address.

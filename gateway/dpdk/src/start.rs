@@ -5,9 +5,10 @@ use std::ptr;
 use dpdk_sys::{rte_eth_conf, rte_ether_addr};
 
 use super::args::is_pci;
+use super::device::{Device, PortInfo};
 use super::error::check;
-use super::memif::{self, Memif};
-use super::port::{Device, PortInfo, Started, Stopped};
+use super::memif::Memif;
+use super::port::{Started, Stopped};
 use super::{Error, Mempool, Port, RssConfig, RssReport, log, rss};
 
 /// Ethernet header, one VLAN tag: what a frame has beyond its MTU. The frame check sequence stays in the NIC.
@@ -69,7 +70,7 @@ impl Port<Stopped> {
         set_mtu(&device, config.mtu)?;
         let waits = config.wait_for_peer && device.memif().is_some_and(Memif::is_client);
         if !waits {
-            memif::start(&device)?;
+            device.start()?;
         }
         match by_hand {
             Some(objection) => be_station(&device, &info.driver, objection)?,

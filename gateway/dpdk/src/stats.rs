@@ -5,8 +5,8 @@ use std::ffi::CStr;
 use dpdk_sys::{rte_eth_stats, rte_eth_xstat, rte_eth_xstat_name, shim_link};
 
 use super::Error;
+use super::device::Device;
 use super::error::check;
-use super::port::Device;
 
 /// The counters that every driver has, since the port was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
