@@ -5,9 +5,10 @@
 //! when it begins, as after a driver that has just written them; sessions and index are as warm as their size and the
 //! random order leave them. Every verdict and every outbound translation is checked after each chunk.
 //!
-//! - `established`: packets of sessions that exist, UDP and then half of the flows TCP, in bursts of 32, as workers do, and one at a time, which leaves
-//!   nothing to overlap. What lies between the two is what the stages and their prefetches are for.
-//! - `sessions`: one new session a packet, shuffled, into an empty table whose memory was touched before; and their end.
+//! - `established`: packets of sessions that exist, UDP and then half of the flows TCP, in bursts of 32, as workers do, and one at a
+//!   time, which leaves nothing to overlap. What lies between the two is what the stages and their prefetches are for.
+//! - `sessions`: one new session a packet, shuffled, into an empty table whose memory was touched before; their end and the end
+//!   of their ports' rest, by calls with a worker's budget.
 //! - `index`: looking up a flow's record, half of it hash table and half the record's own line, with the engine's index
 //!   in two prefetched stages, with the index one at a time, and with hashbrown, all over the same keys and records.
 //!
