@@ -10,16 +10,6 @@ use crate::packet::{ACK, Kind, Packet, SYN};
 const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);
 
-/// An inside host of each worker.
-fn hosts(lab: &Lab) -> Vec<Ipv4Addr> {
-    let steering = &lab.dataplane().steering;
-    let of = |worker: u16| {
-        let mut hosts = (2..250).map(|nth| Ipv4Addr::new(10, 64, 9, nth));
-        hosts.find(|host| steering.outbound_owner(host.to_bits()).0 == worker).unwrap()
-    };
-    (0..steering.workers()).map(of).collect()
-}
-
 fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address, port)
 }
@@ -38,7 +28,7 @@ fn external(lab: &mut Lab, kind: Kind, inside: SocketAddrV4) -> SocketAddrV4 {
 #[test]
 fn hairpinned_packets_cross_workers_both_ways() {
     Setup::new(3).run(|lab| {
-        let hosts = hosts(lab);
+        let hosts = lab.hosts();
         lab.learn_all(hosts.clone());
         for kind in [Kind::Udp, Kind::Tcp(SYN)] {
             for (&a, &b) in hosts.iter().flat_map(|a| hosts.iter().map(move |b| (a, b))) {
@@ -64,7 +54,7 @@ fn hairpinned_packets_cross_workers_both_ways() {
 #[test]
 fn an_error_about_a_hairpinned_packet_reaches_its_sender() {
     Setup::new(3).run(|lab| {
-        let hosts = hosts(lab);
+        let hosts = lab.hosts();
         lab.learn_all(hosts.clone());
         for (a, b) in [(0, 1), (1, 2), (2, 2)] {
             let (a, b) = (at(hosts[a], 5000), at(hosts[b], 6000));
@@ -104,7 +94,7 @@ fn workers_without_queues_serve_permanent_mappings() {
 /// `outside` is reached from outside and by hairpinning, and its host answers, whatever queue the packets come to.
 fn permanent(setup: Setup, outside: SocketAddrV4, inside: SocketAddrV4) {
     setup.run(move |lab| {
-        let hosts = hosts(lab);
+        let hosts = lab.hosts();
         lab.learn_all(hosts.iter().copied().chain([*inside.ip()]));
         for (remote, nth) in [(at(REMOTE, 1000), 0), (at(REMOTE, 1001), 1), (at(REMOTE, 1002), 2)] {
             let syn = packet(Kind::Tcp(SYN), remote, outside);
@@ -134,7 +124,7 @@ fn an_outside_routers_error_reaches_the_host_it_is_about() {
         [Setup::new(1), Setup::new(3), Setup::new(3).pool(1), Setup { queues: [1, 1], ..Setup::new(3) }]
     {
         setup.run(|lab| {
-            let hosts = hosts(lab);
+            let hosts = lab.hosts();
             lab.learn_all(hosts.clone());
             for (host, kind) in hosts
                 .iter()
@@ -156,7 +146,7 @@ fn an_outside_routers_error_reaches_the_host_it_is_about() {
 #[test]
 fn an_inside_hosts_error_leaves_as_its_outside_endpoint() {
     Setup::new(3).run(|lab| {
-        let hosts = hosts(lab);
+        let hosts = lab.hosts();
         lab.learn_all(hosts.clone());
         for host in hosts {
             let inside = at(host, 5000);

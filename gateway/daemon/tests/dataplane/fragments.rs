@@ -94,16 +94,6 @@ fn exchange(lab: &mut Lab, side: Side, packet: &Packet) -> Vec<(Side, Packet)> {
     arrived
 }
 
-/// Inside hosts, a worker each.
-fn hosts(lab: &Lab) -> Vec<Ipv4Addr> {
-    let steering = &lab.dataplane().steering;
-    let of = |worker: u16| {
-        let mut hosts = (2..250).map(|nth| Ipv4Addr::new(10, 64, 9, nth));
-        hosts.find(|host| steering.outbound_owner(host.to_bits()).0 == worker).unwrap()
-    };
-    (0..steering.workers()).map(of).collect()
-}
-
 fn events(lab: &mut Lab) -> Vec<u64> {
     let counters = lab.rest();
     (0..FragmentEvent::COUNT).map(|event| counters.iter().map(|it| it.nat.fragments[event]).sum()).collect()
@@ -119,7 +109,7 @@ fn rfc4787_req14_fragments_reach_the_worker_that_owns_the_endpoint() {
     for setup in setups() {
         let is_split = setup.workers > setup.settings.pools[0].addresses.len() as u16;
         setup.run(move |lab| {
-            let hosts = hosts(lab);
+            let hosts = lab.hosts();
             lab.learn_all(hosts.clone());
             for (&host, kind) in
                 hosts.iter().flat_map(|h| [Kind::Udp, Kind::EchoRequest].map(|kind| (h, kind)))
@@ -150,7 +140,7 @@ fn rfc4787_req14_fragments_hairpin_and_reach_forwards_across_workers() {
     let server = Ipv4Addr::new(10, 64, 0, 50);
     for setup in setups() {
         setup.forward(Protocol::Udp, (POOL, 8080), server).run(move |lab| {
-            let hosts = hosts(lab);
+            let hosts = lab.hosts();
             lab.learn_all(hosts.iter().copied().chain([server]));
             for &host in &hosts {
                 let packet = large(Kind::Udp, at(host, 5000), at(POOL, 8080));

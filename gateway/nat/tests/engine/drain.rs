@@ -1,13 +1,12 @@
 //! A gateway that is to end: sessions go on, and none begins.
 
 use natgw_nat::{
-    Direction, DropReason, Endpoint, Filtering, ForwardSource, Outcome, PortForward, Protocol, Question,
-    SessionFailure, Static, Tuple,
+    Direction, DropReason, Endpoint, Filtering, Outcome, Protocol, Question, SessionFailure, Static, Tuple,
 };
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, ep};
-use crate::sim::{Gateway, Outcome as Became};
+use crate::sim::{Gateway, Outcome as Became, forward, redirect};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -21,16 +20,9 @@ const STATIC: &str = "203.0.113.20:22";
 fn open_to_all() -> Gateway {
     Gateway::changed(|settings| {
         settings.pools[0].filtering = Filtering::EndpointIndependent;
-        settings.port_forwards = [(FORWARDED, ForwardSource::Remote), (REDIRECTED, ForwardSource::Gateway)]
-            .map(|(external, source)| PortForward {
-                protocol: Protocol::Udp,
-                external: ep(external).address.into(),
-                external_ports: ep(external).port..=ep(external).port,
-                internal: [10, 64, 0, 12].into(),
-                internal_port: 80,
-                source,
-            })
-            .to_vec();
+        let server = "10.64.0.12:80";
+        settings.port_forwards =
+            vec![forward(Protocol::Udp, FORWARDED, server), redirect(Protocol::Udp, REDIRECTED, server)];
         settings.statics = vec![Static {
             external: "203.0.113.20/32".parse().unwrap(),
             internal: "10.64.0.20/32".parse().unwrap(),

@@ -1,9 +1,8 @@
 //! Explanations: what is said of a packet is what then becomes of it, and asking leaves no trace.
 
 use natgw_nat::{
-    Deterministic, Direction, DropReason, Endpoint, Explanation, Filtering, ForwardSource, MappingMode,
-    Outcome, Pool, PortBlocks, PortForward, Protocol, Question, Refuse, Rule, RuleAction, Static, Tuple,
-    Twice,
+    Deterministic, Direction, DropReason, Endpoint, Explanation, Filtering, MappingMode, Outcome, Pool,
+    PortBlocks, PortForward, Protocol, Question, Refuse, Rule, RuleAction, Static, Tuple, Twice,
 };
 use natgw_wire::tcp::Flags;
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ use proptest::prelude::*;
 use crate::packet::{Packet, at_port, ep};
 use crate::random_ops::{FragmentAction, Meaning, Sent, externals, resolve, shape, steps};
 use crate::random_ops::{Step, TICK_MS};
-use crate::sim::{Gateway, rule};
+use crate::sim::{Gateway, forward, redirect, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -130,17 +129,10 @@ fn explain_names_the_limit_that_is_reached() {
 
 fn forwarding() -> Gateway {
     Gateway::changed(|settings| {
-        let forward = |external, internal, source| PortForward {
-            protocol: Protocol::Tcp,
-            external: ep("203.0.113.13:0").address.into(),
-            external_ports: external,
-            internal: ep("10.64.0.12:0").address.into(),
-            internal_port: internal,
-            source,
-        };
+        let range = forward(Protocol::Tcp, "203.0.113.13:9000", "10.64.0.12:7000");
         settings.port_forwards = vec![
-            forward(9000..=9009, 7000, ForwardSource::Remote),
-            forward(8080..=8080, 80, ForwardSource::Gateway),
+            PortForward { external_ports: 9000..=9009, ..range },
+            redirect(Protocol::Tcp, "203.0.113.13:8080", "10.64.0.12:80"),
         ];
         settings.statics = vec![Static {
             external: "203.0.113.32/28".parse().expect("prefix"),

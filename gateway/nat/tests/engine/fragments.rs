@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use natgw_nat::{
-    Direction, DropReason, Endpoint, Filtering, ForwardSource, FragmentEvent, HELD_FRAGMENTS, IcmpReply,
-    PortForward, Protocol, RuleAction, Settings, Static,
+    Direction, DropReason, Endpoint, Filtering, FragmentEvent, HELD_FRAGMENTS, IcmpReply, Protocol,
+    RuleAction, Settings, Static,
 };
 use natgw_wire::icmpv4::message;
 use natgw_wire::tcp::Flags;
 
 use crate::fragment_sim::{Left, Pieces, ident, join, piece, split};
 use crate::packet::{Body, GRE, Packet, Seen, at_port, ep, unchanging};
-use crate::sim::{Gateway, rule, settings};
+use crate::sim::{Gateway, forward, rule, settings};
 
 pub(crate) const HOST: &str = "10.64.0.5:4000";
 pub(crate) const REMOTE: &str = "198.51.100.7:7000";
@@ -130,14 +130,7 @@ fn rfc4787_req14_hairpinned_forwarded_static_and_exempt_datagrams_pass_in_fragme
         let mut settings = settings();
         settings.pools[0].filtering = Filtering::EndpointIndependent;
         settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.0/24", RuleAction::Exempt));
-        settings.port_forwards.push(PortForward {
-            protocol: Protocol::Udp,
-            external: [203, 0, 113, 13].into(),
-            external_ports: 5353..=5353,
-            internal: [10, 64, 0, 12].into(),
-            internal_port: 53,
-            source: ForwardSource::Remote,
-        });
+        settings.port_forwards.push(forward(Protocol::Udp, "203.0.113.13:5353", "10.64.0.12:53"));
         settings.statics.push(Static {
             external: "203.0.113.20/32".parse().expect("prefix"),
             internal: "10.64.0.20/32".parse().expect("prefix"),

@@ -11,8 +11,7 @@ use natgw_nat::{Direction, DropReason, Endpoint, Filter, Protocol};
 use natgw_wire::ipv4;
 
 use crate::packet::{Packet, Seen, at_port, ep};
-use crate::permanent::forward;
-use crate::sim::{Gateway, settings};
+use crate::sim::{Gateway, forward, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";
@@ -129,7 +128,7 @@ fn a_forwarded_port_is_free_for_the_other_protocol() {
     let mut settings = settings();
     settings.pools[0].addresses.truncate(1);
     settings.pools[0].ports = 9001..=9001;
-    forward(&mut settings, Protocol::Udp, EXTERNAL, 9001, "10.64.0.12:5353");
+    settings.port_forwards.push(forward(Protocol::Udp, EXTERNAL, "10.64.0.12:5353"));
     let mut gateway = Gateway::new(settings);
     let udp = Packet::first(Protocol::Udp, ep(HOST), ep(REMOTE));
     assert_eq!(gateway.outbound(udp).reason(), DropReason::PortsExhausted);

@@ -1,11 +1,11 @@
 //! TCP MSS clamping: what SYNs offer in either direction, and that nothing else is touched.
 
 use natgw_nat::Direction::{self, Inbound, Outbound};
-use natgw_nat::{ForwardSource, PortForward, Protocol, Verdict};
+use natgw_nat::{Protocol, Verdict};
 use natgw_wire::tcp::{self, Flags};
 
 use crate::packet::{Body, Packet, Seen, ep};
-use crate::sim::Gateway;
+use crate::sim::{Gateway, forward};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:443";
@@ -20,14 +20,7 @@ fn offering(packet: Packet, mss: u16) -> Packet {
 fn clamping(mss: Option<u16>) -> Gateway {
     Gateway::changed(|settings| {
         settings.mss_clamp = mss;
-        settings.port_forwards.push(PortForward {
-            protocol: Protocol::Tcp,
-            external: [203, 0, 113, 10].into(),
-            external_ports: 80..=80,
-            internal: [10, 64, 0, 9].into(),
-            internal_port: 80,
-            source: ForwardSource::Remote,
-        });
+        settings.port_forwards.push(forward(Protocol::Tcp, "203.0.113.10:80", "10.64.0.9:80"));
     })
 }
 

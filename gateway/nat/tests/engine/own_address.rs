@@ -7,7 +7,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{GRE, Packet, at_port, ep};
-use crate::sim::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, forward, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:5000";
@@ -17,14 +17,8 @@ const OWN: &str = "203.0.113.2:33434";
 
 fn forwarding(source: ForwardSource) -> Settings {
     let mut settings = settings();
-    settings.port_forwards.push(PortForward {
-        protocol: Protocol::Tcp,
-        external: "203.0.113.2".parse().expect("address"),
-        external_ports: 8080..=8080,
-        internal: "10.64.0.12".parse().expect("address"),
-        internal_port: 80,
-        source,
-    });
+    let forward = forward(Protocol::Tcp, "203.0.113.2:8080", "10.64.0.12:80");
+    settings.port_forwards.push(PortForward { source, ..forward });
     settings
 }
 

@@ -3,35 +3,16 @@
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    DropReason, Filtering, ForwardSource, IcmpReply, PoolUsage, PortForward, Protocol, RuleAction, Settings,
-    Static,
+    DropReason, Filtering, IcmpReply, PoolUsage, PortForward, Protocol, RuleAction, Settings, Static,
 };
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::sim::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, forward, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const SERVER: &str = "10.64.0.12";
 const REMOTE: &str = "198.51.100.7:7000";
-
-pub(crate) fn forward(
-    settings: &mut Settings,
-    protocol: Protocol,
-    external: &str,
-    last: u16,
-    internal: &str,
-) {
-    let (external, internal) = (ep(external), ep(internal));
-    settings.port_forwards.push(PortForward {
-        protocol,
-        external: external.address.into(),
-        external_ports: external.port..=last,
-        internal: internal.address.into(),
-        internal_port: internal.port,
-        source: ForwardSource::Remote,
-    });
-}
 
 fn statics(settings: &mut Settings, external: &str, internal: &str) {
     let [external, internal] = [external, internal].map(|prefix| prefix.parse().expect("prefix"));
@@ -45,7 +26,8 @@ fn one_to_one(settings: &mut Settings) {
 #[test]
 fn port_forward_of_a_range_reaches_the_inside_host_port_by_port() {
     let mut gateway = Gateway::changed(|settings| {
-        forward(settings, Protocol::Tcp, "203.0.113.13:9000", 9009, "10.64.0.12:80");
+        let first = forward(Protocol::Tcp, "203.0.113.13:9000", "10.64.0.12:80");
+        settings.port_forwards.push(PortForward { external_ports: 9000..=9009, ..first });
     });
     for port in 0..10 {
         let external = ep(&format!("203.0.113.13:{}", 9000 + port));
@@ -68,7 +50,7 @@ fn port_forward_of_a_range_reaches_the_inside_host_port_by_port() {
 #[test]
 fn port_forward_refusal_by_the_inside_host_passes_without_a_session() {
     let mut gateway = Gateway::changed(|settings| {
-        forward(settings, Protocol::Tcp, "203.0.113.13:9000", 9000, "10.64.0.12:80");
+        settings.port_forwards.push(forward(Protocol::Tcp, "203.0.113.13:9000", "10.64.0.12:80"));
     });
     let external = ep("203.0.113.13:9000");
     gateway.inbound(Packet::tcp(ep(REMOTE), external, Flags::SYN)).delivered();
@@ -81,7 +63,7 @@ fn port_forward_refusal_by_the_inside_host_passes_without_a_session() {
 fn port_forward_hairpins_between_shards_too() {
     for shards in [1, 2] {
         let mut settings = settings();
-        forward(&mut settings, Protocol::Udp, "203.0.113.13:53", 53, "10.64.0.12:5353");
+        settings.port_forwards.push(forward(Protocol::Udp, "203.0.113.13:53", "10.64.0.12:5353"));
         let mut gateway = Gateway::with_shards(settings, shards, 64);
         let (external, internal) = (ep("203.0.113.13:53"), ep("10.64.0.12:5353"));
         let seen = gateway.outbound(Packet::udp(ep(HOST), external)).delivered();
@@ -97,7 +79,7 @@ fn port_forward_keeps_its_port_from_the_pool() {
     let mut gateway = Gateway::changed(|settings| {
         settings.pools[0].addresses.truncate(1);
         settings.pools[0].ports = 4000..=4001;
-        forward(settings, Protocol::Udp, "203.0.113.10:4000", 4000, "10.64.0.12:4000");
+        settings.port_forwards.push(forward(Protocol::Udp, "203.0.113.10:4000", "10.64.0.12:4000"));
     });
     assert_eq!(gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE)).port, 4001);
     let other = Packet::udp(ep("10.64.0.6:4000"), ep(REMOTE));
@@ -110,7 +92,7 @@ fn port_forward_keeps_its_port_from_the_pool() {
 #[test]
 fn port_forward_is_open_again_when_its_sessions_are_over() {
     let mut gateway = Gateway::changed(|settings| {
-        forward(settings, Protocol::Udp, "203.0.113.13:53", 53, "10.64.0.12:5353");
+        settings.port_forwards.push(forward(Protocol::Udp, "203.0.113.13:53", "10.64.0.12:5353"));
     });
     for _ in 0..3 {
         gateway.inbound(Packet::udp(ep("192.0.2.1:1"), ep("203.0.113.13:53"))).delivered();
@@ -301,7 +283,7 @@ fn rules_bind_hosts_with_permanent_mappings_too() {
 #[test]
 fn a_flood_of_forged_syns_through_a_forward_makes_no_session() {
     let mut gateway = Gateway::changed(|settings| {
-        forward(settings, Protocol::Tcp, "203.0.113.13:8080", 8080, "10.64.0.12:80");
+        settings.port_forwards.push(forward(Protocol::Tcp, "203.0.113.13:8080", "10.64.0.12:80"));
     });
     for forged in 0..500 {
         let remote = ep(&format!("198.51.{}.{}:1024", forged / 250, forged % 250 + 1));

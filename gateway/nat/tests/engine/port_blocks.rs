@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    BlockEvent, BlockRecord, DropReason, Endpoint, ForwardSource, PoolUsage, PortBlocks, PortForward,
-    Protocol, SessionFailure, Settings,
+    BlockEvent, BlockRecord, DropReason, Endpoint, PoolUsage, PortBlocks, PortForward, Protocol,
+    SessionFailure, Settings,
 };
 use proptest::prelude::*;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::sim::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, forward, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";
@@ -208,14 +208,8 @@ fn rfc4787_req4_parity_and_preservation_hold_within_the_blocks() {
 #[test]
 fn a_block_that_is_forwarded_as_a_whole_is_nobodys() {
     let mut settings = in_blocks(2, 2);
-    settings.port_forwards = vec![PortForward {
-        protocol: Protocol::Tcp,
-        external: Ipv4Addr::new(203, 0, 113, 10),
-        external_ports: 1020..=1050,
-        internal: Ipv4Addr::new(10, 64, 0, 9),
-        internal_port: 1020,
-        source: ForwardSource::default(),
-    }];
+    let forward = forward(Protocol::Tcp, "203.0.113.10:1020", "10.64.0.9:1020");
+    settings.port_forwards = vec![PortForward { external_ports: 1020..=1050, ..forward }];
     let mut gateway = Gateway::new(settings);
     assert_eq!(gateway.shards[0].block_usage(0).total, 1);
     // Of the other block five ports are left.

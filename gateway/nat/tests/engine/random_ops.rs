@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    DropReason, Endpoint, Filtering, ForwardSource, Limits, MappingMode, OtherProtocols, Pool, PortForward,
-    Protocol, RuleAction, Settings, Static, Timeouts,
+    DropReason, Endpoint, Filtering, Limits, MappingMode, OtherProtocols, Pool, PortForward, Protocol,
+    RuleAction, Settings, Static, Timeouts,
 };
 use natgw_wire::icmpv4::message;
 use natgw_wire::tcp::Flags;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::packet::{GRE, Packet, Seen, UDP_LITE};
-use crate::sim::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, forward, rule, settings};
 
 /// What varies from one small gateway to the next.
 #[derive(Clone, Copy, Debug)]
@@ -114,12 +114,8 @@ impl Shape {
         };
         settings.port_forwards = [Protocol::Udp, Protocol::Tcp]
             .map(|protocol| PortForward {
-                protocol,
-                external: Ipv4Addr::new(203, 0, 113, 10),
                 external_ports: 2002..=2003,
-                internal: Ipv4Addr::new(10, 64, 0, 12),
-                internal_port: 5353,
-                source: ForwardSource::Remote,
+                ..forward(protocol, "203.0.113.10:2002", "10.64.0.12:5353")
             })
             .to_vec();
         settings.statics = vec![Static {

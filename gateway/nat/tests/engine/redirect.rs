@@ -1,12 +1,10 @@
 //! Redirects: port forwards whose inside host sees the gateway in the place of the remote, and their budget.
 
-use natgw_nat::{
-    DropReason, Endpoint, Filter, Filtering, ForwardSource, PortForward, Protocol, RuleAction, Settings,
-};
+use natgw_nat::{DropReason, Endpoint, Filter, Filtering, Protocol, RuleAction, Settings};
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, Seen, at_port, ep};
-use crate::sim::{Gateway, Outcome, rule, settings};
+use crate::sim::{Gateway, Outcome, redirect, rule, settings};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -16,16 +14,8 @@ const SYN_ACK: Flags = Flags(Flags::SYN.0 | Flags::ACK.0);
 
 /// [`EXTERNAL`] of UDP and TCP is redirected to [`SERVER`].
 fn redirecting(settings: &mut Settings) {
-    settings.port_forwards = [Protocol::Udp, Protocol::Tcp]
-        .map(|protocol| PortForward {
-            protocol,
-            external: ep(EXTERNAL).address.into(),
-            external_ports: 8080..=8080,
-            internal: ep(SERVER).address.into(),
-            internal_port: 80,
-            source: ForwardSource::Gateway,
-        })
-        .to_vec();
+    settings.port_forwards =
+        [Protocol::Udp, Protocol::Tcp].map(|protocol| redirect(protocol, EXTERNAL, SERVER)).to_vec();
 }
 
 fn gateway() -> Gateway {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::packet::{Packet, ep};
 use crate::random_ops::{run, shape, steps};
-use crate::sim::{Gateway, rule};
+use crate::sim::{Gateway, forward, redirect, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";
@@ -97,18 +97,6 @@ fn reload_lets_new_limits_hold_for_what_comes() {
     gateway.reload(|settings| settings.limits.ports_per_subscriber = 3);
     assert_eq!(gateway.sessions().len(), 5, "what is there stays");
     assert_eq!(gateway.outbound(port(6000)).reason(), DropReason::SubscriberPorts);
-}
-
-fn forward(protocol: Protocol, external: &str, internal: &str) -> PortForward {
-    let (external, internal) = (ep(external), ep(internal));
-    PortForward {
-        protocol,
-        external: external.address.into(),
-        external_ports: external.port..=external.port,
-        internal: internal.address.into(),
-        internal_port: internal.port,
-        source: ForwardSource::Remote,
-    }
 }
 
 #[test]
@@ -328,10 +316,6 @@ fn pool_of(addresses: &[&str]) -> Gateway {
     })
 }
 
-fn redirect(external: &str, internal: &str) -> PortForward {
-    PortForward { source: ForwardSource::Gateway, ..forward(Protocol::Udp, external, internal) }
-}
-
 /// Lets the sweep look at sessions alone: the mappings that rest are there still.
 fn sweep_sessions(gateway: &mut Gateway) {
     gateway.sweep(u32::MAX);
@@ -386,8 +370,9 @@ fn reload_redirects_an_endpoint_when_nobody_else_has_it() {
     let mut gateway = pool_of(&["203.0.113.10"]);
     let taken = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     assert_eq!(taken, ep("203.0.113.10:4000"));
-    gateway
-        .begin_reload(|settings| settings.port_forwards.push(redirect("203.0.113.10:4000", "10.64.0.12:80")));
+    gateway.begin_reload(|settings| {
+        settings.port_forwards.push(redirect(Protocol::Udp, "203.0.113.10:4000", "10.64.0.12:80"))
+    });
     let asked = Packet::udp(ep("198.51.100.99:5"), taken);
     assert!(!gateway.inbound(asked.clone()).is_delivered(), "it is somebody's still");
     assert_eq!(gateway.inbound(Packet::udp(ep(REMOTE), taken)).delivered().destination, ep(HOST));

@@ -5,8 +5,7 @@ use natgw_nat::{DropReason, Endpoint, Protocol, Settings, Static};
 use natgw_wire::tcp::Flags;
 
 use crate::packet::{Packet, at_port, ep};
-use crate::permanent::forward;
-use crate::sim::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, forward, settings};
 
 const SERVER: &str = "10.64.0.12:80";
 const REMOTE: &str = "198.51.100.7:7000";
@@ -18,7 +17,7 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::Udp, Protocol::Tcp];
 fn forwards(settings: &mut Settings, externals: &[&str]) {
     for protocol in PROTOCOLS {
         for external in externals {
-            forward(settings, protocol, external, ep(external).port, SERVER);
+            settings.port_forwards.push(forward(protocol, external, SERVER));
         }
     }
 }

@@ -6,12 +6,12 @@
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    Changes, Direction, DropReason, Endpoint, Filter, IcmpReply, IpProtocol, MappingView, Part, Parts, Pool,
-    Protocol, Ranges, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share, Static,
-    Sweep, Time, Verdict,
+    Changes, Direction, DropReason, Endpoint, Filter, ForwardSource, IcmpReply, IpProtocol, MappingView,
+    Part, Parts, Pool, PortForward, Protocol, Ranges, Rule, RuleAction, Secret, SessionView, Settings, Shard,
+    ShardOptions, Share, Static, Sweep, Time, Verdict,
 };
 
-use crate::packet::{Packet, Seen, unchanging};
+use crate::packet::{Packet, Seen, ep, unchanging};
 
 /// A gateway with 10.64.0.0/24 inside, and three outside addresses of which all ports from 1024 on are a pool.
 pub(crate) fn settings() -> Settings {
@@ -33,6 +33,24 @@ pub(crate) fn rule(source: &str, destination: &str, action: RuleAction) -> Rule 
         action,
         ..Rule::default()
     }
+}
+
+/// A forward of one outside port, which shows the inside host the remotes.
+pub(crate) fn forward(protocol: Protocol, external: &str, internal: &str) -> PortForward {
+    let (external, internal) = (ep(external), ep(internal));
+    PortForward {
+        protocol,
+        external: external.address.into(),
+        external_ports: external.port..=external.port,
+        internal: internal.address.into(),
+        internal_port: internal.port,
+        source: ForwardSource::Remote,
+    }
+}
+
+/// The same as a redirect: the inside host sees the gateway in the place of the remote.
+pub(crate) fn redirect(protocol: Protocol, external: &str, internal: &str) -> PortForward {
+    PortForward { source: ForwardSource::Gateway, ..forward(protocol, external, internal) }
 }
 
 /// What became of a packet in the end.

@@ -1,15 +1,14 @@
 //! What one party must not take from another, and what must not be mixed up: cases found by reading.
 
 use natgw_nat::Direction::{self, Inbound, Outbound};
-use natgw_nat::{DropReason, ForwardSource, Limits, PortForward, Protocol, Settings, Static, Verdict};
+use natgw_nat::{DropReason, Limits, Protocol, Settings, Static, Verdict};
 use natgw_wire::tcp::Flags;
 
 use crate::fragment_sim::{Left, split};
 use crate::fragments::{ROOM, datagram, pieces};
 use crate::packet::{Packet, at_port, ep};
-use crate::permanent::forward;
 use crate::rfc5382::{ACK, FIN_ACK, HOST, REMOTE, RST, SYN, SYN_ACK};
-use crate::sim::{Gateway, Outcome, settings};
+use crate::sim::{Gateway, Outcome, forward, redirect, settings};
 
 const SERVER: &str = "10.64.0.12:80";
 const FIRST: &str = "203.0.113.13:8080";
@@ -19,16 +18,8 @@ const SECOND: &str = "203.0.113.14:8081";
 fn redirecting(settings: &mut Settings) {
     settings.limits.sessions = 1024;
     settings.limits.redirected_sessions = 512;
-    settings.port_forwards = [Protocol::Udp, Protocol::Tcp]
-        .map(|protocol| PortForward {
-            protocol,
-            external: ep(FIRST).address.into(),
-            external_ports: 8080..=8080,
-            internal: ep(SERVER).address.into(),
-            internal_port: 80,
-            source: ForwardSource::Gateway,
-        })
-        .to_vec();
+    settings.port_forwards =
+        [Protocol::Udp, Protocol::Tcp].map(|protocol| redirect(protocol, FIRST, SERVER)).to_vec();
 }
 
 fn all_pass(left: &[Left]) -> bool {
@@ -144,7 +135,7 @@ fn what_comes_by_the_first_way_is_not_answered_by_the_second() {
     for protocol in [Protocol::Udp, Protocol::Tcp] {
         let mut settings = settings();
         for external in [FIRST, SECOND] {
-            forward(&mut settings, protocol, external, ep(external).port, SERVER);
+            settings.port_forwards.push(forward(protocol, external, SERVER));
         }
         let mut gateway = Gateway::new(settings);
         gateway.inbound(Packet::first(protocol, ep(REMOTE), ep(SECOND))).delivered();

@@ -1,9 +1,9 @@
 //! Twice NAT: remotes that inside hosts know by other addresses, because an outside network has those of an inside one.
 
-use natgw_nat::{DropReason, ForwardSource, PortForward, Protocol, RuleAction, Settings, Twice};
+use natgw_nat::{DropReason, Protocol, RuleAction, Settings, Twice};
 
 use crate::packet::{Packet, at_port, ep};
-use crate::sim::{Gateway, rule};
+use crate::sim::{Gateway, forward, rule};
 
 const HOST: &str = "10.64.0.5:4000";
 /// A remote with the very address of [`HOST`], and by what that knows it.
@@ -23,14 +23,7 @@ fn overlapping(settings: &mut Settings) {
         twice("192.0.2.0/28", "10.98.0.16/28"),
         twice("192.0.2.64/32", "10.98.0.1/32"),
     ];
-    settings.port_forwards = vec![PortForward {
-        protocol: Protocol::Udp,
-        external: ep(FORWARD).address.into(),
-        external_ports: 53..=53,
-        internal: ep("10.64.0.12:0").address.into(),
-        internal_port: 53,
-        source: ForwardSource::Remote,
-    }];
+    settings.port_forwards = vec![forward(Protocol::Udp, FORWARD, "10.64.0.12:53")];
 }
 
 fn gateway() -> Gateway {

@@ -106,6 +106,16 @@ impl Lab {
         self.dataplane.as_ref().expect("it runs")
     }
 
+    /// Inside hosts, one of each worker.
+    pub fn hosts(&self) -> Vec<Ipv4Addr> {
+        let steering = &self.dataplane().steering;
+        let of = |worker: u16| {
+            let mut hosts = (2..250).map(|nth| Ipv4Addr::new(10, 64, 9, nth));
+            hosts.find(|host| steering.outbound_owner(host.to_bits()).0 == worker).unwrap()
+        };
+        (0..steering.workers()).map(of).collect()
+    }
+
     /// The gateway's own MAC address.
     pub fn mac(&self, side: Side) -> Mac {
         self.dataplane().ports[side as usize].interface.mac
