@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::Error;
 use super::ethernet::{self, Mac};
-use super::{Error, read_u16, read_u32};
+use super::fields::read;
 
 /// Octets of an Ethernet/IPv4 ARP packet.
 pub const LEN: usize = 28;
@@ -50,7 +51,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
 
     /// Request, or (anything else) reply.
     pub fn operation(&self) -> Operation {
-        match read_u16(self.0.as_ref(), field::OPERATION) {
+        match read::<u16>(self.0.as_ref(), field::OPERATION) {
             1 => Operation::Request,
             _ => Operation::Reply,
         }
@@ -63,7 +64,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
 
     /// Sender's protocol address.
     pub fn spa(&self) -> Ipv4Addr {
-        read_u32(self.0.as_ref(), field::SPA).into()
+        read::<u32>(self.0.as_ref(), field::SPA).into()
     }
 
     /// Target's hardware address; means nothing in a request.
@@ -73,7 +74,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
 
     /// Target's protocol address.
     pub fn tpa(&self) -> Ipv4Addr {
-        read_u32(self.0.as_ref(), field::TPA).into()
+        read::<u32>(self.0.as_ref(), field::TPA).into()
     }
 
     fn mac(&self, at: usize) -> Mac {
@@ -119,7 +120,7 @@ impl Repr {
         bytes
     }
 
-    /// The question who has `tpa`.
+    /// An ARP request for `tpa`.
     pub fn request(sha: Mac, spa: Ipv4Addr, tpa: Ipv4Addr) -> Repr {
         Repr { op: Operation::Request, sha, spa, tha: Mac::default(), tpa }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Error, read_u16, vlan, write_u16};
+use super::{Error, vlan};
 
 /// Octets of an Ethernet header.
 pub const HEADER_LEN: usize = 14;
@@ -97,15 +97,16 @@ impl<T: AsRef<[u8]>> Frame<T> {
         mac(self.0.as_ref(), field::SRC)
     }
 
-    /// What the payload is: [`IPV4`], [`ARP`], [`VLAN`], …
-    pub fn ethertype(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::ETHERTYPE)
-    }
-
     /// What follows the header, padding included.
     pub fn payload(&self) -> &[u8] {
         &self.0.as_ref()[HEADER_LEN..]
     }
+}
+
+fields! {
+    Frame:
+    /// What the payload is: [`IPV4`], [`ARP`], [`VLAN`], …
+    ethertype, set_ethertype: u16 = field::ETHERTYPE;
 }
 
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Frame<T> {
@@ -117,11 +118,6 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Frame<T> {
     /// Sets the source station.
     pub fn set_src(&mut self, mac: Mac) {
         self.0.as_mut()[field::SRC..][..6].copy_from_slice(&mac.0);
-    }
-
-    /// Sets what the payload is.
-    pub fn set_ethertype(&mut self, ethertype: u16) {
-        write_u16(self.0.as_mut(), field::ETHERTYPE, ethertype);
     }
 
     /// What follows the header.

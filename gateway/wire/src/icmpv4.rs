@@ -4,8 +4,8 @@ mod answer;
 
 pub use answer::{ERROR_LEN_MAX, echo_reply, error, error_about};
 
+use super::Error;
 use super::checksum::{self, Delta};
-use super::{Error, read_u16, read_u32, write_u16, write_u32};
 
 /// Octets in front of a query's data and of the packet that an error embeds.
 pub const HEADER_LEN: usize = 8;
@@ -122,42 +122,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         if self.0.as_ref().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
-    /// Message type, one of [`message`] perhaps.
-    #[inline]
-    pub fn ty(&self) -> u8 {
-        self.0.as_ref()[field::TYPE]
-    }
-
-    /// Code.
-    #[inline]
-    pub fn code(&self) -> u8 {
-        self.0.as_ref()[field::CODE]
-    }
-
-    /// Checksum of the whole message.
-    #[inline]
-    pub fn checksum(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::CHECKSUM)
-    }
-
-    /// The four octets that each type reads its own way.
-    #[inline]
-    pub fn rest(&self) -> u32 {
-        read_u32(self.0.as_ref(), field::REST)
-    }
-
-    /// A query's identifier.
-    #[inline]
-    pub fn ident(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::IDENT)
-    }
-
-    /// A query's sequence number.
-    #[inline]
-    pub fn seq(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::SEQ)
-    }
-
     /// A query's data, an error's embedded packet and extensions.
     #[inline]
     pub fn payload(&self) -> &[u8] {
@@ -188,6 +152,22 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 }
 
+fields! {
+    Packet:
+    /// Message type, one of [`message`] perhaps.
+    ty, set_ty: u8 = field::TYPE;
+    /// Code.
+    code, set_code: u8 = field::CODE;
+    /// Checksum of the whole message.
+    checksum, set_checksum: u16 = field::CHECKSUM;
+    /// The four octets that each type reads its own way.
+    rest, set_rest: u32 = field::REST;
+    /// A query's identifier.
+    ident, set_ident: u16 = field::IDENT;
+    /// A query's sequence number.
+    seq, set_seq: u16 = field::SEQ;
+}
+
 impl<'a> Packet<&'a [u8]> {
     /// [`Packet::embedded`], for as long as the buffer lives.
     #[inline]
@@ -197,42 +177,6 @@ impl<'a> Packet<&'a [u8]> {
 }
 
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
-    /// Sets the message type.
-    #[inline]
-    pub fn set_ty(&mut self, ty: u8) {
-        self.0.as_mut()[field::TYPE] = ty;
-    }
-
-    /// Sets the code.
-    #[inline]
-    pub fn set_code(&mut self, code: u8) {
-        self.0.as_mut()[field::CODE] = code;
-    }
-
-    /// Sets the checksum.
-    #[inline]
-    pub fn set_checksum(&mut self, checksum: u16) {
-        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
-    }
-
-    /// Sets the four octets that each type reads its own way.
-    #[inline]
-    pub fn set_rest(&mut self, rest: u32) {
-        write_u32(self.0.as_mut(), field::REST, rest);
-    }
-
-    /// Sets a query's identifier.
-    #[inline]
-    pub fn set_ident(&mut self, ident: u16) {
-        write_u16(self.0.as_mut(), field::IDENT, ident);
-    }
-
-    /// Sets a query's sequence number.
-    #[inline]
-    pub fn set_seq(&mut self, seq: u16) {
-        write_u16(self.0.as_mut(), field::SEQ, seq);
-    }
-
     /// A query's data, an error's embedded packet and extensions.
     #[inline]
     pub fn payload_mut(&mut self) -> &mut [u8] {

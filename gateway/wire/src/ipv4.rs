@@ -8,8 +8,9 @@ pub use fragment::{Fragment, Fragments, HEADER_LEN_MAX};
 
 use std::net::Ipv4Addr;
 
+use super::Error;
 use super::checksum::{self, Delta};
-use super::{Error, read_u16, read_u32, write_u16, write_u32};
+use super::fields::{read, write};
 
 /// Octets of a header without options.
 pub const HEADER_LEN: usize = 20;
@@ -20,9 +21,8 @@ pub const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub const UDP: u8 = 17;
 
-/// May `address` be one host's, as far as the address alone tells? Not zero's network, loopback, multicast or limited
-/// broadcast (RFC 1122 section 3.2.1.3). 240.0.0.0/4 is reserved, and yet some networks number hosts from it: whether this
-/// one does is not for the address to tell.
+/// Whether `address` may be a host's: not in 0.0.0.0/8, loopback, multicast or limited broadcast (RFC 1122 section
+/// 3.2.1.3). 240.0.0.0/4 is reserved, but some networks number hosts from it, so it may be.
 #[inline]
 pub const fn is_host(address: Ipv4Addr) -> bool {
     !matches!(address.octets()[0], 0 | 127 | 224..=239) && !address.is_broadcast()
@@ -112,24 +112,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         usize::from(self.0.as_ref()[field::VERSION_IHL] & 0xf) * 4
     }
 
-    /// Type of service: DSCP and ECN (RFC 2474, RFC 3168).
-    #[inline]
-    pub fn tos(&self) -> u8 {
-        self.0.as_ref()[field::TOS]
-    }
-
-    /// Octets of header and payload.
-    #[inline]
-    pub fn total_len(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::TOTAL_LEN)
-    }
-
-    /// Identification.
-    #[inline]
-    pub fn ident(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::IDENT)
-    }
-
     /// The "don't fragment" flag.
     #[inline]
     pub fn dont_frag(&self) -> bool {
@@ -154,24 +136,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         self.flags_and_offset() & (MF | OFFSET) != 0
     }
 
-    /// Time to live.
-    #[inline]
-    pub fn ttl(&self) -> u8 {
-        self.0.as_ref()[field::TTL]
-    }
-
-    /// Protocol number of the payload.
-    #[inline]
-    pub fn protocol(&self) -> u8 {
-        self.0.as_ref()[field::PROTOCOL]
-    }
-
-    /// Header checksum.
-    #[inline]
-    pub fn checksum(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::CHECKSUM)
-    }
-
     /// Source address.
     #[inline]
     pub fn src(&self) -> Ipv4Addr {
@@ -182,18 +146,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
     #[inline]
     pub fn dst(&self) -> Ipv4Addr {
         self.dst_bits().into()
-    }
-
-    /// Source address as a number.
-    #[inline]
-    pub fn src_bits(&self) -> u32 {
-        read_u32(self.0.as_ref(), field::SRC)
-    }
-
-    /// Destination address as a number.
-    #[inline]
-    pub fn dst_bits(&self) -> u32 {
-        read_u32(self.0.as_ref(), field::DST)
     }
 
     /// The options.
@@ -232,12 +184,32 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 
     fn flags_and_offset(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::FLAGS_OFFSET)
+        read::<u16>(self.0.as_ref(), field::FLAGS_OFFSET)
     }
 
     fn payload_end(&self) -> usize {
         usize::from(self.total_len()).clamp(self.header_len(), self.0.as_ref().len())
     }
+}
+
+fields! {
+    Packet:
+    /// Type of service: DSCP and ECN (RFC 2474, RFC 3168).
+    tos, set_tos: u8 = field::TOS;
+    /// Octets of header and payload.
+    total_len, set_total_len: u16 = field::TOTAL_LEN;
+    /// Identification.
+    ident, set_ident: u16 = field::IDENT;
+    /// Time to live.
+    ttl, set_ttl: u8 = field::TTL;
+    /// Protocol number of the payload.
+    protocol, set_protocol: u8 = field::PROTOCOL;
+    /// Header checksum.
+    checksum, set_checksum: u16 = field::CHECKSUM;
+    /// Source address as a number.
+    src_bits, set_src_bits: u32 = field::SRC;
+    /// Destination address as a number.
+    dst_bits, set_dst_bits: u32 = field::DST;
 }
 
 impl<'a> Packet<&'a [u8]> {
@@ -253,24 +225,6 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     #[inline]
     pub fn set_header_len(&mut self, header_len: usize) {
         self.0.as_mut()[field::VERSION_IHL] = 0x40 | (header_len / 4) as u8 & 0xf;
-    }
-
-    /// Sets the type of service.
-    #[inline]
-    pub fn set_tos(&mut self, tos: u8) {
-        self.0.as_mut()[field::TOS] = tos;
-    }
-
-    /// Sets the octets of header and payload.
-    #[inline]
-    pub fn set_total_len(&mut self, total_len: u16) {
-        write_u16(self.0.as_mut(), field::TOTAL_LEN, total_len);
-    }
-
-    /// Sets the identification.
-    #[inline]
-    pub fn set_ident(&mut self, ident: u16) {
-        write_u16(self.0.as_mut(), field::IDENT, ident);
     }
 
     /// Sets the "don't fragment" flag.
@@ -291,24 +245,6 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
         self.set_flags_and_offset(OFFSET, octets / 8);
     }
 
-    /// Sets the time to live.
-    #[inline]
-    pub fn set_ttl(&mut self, ttl: u8) {
-        self.0.as_mut()[field::TTL] = ttl;
-    }
-
-    /// Sets the protocol number.
-    #[inline]
-    pub fn set_protocol(&mut self, protocol: u8) {
-        self.0.as_mut()[field::PROTOCOL] = protocol;
-    }
-
-    /// Sets the header checksum.
-    #[inline]
-    pub fn set_checksum(&mut self, checksum: u16) {
-        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
-    }
-
     /// Sets the source address.
     #[inline]
     pub fn set_src(&mut self, src: Ipv4Addr) {
@@ -319,18 +255,6 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     #[inline]
     pub fn set_dst(&mut self, dst: Ipv4Addr) {
         self.set_dst_bits(dst.into());
-    }
-
-    /// Sets the source address as a number.
-    #[inline]
-    pub fn set_src_bits(&mut self, src: u32) {
-        write_u32(self.0.as_mut(), field::SRC, src);
-    }
-
-    /// Sets the destination address as a number.
-    #[inline]
-    pub fn set_dst_bits(&mut self, dst: u32) {
-        write_u32(self.0.as_mut(), field::DST, dst);
     }
 
     /// The payload.
@@ -357,14 +281,14 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     /// Takes one from a time to live that is above 0, and updates the checksum.
     #[inline]
     pub fn decrement_ttl(&mut self) {
-        let old = read_u16(self.0.as_ref(), field::TTL);
+        let old = read::<u16>(self.0.as_ref(), field::TTL);
         self.set_ttl(self.ttl().saturating_sub(1));
-        self.apply(Delta::new().replace_u16(old, read_u16(self.0.as_ref(), field::TTL)));
+        self.apply(Delta::new().replace_u16(old, read::<u16>(self.0.as_ref(), field::TTL)));
     }
 
     fn set_flags_and_offset(&mut self, mask: u16, bits: u16) {
         let word = self.flags_and_offset() & !mask | bits & mask;
-        write_u16(self.0.as_mut(), field::FLAGS_OFFSET, word);
+        write(self.0.as_mut(), field::FLAGS_OFFSET, word);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every protocol has one file of the same shape: a view `Packet<T>` over a buffer `T`, its getters for
 //! `T: AsRef<[u8]>`, its setters for `T: AsMut<[u8]>`, and where the fields lie in a private `field` module. A view
-//! copies nothing and allocates nothing; whoever holds the buffer may make as many views of it as he likes.
+//! copies nothing and allocates nothing, and a buffer may have any number of views.
 //!
 //! # Panic contract
 //! - `new_checked` (and its sisters `new_verified`, `new_header`) never panics and returns an [`Error`] for a
@@ -35,6 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
+
+#[macro_use]
+mod fields;
 
 pub mod arp;
 pub mod build;
@@ -80,20 +83,4 @@ pub enum Error {
     /// ICMP checksum wrong.
     #[error("ICMP checksum wrong")]
     IcmpChecksum,
-}
-
-fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn write_u16(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
-}
-
-fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
-    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }

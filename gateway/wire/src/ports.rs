@@ -1,7 +1,7 @@
-//! The first four octets of TCP and UDP, which are alike: all that a packet embedded in an ICMP error is sure to
-//! show of them (RFC 792 promises eight octets), and all that finding its session takes.
+//! The ports of TCP and UDP, which are the first four octets of both headers. RFC 792 promises eight octets of the packet
+//! that an ICMP error embeds, so the ports are there, and they are enough to find its session.
 
-use super::{Error, read_u16, write_u16};
+use super::Error;
 
 /// Octets of both ports.
 pub const LEN: usize = 4;
@@ -31,32 +31,14 @@ impl<T: AsRef<[u8]>> Packet<T> {
     fn check_len(&self) -> Result<(), Error> {
         if self.0.as_ref().len() < LEN { Err(Error::Truncated) } else { Ok(()) }
     }
-
-    /// Source port.
-    #[inline]
-    pub fn src_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::SRC)
-    }
-
-    /// Destination port.
-    #[inline]
-    pub fn dst_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::DST)
-    }
 }
 
-impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
-    /// Sets the source port.
-    #[inline]
-    pub fn set_src_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::SRC, port);
-    }
-
-    /// Sets the destination port.
-    #[inline]
-    pub fn set_dst_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::DST, port);
-    }
+fields! {
+    Packet:
+    /// Source port.
+    src_port, set_src_port: u16 = field::SRC;
+    /// Destination port.
+    dst_port, set_dst_port: u16 = field::DST;
 }
 
 mod field {

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::ops::BitOr;
 
 use super::checksum::{self, Delta};
-use super::{Error, ipv4, read_u16, read_u32, write_u16, write_u32};
+use super::fields::{read, write};
+use super::{Error, ipv4};
 
 mod answer;
 
@@ -89,30 +90,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         Ok(())
     }
 
-    /// Source port.
-    #[inline]
-    pub fn src_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::SRC_PORT)
-    }
-
-    /// Destination port.
-    #[inline]
-    pub fn dst_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::DST_PORT)
-    }
-
-    /// Sequence number.
-    #[inline]
-    pub fn seq(&self) -> u32 {
-        read_u32(self.0.as_ref(), field::SEQ)
-    }
-
-    /// Acknowledgment number.
-    #[inline]
-    pub fn ack(&self) -> u32 {
-        read_u32(self.0.as_ref(), field::ACK)
-    }
-
     /// Octets of header and options: data offset times 4.
     #[inline]
     pub fn header_len(&self) -> usize {
@@ -123,18 +100,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
     #[inline]
     pub fn flags(&self) -> Flags {
         Flags(self.0.as_ref()[field::FLAGS])
-    }
-
-    /// Window, unscaled.
-    #[inline]
-    pub fn window(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::WINDOW)
-    }
-
-    /// Checksum.
-    #[inline]
-    pub fn checksum(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::CHECKSUM)
     }
 
     /// The options.
@@ -162,31 +127,23 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 }
 
+fields! {
+    Packet:
+    /// Source port.
+    src_port, set_src_port: u16 = field::SRC_PORT;
+    /// Destination port.
+    dst_port, set_dst_port: u16 = field::DST_PORT;
+    /// Sequence number.
+    seq, set_seq: u32 = field::SEQ;
+    /// Acknowledgment number.
+    ack, set_ack: u32 = field::ACK;
+    /// Window, unscaled.
+    window, set_window: u16 = field::WINDOW;
+    /// Checksum.
+    checksum, set_checksum: u16 = field::CHECKSUM;
+}
+
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
-    /// Sets the source port.
-    #[inline]
-    pub fn set_src_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::SRC_PORT, port);
-    }
-
-    /// Sets the destination port.
-    #[inline]
-    pub fn set_dst_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::DST_PORT, port);
-    }
-
-    /// Sets the sequence number.
-    #[inline]
-    pub fn set_seq(&mut self, seq: u32) {
-        write_u32(self.0.as_mut(), field::SEQ, seq);
-    }
-
-    /// Sets the acknowledgment number.
-    #[inline]
-    pub fn set_ack(&mut self, ack: u32) {
-        write_u32(self.0.as_mut(), field::ACK, ack);
-    }
-
     /// Sets the octets of header and options, a multiple of 4; clears the reserved bits.
     #[inline]
     pub fn set_header_len(&mut self, header_len: usize) {
@@ -197,18 +154,6 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     #[inline]
     pub fn set_flags(&mut self, flags: Flags) {
         self.0.as_mut()[field::FLAGS] = flags.0;
-    }
-
-    /// Sets the window.
-    #[inline]
-    pub fn set_window(&mut self, window: u16) {
-        write_u16(self.0.as_mut(), field::WINDOW, window);
-    }
-
-    /// Sets the checksum.
-    #[inline]
-    pub fn set_checksum(&mut self, checksum: u16) {
-        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
     }
 
     /// The options.
@@ -236,11 +181,11 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     pub fn clamp_mss(&mut self, max: u16) {
         let Some(at) = mss_at(self.options()) else { return };
         let field = &mut self.options_mut()[at..at + 2];
-        let old = read_u16(field, 0);
+        let old = read::<u16>(field, 0);
         if old <= max {
             return;
         }
-        write_u16(field, 0, max);
+        write(field, 0, max);
         // A word at an odd place adds to the sum with its octets swapped.
         let change = Delta::new().replace_u16(old, max);
         let swapped = Delta::new().replace_u16(old.swap_bytes(), max.swap_bytes());

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::checksum::{self, Delta};
-use super::{Error, ipv4, read_u16, write_u16};
+use super::{Error, ipv4};
 
 /// Octets of a header.
 pub const HEADER_LEN: usize = 8;
@@ -49,31 +49,6 @@ impl<T: AsRef<[u8]>> Packet<T> {
         if self.0.as_ref().len() < HEADER_LEN { Err(Error::Truncated) } else { Ok(()) }
     }
 
-    /// Source port.
-    #[inline]
-    pub fn src_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::SRC_PORT)
-    }
-
-    /// Destination port.
-    #[inline]
-    pub fn dst_port(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::DST_PORT)
-    }
-
-    /// Octets of header and payload.
-    #[inline]
-    #[expect(clippy::len_without_is_empty, reason = "a header field; a datagram has at least its header")]
-    pub fn len(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::LEN)
-    }
-
-    /// Checksum; 0 says that the sender computed none.
-    #[inline]
-    pub fn checksum(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::CHECKSUM)
-    }
-
     /// The payload; of a datagram cut short, what is there.
     #[inline]
     pub fn payload(&self) -> &[u8] {
@@ -96,31 +71,20 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 }
 
+fields! {
+    Packet:
+    /// Source port.
+    src_port, set_src_port: u16 = field::SRC_PORT;
+    /// Destination port.
+    dst_port, set_dst_port: u16 = field::DST_PORT;
+    /// Octets of header and payload.
+    #[expect(clippy::len_without_is_empty, reason = "a header field; a datagram has at least its header")]
+    len, set_len: u16 = field::LEN;
+    /// Checksum; 0 says that the sender computed none.
+    checksum, set_checksum: u16 = field::CHECKSUM;
+}
+
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
-    /// Sets the source port.
-    #[inline]
-    pub fn set_src_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::SRC_PORT, port);
-    }
-
-    /// Sets the destination port.
-    #[inline]
-    pub fn set_dst_port(&mut self, port: u16) {
-        write_u16(self.0.as_mut(), field::DST_PORT, port);
-    }
-
-    /// Sets the octets of header and payload.
-    #[inline]
-    pub fn set_len(&mut self, len: u16) {
-        write_u16(self.0.as_mut(), field::LEN, len);
-    }
-
-    /// Sets the checksum.
-    #[inline]
-    pub fn set_checksum(&mut self, checksum: u16) {
-        write_u16(self.0.as_mut(), field::CHECKSUM, checksum);
-    }
-
     /// The payload.
     #[inline]
     pub fn payload_mut(&mut self) -> &mut [u8] {

@@ -1,6 +1,7 @@
 //! One 802.1Q tag: the four octets behind an EtherType of 0x8100.
 
-use super::{Error, read_u16, write_u16};
+use super::Error;
+use super::fields::{read, write};
 
 /// Octets of a tag, its inner EtherType included.
 pub const HEADER_LEN: usize = 4;
@@ -33,12 +34,7 @@ impl<T: AsRef<[u8]>> Packet<T> {
 
     /// VLAN identifier; 0 marks a tag that carries a priority only.
     pub fn vid(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::CONTROL) & 0xfff
-    }
-
-    /// What the payload is.
-    pub fn ethertype(&self) -> u16 {
-        read_u16(self.0.as_ref(), field::ETHERTYPE)
+        read::<u16>(self.0.as_ref(), field::CONTROL) & 0xfff
     }
 
     /// What follows the tag.
@@ -47,15 +43,16 @@ impl<T: AsRef<[u8]>> Packet<T> {
     }
 }
 
+fields! {
+    Packet:
+    /// What the payload is.
+    ethertype, set_ethertype: u16 = field::ETHERTYPE;
+}
+
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Packet<T> {
     /// Sets the VLAN identifier, with priority 0 and not drop eligible.
     pub fn set_vid(&mut self, vid: u16) {
-        write_u16(self.0.as_mut(), field::CONTROL, vid & 0xfff);
-    }
-
-    /// Sets what the payload is.
-    pub fn set_ethertype(&mut self, ethertype: u16) {
-        write_u16(self.0.as_mut(), field::ETHERTYPE, ethertype);
+        write(self.0.as_mut(), field::CONTROL, vid & 0xfff);
     }
 }
 

@@ -70,7 +70,7 @@ fn read_layer4(bytes: &[u8], depth: Depth) {
     }
 }
 
-/// Answers `bytes` as a router would; what comes out must be a packet that a host believes.
+/// Answers `bytes` as a router would. The answer must be a packet that a host accepts.
 fn answer(bytes: &[u8]) {
     let mut buf = bytes.to_vec();
     if let Some(len) = icmpv4::error(&mut buf, 3, 4, 1400, GATEWAY) {
