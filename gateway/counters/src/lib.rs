@@ -25,7 +25,7 @@ use bytemuck::{Pod, Zeroable};
 
 use natgw_nat::{Protocol, SessionFailure, Shard};
 
-/// Kinds of ICMP messages of the gateway's own.
+/// Kinds of ICMP messages that the gateway makes itself.
 pub const ANSWER_KINDS: usize = 6;
 
 /// How many interfaces a worker counts for.
@@ -34,7 +34,7 @@ pub const MAX_INTERFACES: usize = 8;
 /// A struct of `u64`s that one thread writes and any thread reads.
 ///
 /// It lies on lines of its own (128 bytes: two cache lines, which adjacent-line prefetch fetches as one), so that
-/// nobody else's writes disturb the worker.
+/// writes of other threads do not disturb the worker.
 pub struct Published<T> {
     lines: Box<[Line]>,
     /// Owns no `T`: it only copies them in and out.
@@ -109,11 +109,11 @@ pub struct WorkerCounters {
     /// Packets that began in the gateway itself: ARP requests and announcements, fragments of what was cut, answers to pings
     /// in fragments. Another answer is not among them: it takes the place of the packet that it answers.
     pub generated: u64,
-    /// ICMP messages of the gateway's own that a rate limit held back, by their kind.
+    /// ICMP messages of the gateway itself that a rate limit held back, by their kind.
     pub answers_limited: [u64; ANSWER_KINDS],
-    /// By interface: ARP messages in which another station claims an address of the gateway's.
+    /// By interface: ARP messages in which another station claims an address of the gateway.
     pub address_conflicts: [u64; MAX_INTERFACES],
-    /// What management was not told, because there was too much of it, by [`EventKind`].
+    /// Events that did not fit into the queue to management, by [`EventKind`].
     pub events_lost: [u64; EventKind::ALL.len()],
     /// Packets handed to and taken from other workers.
     pub handoff: HandoffCounters,
@@ -127,7 +127,7 @@ pub struct WorkerCounters {
     pub busy_cycles: u64,
     /// Packets a burst, of the bursts that held any.
     pub burst_size: BurstSizes,
-    /// Gauge: lines of tables that a change of the configuration has still to be held against.
+    /// Gauge: table lines that the sweep of a reload has still to look at.
     pub sweep_lines: u64,
     /// Gauge: packets that wait for their next hop's address, and fragments that wait for the first of their datagram or,
     /// of a ping of the gateway itself, for the rest.
@@ -147,7 +147,7 @@ pub enum EventKind {
     Learned,
     /// Packets wait for a neighbour.
     Needed,
-    /// Another station claims an address of the gateway's.
+    /// Another station claims an address of the gateway.
     Conflict,
 }
 
@@ -271,7 +271,7 @@ impl PoolCounters {
 pub struct PoolPorts {
     /// Ports of mappings.
     pub used: u64,
-    /// Freed ports that rest before anyone gets them again (RFC 6888 REQ-8).
+    /// Freed ports that rest before a subscriber gets them again (RFC 6888 REQ-8).
     pub held: u64,
     /// Ports in all: used, held and free.
     pub total: u64,

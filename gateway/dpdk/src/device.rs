@@ -29,7 +29,7 @@ pub struct PortInfo {
     pub rss_offloads: u64,
     /// The smallest MTU.
     pub min_mtu: u16,
-    /// The largest MTU, as far as the device tells.
+    /// The largest MTU, as far as the device reports it.
     pub max_mtu: u16,
     /// The largest frame, link-layer header included.
     pub max_frame: u32,
@@ -51,7 +51,7 @@ impl PortInfo {
 pub(super) struct Device {
     attached: Attached,
     started: AtomicBool,
-    /// The station that it is in place of its own, which it cannot be given.
+    /// The MAC address in place of the device's own, where the device cannot be given it.
     station: OnceLock<[u8; 6]>,
     memif: Option<Memif>,
     /// One control operation at a time: DPDK's are not made for several threads.
@@ -220,7 +220,7 @@ fn warn(result: Result<i32, Error>) {
     }
 }
 
-/// The largest MTU with which `rte_eth_dev_configure` takes the device: some drivers tell of the frame's length alone.
+/// The largest MTU with which `rte_eth_dev_configure` takes the device: some drivers report the frame's length alone.
 fn max_mtu(info: &rte_eth_dev_info) -> u16 {
     let told = info.max_mtu != u16::MAX && info.max_rx_pktlen > u32::from(info.max_mtu);
     let overhead = if told { info.max_rx_pktlen - u32::from(info.max_mtu) } else { ETHER_HDR_AND_CRC };
@@ -232,5 +232,5 @@ fn max_mtu(info: &rte_eth_dev_info) -> u16 {
 const ETHER_HDR_AND_CRC: u32 = 14 + 4;
 
 /// net_tap offers 16 queues, but when it starts it puts a file descriptor of each, of both kinds, into a message for
-/// secondary processes without looking how many that holds: five queues break its stack where the message holds 8.
+/// secondary processes without checking how many that holds: five queues break its stack where the message holds 8.
 const TAP_QUEUES_MAX: u16 = dpdk_sys::RTE_MP_MAX_FD_NUM as u16 / 2;

@@ -75,7 +75,7 @@ impl Port<Stopped> {
 }
 
 impl<S> Port<S> {
-    /// DPDK's number of the port, as [`Mbuf::port`](super::Mbuf::port) tells it.
+    /// DPDK's number of the port, as [`Mbuf::port`](super::Mbuf::port) returns it.
     pub fn id(&self) -> u16 {
         self.device.id()
     }
@@ -127,7 +127,7 @@ impl Port<Started> {
         self.device.exclusively(stats::read_xstats)
     }
 
-    /// Who distributes frames over the receive queues, and why.
+    /// Whether the NIC or software spreads frames over the receive queues, and why.
     pub fn rss_report(&self) -> &RssReport {
         &self.state.rss
     }

@@ -26,7 +26,7 @@ impl Reconnector {
     /// For those of `ports` that are clients; `None` without one.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub fn start<'a>(ports: impl Iterator<Item = &'a Port<Started>>) -> std::io::Result<Option<Reconnector>> {
         let client = |port: &Port<Started>| {
             port.device.memif()?.is_client().then(|| Client::new(Arc::clone(&port.device)))
@@ -105,7 +105,7 @@ impl Client {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Between two attempts; doubled each time that there was none.
+/// Between two attempts; doubled after each one that fails.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// For the thread to end.

@@ -64,7 +64,7 @@ pub(super) fn read_xstats(device: &Device) -> Result<Vec<(String, u64)>, Error> 
     let count = check("rte_eth_xstats_get", count, || device.context())? as u32;
     let mut names = vec![rte_eth_xstat_name { name: [0; 64] }; count as usize];
     let mut values = vec![rte_eth_xstat { id: 0, value: 0 }; count as usize];
-    // SAFETY: both have room for `count` entries, which DPDK is told.
+    // SAFETY: both have room for `count` entries, the length that DPDK is given.
     let named = unsafe { dpdk_sys::rte_eth_xstats_get_names(device.id(), names.as_mut_ptr(), count) };
     check("rte_eth_xstats_get_names", named, || device.context())?;
     // SAFETY: as above.

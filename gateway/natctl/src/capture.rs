@@ -1,4 +1,4 @@
-//! `natctl capture`: frames from the gateway into a pcapng file, until there are enough or somebody interrupts.
+//! `natctl capture`: frames from the gateway into a pcapng file, until there are enough or the user interrupts.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -80,7 +80,7 @@ impl Asked {
         path
     }
 
-    /// Captures, and says on standard error how much came of it.
+    /// Captures, and prints the counts on standard error.
     pub(super) fn run(self, client: &Client) -> Result<(), Failure> {
         let (path, is_pipe) = (self.path(), self.write.as_os_str() == "-");
         if is_pipe && io::stdout().is_terminal() {

@@ -1,6 +1,6 @@
 //! `natctl`: a running gateway's state on the command line.
 //!
-//! It asks the HTTP API and shows the answer as a table, or as it came with `--json`. Exit codes: 0 done, 1 refused
+//! It asks the HTTP API and shows the answer as a table, or with `--json` as it is. Exit codes: 0 done, 1 refused
 //! by the gateway, 2 wrong usage, 3 no gateway there.
 //!
 //! # Example

@@ -9,10 +9,10 @@ use natgw_wire::ethernet::{self, Mac};
 /// Octets of a message as it is sent: the shortest that Ethernet carries, without its check sequence.
 pub const FRAME_LEN: usize = 60;
 
-/// What an ARP frame came to.
+/// The outcome of an ARP frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It told something, asked something, or both.
+    /// A message that teaches a neighbour, is answered, or both.
     Taken {
         /// The sender, to be learnt.
         learned: Option<(Binding, Learn)>,
@@ -23,7 +23,7 @@ pub enum Outcome {
     Conflict(Binding),
     /// Nothing in it concerns the gateway.
     Ignored,
-    /// No Ethernet/IPv4 request or reply, or from no station's address.
+    /// No Ethernet/IPv4 request or reply, or the sender's MAC address is no station's.
     Malformed,
 }
 
@@ -57,19 +57,19 @@ pub fn respond(frame: &mut [u8], own: &OwnAddresses, mac: Mac) -> Outcome {
     if learned.is_none() && reply.is_none() { Outcome::Ignored } else { Outcome::Taken { learned, reply } }
 }
 
-/// Who sends a message of the gateway's own.
+/// The sender of a message that the gateway makes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The interface's MAC address.
     pub mac: Mac,
     /// The interface's VLAN.
     pub vlan: Option<u16>,
-    /// The own address that is told.
+    /// The gateway's address that is announced or asks.
     pub ip: u32,
 }
 
-/// The question who has `target`: to [`Mac::BROADCAST`], or to a station that is believed to have it (RFC 1122 section
-/// 2.3.2.1).
+/// An ARP request for `target`: to [`Mac::BROADCAST`], or as a unicast poll to the station that had it last (RFC 1122
+/// section 2.3.2.1).
 pub fn request(from: Sender, target: u32, to: Mac) -> [u8; FRAME_LEN] {
     let mut frame = [0; FRAME_LEN];
     let header_len = ethernet::header_len(from.vlan);

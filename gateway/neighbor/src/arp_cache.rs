@@ -1,4 +1,4 @@
-//! The state of every neighbour, as management keeps it: who is asked for, who answered, who is to be asked again.
+//! The ARP cache of the management thread: the state of every neighbour, and when it is asked for again.
 //!
 //! ```text
 //!              need            answer            30 s             5 s, or later if much is due
@@ -17,12 +17,12 @@
 //! whether they answer. They are asked for ten times in the first second, since all traffic waits for them, and what is
 //! due for them comes before what is due for others.
 //!
-//! A neighbour is *used* once a worker has packets for it, and only then do the workers know its MAC address: whoever sends
-//! ARP requests alone takes no place in their tables. One that was heard of and never used goes without a probe.
+//! A neighbour is *used* once a worker has packets for it, and only then do the workers know its MAC address. So a station
+//! that only sends ARP requests takes no place in their tables. A neighbour that was never used goes without a probe.
 //!
 //! **Claims.** A message from another MAC address than the one that is known does not move a neighbour: the known station
-//! is asked three times within 300 ms, and only if it is silent the claim is believed. (A gratuitous ARP of anybody on the
-//! link could take a gateway's traffic otherwise.) A *static* neighbour is never asked for and never moves.
+//! is asked three times within 300 ms, and only if it is silent the claim is believed. (Otherwise a gratuitous ARP of any station
+//! on the link could take a gateway's traffic.) A *static* neighbour is never asked for and never moves.
 //!
 //! Time is milliseconds of a clock that does not wrap.
 
@@ -55,9 +55,9 @@ pub enum State {
     Stale,
     /// Asked whether it is still there; in use.
     Probe,
-    /// Asked for in vain.
+    /// Asked for, without an answer.
     Failed,
-    /// Configured: neither asked for nor believed anything else of.
+    /// Configured: never asked for, and no message moves it.
     Static,
 }
 

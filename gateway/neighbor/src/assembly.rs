@@ -289,7 +289,7 @@ impl Assembly {
         Outcome::Whole(whole)
     }
 
-    /// Forgets what a datagram has, and refuses what comes of it.
+    /// Forgets what a datagram has, and refuses its further fragments.
     fn refuse(&mut self, place: usize, why: Why) -> Outcome {
         self.datagrams[place].state = State::Refused(why);
         why.outcome(1 + self.let_go(place))
@@ -303,7 +303,7 @@ impl Default for Assembly {
 }
 
 impl Datagram {
-    /// Whether a fragment of octets that are known says of the end what is known of it.
+    /// Whether a repeated fragment agrees with what is known of the datagram's end.
     fn knows_end_of(&self, piece: &Piece<'_>) -> bool {
         let end = piece.end();
         piece.is_last == (self.len == Some(end)) && self.len.is_none_or(|len| end <= len)

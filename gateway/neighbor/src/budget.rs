@@ -1,9 +1,9 @@
-//! How many ICMP messages of its own the gateway sends (RFC 1812 section 4.3.2.8): so many a second of each kind, and of
-//! those so many to one host.
+//! Rate limits of the ICMP messages that the gateway makes itself (RFC 1812 section 4.3.2.8), by kind, and within a kind by
+//! host.
 //!
-//! Each kind has a budget of its own, so that none starves another: whoever lets TTLs run out does not keep others from
-//! hearing of the path's MTU. Within a kind one host has a part at most, so that a single host does not starve the others.
-//! Hosts are told apart by a keyed hash, into [`HOSTS`] places; two hosts of one place share its part.
+//! Each kind has a budget of its own, so that none starves another: a flood of expired TTLs does not suppress
+//! "fragmentation needed". Within a kind one host gets a part at most, so that a single host does not starve the others.
+//! A keyed hash spreads the hosts over [`HOSTS`] places; two hosts of one place share its part.
 
 use super::TokenBucket;
 
@@ -20,7 +20,7 @@ pub enum AnswerKind {
     Unreachable,
     /// A session from inside that rules or limits refuse.
     Refused,
-    /// A port of the gateway itself, or one that lets nobody in.
+    /// Port unreachable: for a port of the gateway itself, or one whose filtering does not admit the remote.
     PortUnreachable,
 }
 

@@ -28,7 +28,7 @@ pub enum Outcome {
     NoService,
     /// The answer, of this kind, was held back by its rate limit.
     Limited(AnswerKind),
-    /// The host has been sent as many RSTs as it is for now.
+    /// The budget of RSTs to this host is used up.
     ResetLimited,
 }
 
@@ -63,8 +63,8 @@ impl Responder {
         self.answer_hairpinned(buf, from, routes, resets, now_ms)
     }
 
-    /// As [`Responder::answer`], to a packet that was translated here already: its source is an outside endpoint of the
-    /// gateway's, whose address may be an own one.
+    /// As [`Responder::answer`], to a packet that was translated here already: its source is an outside endpoint, whose
+    /// address may be the gateway's own.
     pub fn answer_hairpinned(
         &mut self,
         buf: &mut [u8],
@@ -208,7 +208,7 @@ mod tests {
         let reset = tcp::Packet::new_checked(reset.payload()).unwrap();
         assert_eq!((reset.seq(), reset.ack(), reset.flags()), (0, 8, tcp::Flags::RST | tcp::Flags::ACK));
         assert_eq!((reset.src_port(), reset.dst_port()), (22, 4000));
-        // Neither outside hosts nor a gateway that is told to be silent.
+        // Outside hosts get no RST, and no host does where `refuse` is "drop".
         assert_eq!(at(HOST, Side::Outside, Some(&mut resets)).0, Outcome::NoService);
         assert_eq!(at(HOST, Side::Inside, None).0, Outcome::NoService);
         assert_eq!(at(HOST, Side::Inside, Some(&mut resets)).0, Outcome::Reset(40));

@@ -3,7 +3,7 @@
 //! A next hop is *resolved* (its MAC address is known) or *unresolved*: then up to [`Sizes::held_each`] packets wait
 //! for [`NextHops::learn`], [`NextHops::forget`] or, [`HOLD_MS`] after the first, [`NextHops::expire`].
 //!
-//! A [`NextHopId`] may be kept for as long as one likes. It stops to name a next hop when that one is forgotten or when
+//! A [`NextHopId`] may be kept without a limit. It stops naming a next hop when that one is forgotten or when
 //! the routes change ([`NextHops::invalidate`]); [`NextHops::mac`] then answers `None`, as for an unresolved one, and
 //! the caller comes back through [`NextHops::resolve`]. (A handle unused while its slot is reused 65,536 times could
 //! name another next hop.)
@@ -32,7 +32,7 @@ pub const NEXT_HOPS_MAX: u16 = u16::MAX;
 /// How long an unresolved next hop keeps packets: as long as management asks for it.
 pub const HOLD_MS: u32 = 3000;
 
-/// How long after asking for a resolution one asks again.
+/// How long after a request for a resolution it is repeated.
 const ASK_AGAIN_MS: u32 = 1000;
 
 /// How long after a message of a neighbour's was new another one is.
@@ -112,7 +112,7 @@ pub struct NextHops<P> {
     epoch: u16,
     slab: Slab<P>,
     held_each: u32,
-    /// Who has how many of the slots, and of the slab's places.
+    /// How the slots, and the places of the slab, are shared.
     shares: Shares,
     held_shares: Shares,
 }

@@ -37,8 +37,8 @@ impl TokenBucket {
 
 const TOKEN: u64 = 1000;
 
-/// A bucket for each host, so that none spends another's tokens. There are 4096 of them, which hosts share by a secret
-/// hash: memory is bounded, and nobody can choose whose bucket is also his.
+/// A bucket for each host, so that none spends another's tokens. There are 4096 of them, which hosts share by a keyed
+/// hash: memory is bounded, and a host cannot choose with which others it shares a bucket.
 #[derive(Debug)]
 pub struct HostBuckets {
     buckets: Box<[TokenBucket]>,

@@ -4,7 +4,7 @@
 //! probes). Built once from the configuration and never changed: a reload builds another. Addresses are `u32` in host
 //! order.
 //!
-//! A connected prefix of up to 30 bits has two addresses that are nobody's: its network address and its directed
+//! A connected prefix of up to 30 bits has two addresses that no host has: its network address and its directed
 //! broadcast (RFC 1812 section 4.2.2.11); of 31 bits, none (RFC 3021).
 
 use std::net::Ipv4Addr;

@@ -1,5 +1,5 @@
-//! How the places of a table are shared: each interface has some to itself, and so have the routers that routes lead
-//! through; the rest is for whoever comes first. So no link can take the places of another, or of a router.
+//! How the places of a table are shared: each interface has some to itself, and so have the routers of routes. The rest
+//! is shared, first come, first served. So no link can take the places of another, or of a router.
 
 use super::InterfaceId;
 
@@ -18,7 +18,7 @@ pub(super) struct Shares {
     taken: [u32; SUBJECTS],
     /// Of each subject.
     own: u32,
-    /// For whoever comes first.
+    /// Those that all share.
     common: u32,
     common_taken: u32,
 }

@@ -1,4 +1,4 @@
-//! Who owns a packet: which worker holds the state of the hosts and endpoints that it names.
+//! The owner of a packet: the worker that holds the state of the hosts and endpoints that it names.
 //!
 //! A subscriber (inside address) belongs to one worker, and so does every outside endpoint. Nothing that a packet
 //! touches is shared, so there is nothing to lock.
@@ -14,7 +14,7 @@
 //! NIC's steering saves that work and is never relied on.
 //!
 //! # Example
-//! Whatever outside port a worker gives out, what comes back to it is the same worker's:
+//! Packets to an outside endpoint belong to the worker that gave it out:
 //!
 //! ```
 //! use natgw_nat::{Pool, Protocol, Settings};

@@ -79,7 +79,7 @@ pub enum SteeringError {
     ForwardTwice(Ipv4Addr, u16),
 }
 
-/// Who owns what. The same in every worker; it changes only by [`Steering::set_forwards`] and
+/// The owners of addresses and endpoints. The same in every worker; it changes only by [`Steering::set_forwards`] and
 /// [`Steering::under`].
 #[derive(Clone, Debug)]
 pub struct Steering {
@@ -99,10 +99,10 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Who owns protocols without ports, whoever sends them, where pools are divided by ports: every worker could choose
-    /// the outside address, but no port of the answer would tell who did.
+    /// The one owner of protocols without ports, where pools are divided by ports: any worker could choose the outside
+    /// address, but the answer has no port that names the worker.
     pub const WITHOUT_PORTS: WorkerId = WorkerId(0);
-    /// Who drops what has no IPv4 header to go by: NICs put what they cannot hash into queue 0.
+    /// The worker that drops frames without an IPv4 header: NICs put frames that they cannot hash into queue 0.
     pub const MALFORMED: WorkerId = WorkerId(0);
 
     /// Divides subscribers, pools, forwards and 1:1 mappings among `workers`. The keys come from `seed`, which is to
@@ -233,7 +233,7 @@ impl Steering {
         }
     }
 
-    /// The owner of what comes to `dst` and names neither port nor protocol, as fragments do.
+    /// The owner of an inbound packet to `dst` that names no port, as fragments do.
     #[inline]
     pub fn inbound_home(&self, dst: u32) -> WorkerId {
         match self.externals.get(&dst) {

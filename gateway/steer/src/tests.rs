@@ -208,7 +208,7 @@ fn what_names_no_port_goes_to_the_home_of_its_address() {
     assert_eq!(steering.outbound(&[0x65; 40]), Steering::MALFORMED);
 }
 
-/// Whoever chooses the outside address of a protocol without ports gets what comes back, errors and fragments too.
+/// The worker that chooses the outside address of a protocol without ports gets the answers, errors and fragments too.
 #[test]
 fn protocols_without_ports_come_and_go_by_one_worker() {
     let by_address = vec![pool(0xcb00_7140, 16, 1024..=65535)];

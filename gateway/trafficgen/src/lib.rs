@@ -1,4 +1,4 @@
-//! `nat-trafficgen`: packets for a NAT gateway from both sides, and whether what comes back is right.
+//! `nat-trafficgen`: sends packets to a NAT gateway on both sides, and checks every packet that returns.
 //!
 //! One core plays every host. Flows are numbers ([`flow`]); frames come from templates ([`template`]); every returned
 //! frame is compared with the one that is expected, checksums included, and what differs is looked at anew and counted

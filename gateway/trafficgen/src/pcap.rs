@@ -14,7 +14,7 @@ use natgw_wire::ethernet::{self, Mac};
 
 /// The MAC address of a process's first and second net_pcap port.
 pub const PORT_MACS: [Mac; 2] = [Mac(*b"\x02pcap\x00"), Mac(*b"\x02pcap\x01")];
-/// Whoever is on the other side.
+/// The MAC address of the peer.
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
 /// An outbound frame of each flow, shuffled, for the gateway's first net_pcap port.

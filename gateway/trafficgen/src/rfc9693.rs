@@ -107,7 +107,7 @@ pub fn capacity(traffic: &mut Traffic, rate: f64) -> Trial {
     trial(traffic, rate)
 }
 
-/// Connections ended in a second, when the gateway is told to empty its table. The command's own time counts too.
+/// Connections ended in a second, when a command empties the gateway's table. The command's own time counts too.
 pub fn tear_down_rate(traffic: &mut Traffic, rate: f64, reset: &Reset) -> Result<(f64, Trial), Error> {
     let filled = trial(traffic, rate);
     let start = Instant::now();

@@ -68,7 +68,7 @@ pub struct Template {
     /// Sums of what is the same in all frames (RFC 1071), carries and all.
     ip_sum: u64,
     l4_sum: u64,
-    /// What of the last word a returned frame must have: Ethernet's padding is nobody's.
+    /// The bits of the last word that are compared: Ethernet's padding is not.
     last_mask: u64,
 }
 

@@ -124,7 +124,7 @@ pub struct Expected<'a> {
     pub src: Option<Endpoint>,
     /// The destination.
     pub dst: Option<Endpoint>,
-    /// True if the source is an outside endpoint of the gateway's choice.
+    /// True if the source is an outside endpoint that the gateway chooses.
     pub translated: bool,
     /// Whether TCP is sent.
     pub is_tcp: bool,

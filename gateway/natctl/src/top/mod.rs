@@ -59,7 +59,7 @@ impl Asked {
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
             return Err(Failure::NoTerminal("natctl top --once prints one screen"));
         }
-        // A gateway that is not there is told as by the other commands.
+        // A gateway that is not there is reported as by the other commands.
         let first = Sample::take(client, None)?;
         let mut screen = Screen::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
         screen.take(Ok(first));
@@ -93,8 +93,8 @@ fn text(screen: &Screen, width: u16) -> String {
     (0..area.height).filter(|&y| y != 1).map(line).collect()
 }
 
-/// Set by a signal that ends the program. Where whoever looks at it does not come to that, for nobody returns from reading a
-/// terminal that is gone, the program ends all the same.
+/// Set by a signal that ends the program. A thread that is blocked in reading a terminal that is gone never looks at it, so the
+/// program ends without that thread.
 fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
     let (ended, mut signals) = (Arc::new(AtomicBool::new(false)), Signals::new([SIGTERM, SIGINT, SIGHUP])?);
     let told = Arc::clone(&ended);
@@ -109,9 +109,9 @@ fn ended_by_signal() -> io::Result<Arc<AtomicBool>> {
     Ok(ended)
 }
 
-/// Ends the program when its terminal is gone. SIGHUP does not always tell: the kernel sends it to the session's leader, and
-/// where that ignores it (under nohup, cron, a service manager) to nobody else. `event::poll` does not either: it reads
-/// the end of a terminal again and again, and never returns.
+/// Ends the program when its terminal is gone. SIGHUP is not enough: the kernel sends it to the session's leader alone, which
+/// may ignore it (nohup, cron, a service manager). `event::poll` is not enough either: at the end of a terminal it reads
+/// again and again, and never returns.
 fn end_with_terminal() {
     thread::spawn(|| {
         let stdin = io::stdin();
@@ -127,7 +127,7 @@ fn end_with_terminal() {
     });
 }
 
-/// Asks each second, for as long as somebody takes the answers.
+/// Asks each second, until the receiver of the answers is gone.
 fn ask(client: Client) -> Receiver<Result<Sample, String>> {
     let (answers, taken) = sync_channel(1);
     thread::spawn(move || {

@@ -82,7 +82,7 @@ fn short(number: f64) -> String {
 pub(super) struct Panel {
     columns: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
-    /// The column that it is sorted by unless told otherwise.
+    /// The column that it is sorted by at first.
     sorted_by: usize,
 }
 

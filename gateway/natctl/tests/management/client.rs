@@ -1,4 +1,4 @@
-//! An HTTP client small enough to see what comes over the wire.
+//! An HTTP client that shows the bytes of an answer.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

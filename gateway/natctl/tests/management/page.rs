@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::start;
 
-/// The page as it stands after some seconds of the browser's time, which run as fast as it can.
+/// The page after some seconds of virtual time in the browser.
 fn page(address: std::net::SocketAddr) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")

@@ -47,7 +47,7 @@ const TABLES: [(&str, &str); 16] = [
     ("sessions", "/api/v1/sessions"),
     ("mappings", "/api/v1/mappings"),
     ("subscribers", "/api/v1/subscribers"),
-    // Who may answer: whoever a session is with.
+    // Filtering: remotes with a session may answer.
     ("permissions", "/api/v1/sessions"),
     // Mappings that share a port, each with its remote.
     ("overlaps", "/api/v1/mappings"),

@@ -1,7 +1,7 @@
-//! Virtual NICs and the workers behind them: who receives what, who owns it, and so what is handed over.
+//! Virtual NICs and the workers behind them: which worker receives a packet, which owns it, and so what is handed over.
 //!
-//! The NIC hashes as hardware does, bit by bit, with the key and the redirection table that the gateway would program; who
-//! owns a packet is the gateway's own code (`steer`). Packets are not made: a flow is its endpoints and its weight.
+//! The NIC hashes as hardware does, bit by bit, with the key and the redirection table that the gateway would program. The
+//! owner of a packet comes from the gateway's own code (`steer`). Packets are not made: a flow is its endpoints and its weight.
 
 use std::net::Ipv4Addr;
 
@@ -28,7 +28,7 @@ pub(crate) enum Spread {
     OneQueue,
 }
 
-/// What came of a simulation. Balances are the busiest worker's part over the mean: 1 is even.
+/// The result of a simulation. Balances are the busiest worker's part over the mean: 1 is even.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) subscribers: f64,
