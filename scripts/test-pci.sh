@@ -202,7 +202,7 @@ try() {
     port "$nic" tap-in 4 "$queues"
     port "$nic" tap-out 5 "$queues"
 
-    # Newer versions of qemu let the host's kernel steer by an eBPF program, which puts what comes here into queue 0;
+    # Newer versions of qemu let the host's kernel steer by an eBPF program, which puts these packets into queue 0;
     # without the capabilities for that the device model computes the hash itself.
     coproc guest { exec "${inside[@]}" setpriv --bounding-set=-bpf,-perfmon,-sys_admin qemu-system-x86_64 "${arguments[@]}" 2>&1; }
     await "guest: ready" || die "$nic: the gateway did not start"

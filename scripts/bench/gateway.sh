@@ -7,7 +7,7 @@
 # Devices of a memif port: ROLE ID
 memif() { echo "net_memif$2,role=$1,socket=$work/memif.sock,socket-abstract=no,id=$2,rsize=$ring_bits"; }
 
-# A CPU for the gateway's management: one that nobody polls on, where there is one.
+# A CPU for the gateway's management: one without a polling thread, where there is one.
 spare_cpu() {
     local cpu
     for ((cpu = $(nproc) - 1; cpu >= 0; cpu--)); do

@@ -296,7 +296,7 @@ reloaded() {
 }
 
 # A listing of all sessions at a time, from the first page to the last; the gateway's memory before and after. At this rate
-# the rings hold what comes while the host takes a CPU away for 100 ms: what is lost is the gateway's.
+# the rings hold the packets of 100 ms, for which the host may take a CPU away. So lost packets are the gateway's.
 round_of_listing() {
     local ring_bits=14 devices=() generating grown
     devices=(--inside "$(memif client 0)" --outside "$(memif client 1)")

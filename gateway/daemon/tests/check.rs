@@ -82,7 +82,7 @@ fn a_warning_is_no_mistake() {
 }
 
 #[test]
-fn usage_is_refused_and_version_is_told() {
+fn wrong_usage_is_refused_and_the_version_printed() {
     assert_eq!(gateway(&["chekc".as_ref()]).status.code(), Some(2));
     let version = gateway(&["--version".as_ref()]);
     assert_eq!(text(&version.stdout).trim(), format!("nat-gateway {}", env!("CARGO_PKG_VERSION")));

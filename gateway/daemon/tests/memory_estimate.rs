@@ -115,7 +115,7 @@ mod started {
     }
 
     #[test]
-    fn check_tells_what_a_start_takes() {
+    fn check_prints_the_memory_that_a_start_takes() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("gateway.toml");
         fs::write(&file, configuration(directory.path())).unwrap();

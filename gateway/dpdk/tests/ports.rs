@@ -118,7 +118,7 @@ fn counts_what_passes() {
 }
 
 #[test]
-fn tells_what_a_device_can_do() {
+fn reports_what_a_device_can_do() {
     let port = Port::open(eal(), "net_null14").unwrap();
     let info = port.info().unwrap();
     assert_eq!(info.driver, "net_null");
@@ -165,7 +165,7 @@ fn refuses_a_configuration_that_cannot_work() {
 }
 
 #[test]
-fn every_port_is_the_station_that_it_is_told_to_be() {
+fn every_port_has_the_mac_address_that_is_configured() {
     let directory = tempfile::tempdir().unwrap();
     let memif = |id: u32, more: &str| {
         let socket = directory.path().join(format!("{id}"));

@@ -1,6 +1,6 @@
 //! What a reload costs: its preparation, and the longest step that a shard takes with it between two bursts.
 //!
-//! One port forward comes to a pool of so many addresses on a port that nobody has, and goes again; then a rule changes,
+//! One port forward is added to a pool of so many addresses, on a free port, and removed again; then a rule changes,
 //! and the shard looks through a table full of sessions, as many lines a call as a busy worker takes.
 //!
 //! `cargo bench --bench reload`

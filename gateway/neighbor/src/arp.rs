@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_and_an_announcement_add_nobody() {
+    fn replies_and_announcements_add_no_neighbour() {
         let merge = (Some((binding("203.0.113.1"), Learn::Merge)), None);
         assert_eq!(taken(&mut reply_from("203.0.113.1", "203.0.113.2")), merge);
         assert_eq!(taken(&mut gratuitous(them("203.0.113.1"))), merge);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_messages_are_told_apart() {
+    fn malformed_messages_have_an_error_each() {
         let whole = request(them("203.0.113.1"), ip("203.0.113.2"), Mac::BROADCAST);
         for (at, value) in [(13, 0), (15, 2), (18, 5), (21, 3), (22, 0xff)] {
             let mut frame = whole;

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_answered_who_cannot_be_a_host() {
+    fn sources_that_cannot_be_hosts_are_not_answered() {
         for src in [OWN, [10, 64, 0, 255], [10, 64, 0, 0], [255; 4], [0; 4], [224, 0, 0, 1], [127, 0, 0, 1]] {
             assert_eq!(answer(&mut packet(ipv4::ICMP, src), Side::Inside), Outcome::NoService, "{src:?}");
             assert_eq!(answer(&mut packet(ipv4::UDP, src), Side::Inside), Outcome::NoService, "{src:?}");

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn network_and_broadcast_addresses_are_nobodys() {
+    fn network_and_broadcast_addresses_are_no_hosts() {
         let table = RouteTable::new(
             &[
                 connected(INSIDE, "10.64.0.1/24"),

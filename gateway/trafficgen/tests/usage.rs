@@ -7,7 +7,7 @@ fn generator(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn every_command_is_told() {
+fn every_command_is_described() {
     let output = generator(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! What takes two workers at once: hairpinning, permanent mappings of another worker's hosts, ICMP errors.
+//! Packets that pass two workers: hairpinning, permanent mappings of another worker's hosts, ICMP errors.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -1,4 +1,4 @@
-//! Captures: what workers show of frames, that showing costs no packet, no allocation and no wait, and that it ends.
+//! Captures: the frames that workers copy; copying costs no packet, no allocation and no wait, and it ends.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is not forwarded: one reason, counted once, and nothing comes out.
+//! Dropped packets: each has one reason, is counted once, and nothing is sent.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,4 +1,4 @@
-//! Datagrams in fragments: whatever queue each lands on and in whatever order, all of one go the way of the first.
+//! Datagrams in fragments: all fragments of one take the path of the first, whichever queue receives them in whichever order.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ fn exchange(lab: &mut Lab, side: Side, packet: &Packet) -> Vec<(Side, Packet)> {
         let sent = sent(lab, side, station, &fragments, scattered);
         let seen = lab.exchange(sent, fragments.len());
         if !reversed && !scattered {
-            assert!(seen.is_sorted_by_key(|seen| place(seen) & 0x1fff), "who comes in order leaves in order");
+            assert!(seen.is_sorted_by_key(|seen| place(seen) & 0x1fff), "fragments in order leave in order");
         }
         arrived.push(join(&seen));
     }

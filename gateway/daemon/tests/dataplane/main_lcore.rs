@@ -1,5 +1,5 @@
 //! The one thread that is DPDK's main lcore: only there are pools freed, so that a second data plane finds their names
-//! free. Tests come to it one after the other, for there are only so many worker lcores.
+//! free. Tests run on it one after the other, since the worker lcores are few.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};

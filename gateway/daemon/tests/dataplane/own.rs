@@ -1,4 +1,4 @@
-//! What the gateway says itself: ARP, echo replies, ICMP errors.
+//! Messages that the gateway makes itself: ARP, echo replies, ICMP errors.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -72,7 +72,7 @@ fn arp_that_does_not_concern_the_gateway_is_consumed() {
         ask(lab, Side::Inside, None, HOST, POOL);
         let consumed: u64 = lab.rest().iter().map(|counters| counters.consumed).sum();
         assert_eq!((consumed, lab.look().len()), (4, 0));
-        // A claim to an own address is told.
+        // A claim of an own address is reported.
         ask(lab, Side::Outside, None, POOL, POOL);
         lab.rest();
         assert!(lab.dataplane().events.try_iter().any(|event| matches!(event, Event::Conflict(_))));
@@ -144,7 +144,7 @@ fn rfc9293_3_5_2_a_connection_to_the_gateway_itself_is_reset_at_once() {
                 assert_reset(lab, &seen, &syn);
             }
             assert_eq!(resets(lab), 2);
-            // Nothing answers a RST, and nobody outside learns of ports.
+            // A RST is not answered, nor is anything from outside.
             for flags in [0x04, RST_ACK] {
                 let rst = Packet::new(Kind::Tcp(flags), at(HOST, 4000), at(Side::Inside.own(), 22), b"");
                 lab.send_packet(Side::Inside, &rst);
@@ -189,9 +189,10 @@ fn resets_of_the_gateway_are_limited_for_each_host() {
     });
 }
 
-/// Where the pool is the gateway's own address outside, a host's packet for it is translated, hairpins, and finds nobody.
+/// Where the pool is the gateway's own outside address, a packet from inside to it is translated, hairpins, and finds no
+/// mapping.
 #[test]
-fn behind_the_gateways_own_address_hosts_are_told_that_nobody_listens_there() {
+fn closed_ports_of_a_masquerade_address_are_answered_to_inside_hosts() {
     for workers in [1, 3] {
         let mut setup = Setup::new(workers);
         setup.settings.pools[0].addresses = vec![Side::Outside.own()];
@@ -306,7 +307,7 @@ fn hears_of(lab: &Lab, neighbor: Ipv4Addr) -> usize {
     lab.dataplane().events.try_iter().filter(is_of).count()
 }
 
-/// A host inside that floods with ARP costs nobody the router outside.
+/// A flood of ARP from an inside host does not take the outside router from others.
 #[test]
 fn arp_of_one_link_keeps_nothing_of_another_from_management() {
     Setup::new(1).run(|lab| {
@@ -355,7 +356,7 @@ fn arp_of_strangers_does_not_hide_the_answer_of_a_neighbour_that_is_asked_for() 
 
 /// RFC 1122 section 3.2.2.1: the error is about the packet as its sender knows it, whichever worker owns the port.
 #[test]
-fn a_masqueraded_address_answers_hosts_inside_whoever_owns_the_port() {
+fn a_masquerade_address_answers_inside_hosts_on_every_worker() {
     for workers in [1, 3] {
         let mut setup = Setup::new(workers);
         setup.settings.pools[0].addresses = vec![Side::Outside.own()];

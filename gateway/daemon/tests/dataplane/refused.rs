@@ -1,4 +1,4 @@
-//! New sessions that are refused: their packets are counted as dropped, and their senders told (RFC 5508 REQ-8).
+//! New sessions that are refused: their packets are counted as dropped, and answered by ICMP (RFC 5508 REQ-8).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -69,7 +69,7 @@ fn rfc6888_req11_lack_of_ports_is_answered_with_host_unreachable() {
 }
 
 #[test]
-fn rfc5508_req8_hairpinned_packets_that_find_nobody_are_answered() {
+fn rfc5508_req8_hairpinned_packets_without_a_mapping_are_answered() {
     for workers in [1, 3] {
         Setup::new(workers).run(|lab| {
             lab.learn_all([*HOST.ip()]);
@@ -83,7 +83,7 @@ fn rfc5508_req8_hairpinned_packets_that_find_nobody_are_answered() {
     }
 }
 
-/// `from` is told by `address` that nobody takes its SYN.
+/// The source of `syn` gets a port unreachable about it.
 #[track_caller]
 fn assert_port_unreachable(lab: &mut Lab, side: Side, syn: &Packet) {
     lab.send(&lab.misled(side, syn, 0));
@@ -118,7 +118,7 @@ fn rfc5382_req4_unsolicited_syns_are_answered_from_outside_and_hairpinned() {
 
 /// RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7.
 #[test]
-fn rfc5508_req8_what_must_not_be_answered_is_not() {
+fn rfc5508_req8_errors_groups_broadcasts_and_later_fragments_are_not_answered() {
     setup(2).run(|lab| {
         lab.learn_all([*HOST.ip()]);
         let error = Packet::error(3, 3, *HOST.ip(), &packet(Kind::Udp, FORBIDDEN).answer());

@@ -1,4 +1,4 @@
-//! Packets that are larger than their way out: answered with its MTU, or sent in fragments (RFC 4787 REQ-13).
+//! Packets that are larger than the MTU of the next link: answered with that MTU, or sent in fragments (RFC 4787 REQ-13).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -192,7 +192,7 @@ fn rfc4787_req13a_packets_too_large_that_may_be_cut_leave_in_fragments_in_order(
 }
 
 #[test]
-fn rfc1191_fragmentation_needed_is_told_though_ttls_run_out() {
+fn rfc1191_fragmentation_needed_is_sent_beside_a_flood_of_expired_ttls() {
     Setup { mtus: [1500, NARROW], ..Setup::new(1) }.run(|lab| {
         lab.learn_all([HOST]);
         // All on the wire at once: the limits earn next to nothing meanwhile.

@@ -22,7 +22,7 @@ fn held(lab: &mut Lab) -> u64 {
     lab.rest().iter().map(|counters| counters.held).sum()
 }
 
-/// The sender of the first `count` packets is told of each, as it knows it.
+/// The sender of the first `count` packets gets a host unreachable about each, as it sent them.
 #[track_caller]
 fn assert_host_unreachable(lab: &mut Lab, count: u8) {
     let seen = lab.exchange(Vec::new(), count.into());
@@ -77,7 +77,7 @@ fn a_hold_queue_is_bounded_and_its_rest_is_counted() {
 }
 
 #[test]
-fn rfc1812_5_2_7_1_what_waits_in_vain_is_answered_after_3_seconds() {
+fn rfc1812_5_2_7_1_an_unresolved_next_hop_is_answered_after_3_seconds() {
     Setup::new(2).run(|lab| {
         let start = Instant::now();
         (0..5).for_each(|number| lab.send_packet(Side::Inside, &numbered(number)));

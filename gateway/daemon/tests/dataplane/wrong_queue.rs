@@ -1,4 +1,4 @@
-//! Whatever queue a packet lands on: its owner translates it.
+//! A packet is translated by its owner, whichever queue receives it.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

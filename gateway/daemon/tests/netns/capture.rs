@@ -95,7 +95,7 @@ fn tshark_reads_what_passed_and_what_was_dropped(lab: &mut Lab) {
     let seen: BTreeSet<[String; 5]> = tshark(&file, fields)
         .into_iter()
         .map(|[interface, way, source, destination, comment]| {
-            // Which worker it was is told, and is for the gateway to choose.
+            // The comment names the worker, which the gateway chooses.
             let (comment, worker) = comment.rsplit_once("worker: ").expect("a worker");
             assert!(worker == "0" || worker == "1", "{worker}");
             let way = way.trim_start_matches("0x0000000").to_owned();

@@ -35,7 +35,7 @@ fn rfc7422_explain_computes_both_ways(lab: &mut Lab) {
     let line = "ports of    10.64.0.11: 203.0.113.11:1024-22527, deterministic, pool main\n";
     let out = natctl(lab, &["explain", "udp", "10.64.0.11:5000", "198.51.100.10:53"]);
     assert!(out.contains(line), "{out}");
-    // Nothing is mapped there, and still it is told whose it would be.
+    // No mapping has this endpoint, and still its subscriber is named.
     let back = natctl(lab, &["explain", "udp", "198.51.100.10:53", "203.0.113.11:22527"]);
     assert!(back.contains("no-mapping") && back.contains(line), "{back}");
     let nobody = natctl(lab, &["explain", "udp", "198.51.100.10:53", "203.0.113.12:65000"]);

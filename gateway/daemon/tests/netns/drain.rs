@@ -23,7 +23,7 @@ fn drain_lets_sessions_go_on_and_begins_none(lab: &mut Lab) {
     let said = natctl(lab, &["drain"]);
     let sessions = lab.gateway.metrics().sum("sessions", &[]);
     assert_eq!(said, format!("draining: the gateway ends with the last of {sessions} sessions\n"));
-    assert!(!lab.gateway.is_ready(), "whoever sends traffic here shall send it elsewhere");
+    assert!(!lab.gateway.is_ready(), "routers shall send traffic elsewhere");
     let status = natctl(lab, &["status"]);
     assert!(status.contains("not ready: draining: the gateway ends with the last of"), "{status}");
 
@@ -31,7 +31,7 @@ fn drain_lets_sessions_go_on_and_begins_none(lab: &mut Lab) {
     stream.write_all(b"still here").expect("the connection goes on");
     let mut heard = [0; 10];
     stream.read_exact(&mut heard).expect("an echo");
-    // Hosts are told at once, and try another way.
+    // Hosts get an ICMP error at once, and try another path.
     let refused = lab.b.tcp(server).expect_err("no connection begins");
     assert_eq!(refused.kind(), ErrorKind::HostUnreachable);
     let new = lab.a.udp(6001);

@@ -120,8 +120,8 @@ fn rfc4787_req14_fragments_arrive_last_first(lab: &mut Lab) {
     assert!(lab.gateway.settled().sum("fragments_total", &[("event", "held")]) > 90);
 }
 
-in_a_lab!(rfc4787_req14a_orphans_cost_nobody_anything);
-fn rfc4787_req14a_orphans_cost_nobody_anything(lab: &mut Lab) {
+in_a_lab!(rfc4787_req14a_orphaned_fragments_cost_other_hosts_nothing);
+fn rfc4787_req14a_orphaned_fragments_cost_other_hosts_nothing(lab: &mut Lab) {
     let gateway = mac_of(&lab.router, "203.0.113.2");
     let server = lab.server.udp_on(SERVER, 7);
     let client = lab.a.udp(0);

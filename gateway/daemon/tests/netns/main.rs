@@ -1,5 +1,5 @@
-//! What the gateway owes real hosts, asked by real sockets: every test runs the program on two net_tap ports between
-//! network namespaces, and is named after the requirement that it holds it to.
+//! The gateway between real sockets: every test runs the program on two net_tap ports between network namespaces, and is
+//! named after the requirement that it checks.
 //!
 //! ```text
 //!  host a  10.64.0.11 ─┐                                               ┌─ server 198.51.100.10

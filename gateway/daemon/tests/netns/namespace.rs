@@ -1,5 +1,5 @@
-//! Network namespaces, made and joined by iproute2. A thread that enters one opens sockets there, and they stay there
-//! whoever uses them afterwards.
+//! Network namespaces, made and joined by iproute2. A thread that enters one opens sockets there, and they stay
+//! there, whichever thread uses them afterwards.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};

@@ -101,15 +101,15 @@ fn a_gre_tunnel_passes_where_workers_share_an_address(lab: &mut Lab) {
     a_gre_tunnel_carries_pings_both_ways(lab);
 }
 
-in_a_lab!(a_gre_tunnel_to_a_static_host_needs_nobody_to_speak_first);
-fn a_gre_tunnel_to_a_static_host_needs_nobody_to_speak_first(lab: &mut Lab) {
+in_a_lab!(a_gre_tunnel_reaches_a_static_host_unsolicited);
+fn a_gre_tunnel_reaches_a_static_host_unsolicited(lab: &mut Lab) {
     let _inside = tunnel(lab, &lab.c, Ipv4Addr::new(10, 64, 0, 20), SERVER, "172.16.0.1");
     let _outside = tunnel(lab, &lab.server, SERVER, STATIC, "172.16.0.2");
     let pings = lab.server.exec("ping -q -c 5 -i 0.1 -W 2 172.16.0.1");
     assert!(pings.contains(" 5 received"), "{pings}");
 }
 
-/// Answers whatever it gets to whoever sent it; socket type, protocol and address are the arguments.
+/// Answers every packet to its source; socket type, protocol and address are the arguments.
 const ECHO: &str = "import socket, sys
 kind, protocol, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 s = socket.socket(socket.AF_INET, kind, protocol)

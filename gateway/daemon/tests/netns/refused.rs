@@ -1,4 +1,4 @@
-//! What hosts hear of sessions that are refused, and of next hops that are not there.
+//! The ICMP errors that hosts get for refused sessions and unresolved next hops.
 
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
@@ -33,8 +33,8 @@ fn rfc5508_req8_a_reject_rule_refuses_the_connection(lab: &mut Lab) {
     assert_eq!(metrics.sum("icmp_generated_total", &[("type", "prohibited")]), 2);
 }
 
-in_a_lab!(rfc6888_req11_a_host_without_ports_left_is_told, ONE_PORT);
-fn rfc6888_req11_a_host_without_ports_left_is_told(lab: &mut Lab) {
+in_a_lab!(rfc6888_req11_a_host_without_ports_left_is_answered_by_icmp, ONE_PORT);
+fn rfc6888_req11_a_host_without_ports_left_is_answered_by_icmp(lab: &mut Lab) {
     let reflector = UdpReflector::new(&lab.server, SERVER, 7);
     let first = lab.a.udp(0);
     ask(&first, reflector.address);

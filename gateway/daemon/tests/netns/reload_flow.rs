@@ -14,7 +14,7 @@ use crate::reflector::{UdpReflector, ask, receive, try_ask};
 use crate::reload::{natctl_reload, rewrite};
 
 const SPACING: Duration = Duration::from_millis(2);
-/// Sessions beside the flows, of so many hosts: of each an endpoint, to addresses that nobody has.
+/// Sessions beside the flows, of so many hosts, each from one endpoint to addresses that no host has.
 const BESIDE: u64 = 20_000;
 const HOSTS: u8 = 50;
 const NOWHERE: &str = "192.0.2.0/24";

@@ -1,4 +1,4 @@
-//! Rules, asked by real hosts.
+//! Rules, tried by real hosts.
 
 use std::time::Duration;
 

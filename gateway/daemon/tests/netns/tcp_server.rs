@@ -16,7 +16,7 @@ pub(crate) struct TcpServer {
 }
 
 impl TcpServer {
-    /// Gives every connection to `serve`, each in a thread of its own. Whoever goes away in between is no concern of the
+    /// Gives every connection to `serve`, each in a thread of its own. A client that leaves does not disturb the
     /// others.
     pub(crate) fn new<S>(namespace: &Namespace, port: u16, serve: S) -> TcpServer
     where

@@ -169,7 +169,7 @@ impl Chunk {
         });
     }
 
-    /// Cycles that all calls take together. Whoever receives packets hands them over as slices; so does this.
+    /// Cycles that all calls take together. Workers hand packets over as slices, and so does this.
     #[inline(always)]
     fn each_burst(
         &mut self,

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) {
 struct Calls {
     /// Of all.
     cycles: u64,
-    /// One call in a thousand takes longer. (The longest of all tells of the machine's interruptions.)
+    /// One call in a thousand takes longer. (The longest of all shows the machine's interruptions.)
     long: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What follows from the configuration alone: which addresses are whose, and which shard has them.
+//! What follows from the configuration alone: the purpose of each address, and the shard that owns it.
 
 use std::net::Ipv4Addr;
 

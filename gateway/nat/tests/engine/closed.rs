@@ -1,5 +1,5 @@
-//! Connections that are over, or that never were open: how long they stand, whose port and place they keep from whom, and
-//! what counts as half open.
+//! Connections that are closed, or were never established: how long their sessions stay, when their ports and places in the
+//! table are used again, and which count as half open.
 
 use natgw_nat::Direction::{self, Inbound, Outbound};
 use natgw_nat::{DeleteReason, DropReason, Endpoint, Limits, Protocol, Refuse, SessionFailure, Settings};
@@ -59,7 +59,7 @@ impl Host {
 }
 
 #[test]
-fn what_the_remote_alone_sends_keeps_no_connection_that_is_over_or_never_was_open() {
+fn remotes_alone_refresh_no_closed_or_opening_connection() {
     let states: [(&str, &[(Direction, Flags)]); 7] = [
         ("closed", &[(Inbound, SYN_ACK), (Outbound, ACK), CLOSE[0], CLOSE[1], CLOSE[2], CLOSE[3]]),
         ("not acknowledged", &[(Inbound, SYN_ACK), (Outbound, ACK), (Outbound, FIN_ACK), (Inbound, FIN_ACK)]),
@@ -200,7 +200,7 @@ fn a_segment_without_syn_begins_nothing_that_outlives_an_opening_connection_unle
 }
 
 #[test]
-fn a_closed_connections_port_serves_its_own_subscriber_and_nobody_else() {
+fn a_closed_connections_port_serves_its_own_subscriber_alone() {
     let mut host = Host::changed(|settings| {
         settings.pools[0].addresses.truncate(1);
         settings.pools[0].ports = 4000..=4003;

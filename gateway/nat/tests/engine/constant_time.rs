@@ -1,5 +1,5 @@
-//! What must take the same time however full a table: measured against itself, with room for a busy machine. A search
-//! through what is there would take many times as long.
+//! Operations whose time must not grow with the fill of a table: measured against themselves, with room for a busy machine.
+//! A search through the table would take many times as long.
 
 use std::time::{Duration, Instant};
 

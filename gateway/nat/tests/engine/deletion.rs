@@ -72,7 +72,7 @@ fn deletion_ends_a_connection_for_both_ends() {
 }
 
 #[test]
-fn deletion_looks_at_no_more_lines_than_it_is_told() {
+fn deletion_looks_at_no_more_lines_than_its_budget() {
     let mut gateway = Gateway::new(settings());
     for port in 0..100 {
         gateway.open(Protocol::Udp, ep(&format!("10.64.0.5:{}", 5000 + port)), ep(REMOTE));

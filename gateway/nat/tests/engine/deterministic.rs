@@ -65,7 +65,7 @@ fn rfc7422_all_ports_of_a_range_serve_and_no_other() {
 }
 
 #[test]
-fn rfc7422_whoever_is_not_listed_is_refused() {
+fn rfc7422_unlisted_hosts_are_refused() {
     let mut gateway = Gateway::new(fixed());
     let stranger = Packet::udp(ep("10.64.0.5:4000"), ep(REMOTE));
     assert_eq!(gateway.outbound(stranger), Outcome::Reject(DropReason::NoPortRange), "signalled");

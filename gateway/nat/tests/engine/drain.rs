@@ -1,4 +1,4 @@
-//! A gateway that is to end: sessions go on, and none begins.
+//! Draining: sessions go on, and no new session begins.
 
 use natgw_nat::{
     Direction, DropReason, Endpoint, Filtering, Outcome, Protocol, Question, SessionFailure, Static, Tuple,

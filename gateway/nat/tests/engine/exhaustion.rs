@@ -1,4 +1,4 @@
-//! RFC 6888 REQ-11: whatever is lacking, the new session is refused, its host is told, and what lives goes on.
+//! RFC 6888 REQ-11: whichever resource is used up, the new session is refused and answered by ICMP, and existing ones go on.
 
 use natgw_nat::{
     Deterministic, DropReason, OtherProtocols, PortBlocks, Protocol, Refuse, SessionFailure, Settings,
@@ -11,7 +11,7 @@ const HOST: &str = "10.64.0.5:4000";
 const OTHER: &str = "10.64.0.6:4000";
 const REMOTE: &str = "198.51.100.7:7000";
 
-/// How a lack comes about.
+/// How a resource is used up.
 struct Lack {
     failure: SessionFailure,
     change: fn(&mut Settings),
@@ -129,7 +129,7 @@ fn lacks() -> Vec<Lack> {
 fn rfc6888_req11_every_lack_is_signalled_unless_that_is_switched_off() {
     let lacks = lacks();
     for &failure in SessionFailure::ALL {
-        // Redirects are begun from outside: nobody there is told.
+        // Redirects are begun from outside, where no ICMP answers.
         let of_redirects = [SessionFailure::RedirectsFull, SessionFailure::RemoteTaken].contains(&failure);
         let is_known = of_redirects || lacks.iter().any(|lack| lack.failure == failure);
         assert!(is_known, "{} is not tried", failure.name());

@@ -1,4 +1,4 @@
-//! Explanations: what is said of a packet is what then becomes of it, and asking leaves no trace.
+//! Explanations: the packet then has the outcome that was explained, and explaining changes nothing.
 
 use natgw_nat::{
     Deterministic, Direction, DropReason, Endpoint, Explanation, Filtering, MappingMode, Outcome, Pool,
@@ -340,7 +340,7 @@ fn created(gateway: &mut Gateway) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn what_is_explained_is_what_becomes(shape in shape(), steps in steps(60)) {
+    fn explanations_match_the_outcome(shape in shape(), steps in steps(60)) {
         let mut gateway = shape.gateway();
         for step in steps {
             if let Step::Pass(ticks) = step {

@@ -1,6 +1,6 @@
 //! Datagrams in fragments: cut up, carried through the shards as workers carry them, and put together again.
 //!
-//! Every fragment that leaves is held against the one that came: only addresses, identification, TTL and checksum may differ, and
+//! Every fragment that leaves is compared with the one that arrived: only addresses, identification, TTL and checksum may differ, and
 //! in a first fragment what translation changes of layer 4.
 
 use std::collections::HashMap;

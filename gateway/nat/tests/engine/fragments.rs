@@ -1,4 +1,4 @@
-//! RFC 4787 REQ-14, and what RFC 6864 and RFC 7857 say of identifications: datagrams in fragments.
+//! Datagrams in fragments: RFC 4787 REQ-14, and their identifications by RFC 6864 and RFC 7857.
 
 use std::collections::HashSet;
 
@@ -178,7 +178,7 @@ fn rfc4787_req14_options_and_datagrams_without_checksum_pass_in_fragments() {
 }
 
 #[test]
-fn rfc4787_req14_what_filters_a_datagram_filters_all_of_it() {
+fn rfc4787_req14_filtering_refuses_all_fragments_of_a_datagram() {
     let mut pieces = pieces(|_| {});
     let external = pieces.gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     let stranger = large(Protocol::Udp, ep("192.0.2.1:1"), external, 4000).bytes();
@@ -224,7 +224,7 @@ fn rfc4787_req14_an_identification_serves_again_once_its_datagram_has_passed() {
 }
 
 #[test]
-fn rfc4787_req14a_a_first_fragment_that_never_comes_costs_bounded_time() {
+fn rfc4787_req14a_a_missing_first_fragment_costs_bounded_time() {
     let mut pieces = pieces(|settings| settings.timeouts.fragment_s = 15);
     let all = split(&datagram(HOST, REMOTE, 4000), ROOM, 7);
     assert_eq!(pieces.arrive_all(&all[1..], Direction::Outbound), [Left::Held, Left::Held]);
@@ -260,7 +260,7 @@ fn rfc4787_req14a_orphan_floods_cost_bounded_memory_and_no_goodput() {
         let again = split(&large(Protocol::Udp, ep(REMOTE), external, 3000).bytes(), ROOM, 1000 + nth as u16);
         assert_eq!(whole(&pieces.arrive_all(&again, Direction::Inbound)).destination, ep(HOST));
     }
-    // The other half is for what comes from inside.
+    // The other half is for fragments from inside.
     assert_eq!(pieces.held(), HELD_FRAGMENTS as usize / 2);
     let full = pieces.gateway.shards[0].counters().dropped[FULL][1] - before;
     assert_eq!(full, 2500 - u64::from(HELD_FRAGMENTS / 2));
@@ -349,7 +349,7 @@ fn rfc6864_an_ipv4_id_is_unique_also_where_shards_share_an_address() {
 }
 
 #[test]
-fn rfc6864_what_the_gateway_cuts_gets_an_ipv4_id_of_its_own() {
+fn rfc6864_fragments_made_by_the_gateway_have_a_new_ipv4_id() {
     let mut gateway = Gateway::changed(|_| {});
     let mut drawn = HashSet::new();
     for nth in 0..100 {
@@ -370,7 +370,7 @@ fn rfc6864_what_the_gateway_cuts_gets_an_ipv4_id_of_its_own() {
 }
 
 #[test]
-fn rfc6864_what_is_not_in_fragments_keeps_its_ipv4_id() {
+fn rfc6864_unfragmented_packets_keep_their_ipv4_id() {
     let mut gateway = Gateway::changed(|_| {});
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     assert_eq!(ident(&sent.bytes), 0x1234);

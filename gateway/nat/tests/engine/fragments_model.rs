@@ -1,4 +1,4 @@
-//! Fragments of one datagram, in any order, repeated and overlapping, against a list of what was seen.
+//! Fragments of one datagram, in any order, repeated and overlapping, against a list of the octets that were seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -96,7 +96,7 @@ fn rfc1858_rfc3128_fragments_that_no_honest_sender_makes_are_refused() {
         let mut after = bytes.clone();
         let way = FragmentPath::Outbound;
         let verdict = shard.translate_fragment(&mut after, way, None, pieces.gateway.now);
-        // Its sender is told, as of a packet that is whole.
+        // Its sender gets an ICMP error, as for a packet that is not in fragments.
         let is_told = reason == Why::Protocol;
         let expected = if is_told { Verdict::Reject(reason) } else { Verdict::Drop(reason) };
         assert_eq!(verdict.fate, FragmentAction::Decided(expected), "{what}");
@@ -158,7 +158,7 @@ fn rfc4787_req14a_fragments_of_strangers_take_nothing_from_a_hosts_own() {
 
 /// A host that lets many fragments wait takes no other host's room for that.
 #[test]
-fn rfc4787_req14a_what_waits_of_one_sender_leaves_room_for_another() {
+fn rfc4787_req14a_waiting_fragments_of_one_sender_leave_room_for_another() {
     for (direction, greedy, modest) in [
         (Direction::Outbound, (HOST, REMOTE), ("10.64.0.6:5000", REMOTE)),
         (Direction::Inbound, (REMOTE, "203.0.113.10:4000"), ("192.0.2.9:7", "203.0.113.10:4000")),
@@ -194,7 +194,7 @@ fn rfc4787_req14a_refused_datagrams_push_no_other_workers_out() {
     );
 }
 
-/// A hairpinned datagram is known by the outside addresses of both hosts, which from outside nobody has.
+/// A hairpinned datagram is known by the outside addresses of both hosts, which no packet from outside may have.
 #[test]
 fn rfc4787_req14_later_fragments_from_outside_are_checked_as_first_ones_are() {
     for (from, to, reason) in [

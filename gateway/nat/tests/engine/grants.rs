@@ -1,5 +1,5 @@
-//! Reloads of every kind in the midst of traffic and of one another's sweeps: no outside endpoint is two hosts', what is
-//! left after a sweep is what the configuration gives, and in the end nothing is held.
+//! Reloads of every kind in the midst of traffic and of one another's sweeps: no two hosts have one outside endpoint, after a
+//! sweep only mappings remain that the configuration allows, and in the end nothing is held.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -69,11 +69,11 @@ fn damaged() -> impl Strategy<Value = Damaged> {
 /// What a reload changes.
 #[derive(Clone, Copy, Debug)]
 enum Change {
-    /// Each address is nobody's, the first or the second pool's, or a 1:1 mapping's.
+    /// Each address is unused, in the first or the second pool, or of a 1:1 mapping.
     Addresses([u8; ADDRESSES]),
     Ports(u16, u16),
     Filtering(Filtering),
-    /// A forward comes, or goes where it is there.
+    /// A forward is added, or removed where it exists.
     Forward {
         tcp: bool,
         address: u8,
@@ -324,7 +324,7 @@ fn no_reload_gives_two_hosts_one_outside_endpoint() {
 /// Nearly as long as the low half of the clock tells moments apart (`Time`).
 const WEEKS_MS: u64 = 20 * 24 * 3_600_000;
 
-/// A damaged packet comes to some shard: nothing panics, and what is refused stays as it was.
+/// A damaged packet arrives at some shard: nothing panics, and a refused packet stays as it was.
 fn survives(gateway: &mut Gateway, shape: &Shape, damaged: &Damaged) -> Result<(), TestCaseError> {
     let sent = match damaged.step {
         Step::Pass(ticks) => {

@@ -1,4 +1,4 @@
-//! RFC 4787 REQ-11: who is there sees no difference whether tables and ports are free, nearly all taken, or all.
+//! RFC 4787 REQ-11: existing hosts see no difference whether tables and ports are free, nearly all in use, or all in use.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ enum Fill {
 
 /// Who fills.
 const FILLER: &str = "10.64.0.130:1024";
-/// Who comes when all is full.
+/// The subscriber that begins when all is in use.
 const LATE: &str = "10.64.0.250:9";
 /// Whom both send to.
 const REMOTE: &str = "198.51.100.200:9";
@@ -55,7 +55,7 @@ impl Fill {
         }
     }
 
-    /// What the late one is told when all is full.
+    /// The refusal that this subscriber gets.
     fn refusal(self) -> DropReason {
         match self {
             Fill::Sessions => DropReason::SessionsFull,

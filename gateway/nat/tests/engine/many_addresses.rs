@@ -1,5 +1,5 @@
-//! A pool of 65,536 addresses, the most that a configuration may name, in one shard: in every mode each subscriber has an
-//! address of its own choosing, and stays with it.
+//! A pool of 65,536 addresses, the most that a configuration may name, in one shard: in every mode each subscriber is
+//! paired with an address, and keeps it.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;

@@ -1,4 +1,4 @@
-//! The seed of this suite: the cases that the tests of mirage-nat state, asked of this gateway.
+//! The cases that the tests of mirage-nat state, tried on this engine. The suite began with them.
 //!
 //! Rewriting, one flow twice, endpoints that are taken, what no NAT translates, errors of routers in between, and many
 //! entries; fragments are in [`crate::mirage_fragments`].

@@ -1,4 +1,4 @@
-//! The seed of this suite, of packets that are larger than a link: they are cut where each may, and put together
+//! The cases of mirage-nat about packets larger than a link: fragmented before or behind the gateway, and reassembled
 //! translated.
 
 use natgw_nat::{Direction, Protocol};

@@ -1,6 +1,6 @@
-//! What the gateway should do, the obvious way: two lists, searched from end to end, one packet after the other.
+//! The model: a NAT written the obvious way, with two lists that are searched from end to end, one packet after the other.
 //!
-//! Which outside port a new mapping gets is the gateway's choice; the model looks at the choice, holds it against the
+//! Which outside port a new mapping gets is the gateway's choice; the model checks the choice against the
 //! rules, and goes on from it.
 
 use std::collections::HashMap;

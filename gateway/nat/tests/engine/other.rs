@@ -70,7 +70,7 @@ fn a_packet_without_layer_4_passes() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_dropped() {
+fn unsolicited_packets_are_dropped() {
     let mut gateway = gateway(1);
     let out = gateway.outbound(from_host(GRE)).out();
     for stray in

@@ -1,5 +1,5 @@
 //! Pools with address-and-port-dependent mapping: ports that mappings to different destinations share (RFC 4787 REQ-1,
-//! RFC 7857 section 3), and what the other requirements come to there.
+//! RFC 7857 section 3), and what the other requirements mean there.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -68,7 +68,7 @@ fn rfc7857_two_ports_serve_500_destinations() {
 }
 
 #[test]
-fn rfc7857_a_shared_port_lets_in_nobody_but_the_remotes_of_its_sessions() {
+fn rfc7857_a_shared_port_admits_only_the_remotes_of_its_sessions() {
     let mut settings = shared(1);
     settings.pools[0].filtering = Filtering::EndpointIndependent;
     let mut gateway = Gateway::new(settings);

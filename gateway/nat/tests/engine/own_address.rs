@@ -1,5 +1,5 @@
-//! Packets from inside to the gateway's own outside addresses, which mappings may use as well, and hairpinned packets that
-//! find nobody.
+//! Packets from inside to the gateway's own outside addresses, which mappings may use as well, and hairpinned packets
+//! without a mapping.
 
 use natgw_nat::{
     DropReason, Filtering, ForwardSource, IcmpReply, MappingMode, PortForward, Protocol, Refuse, Settings,
@@ -130,7 +130,7 @@ fn a_hop_to_a_host_behind_a_masqueraded_address_without_ports_is_a_hop() {
 /// RFC 5508 REQ-8. A mapping that keeps a host out is another matter: the hosts behind it may be about to send to it
 /// (RFC 5382 REQ-4).
 #[test]
-fn rfc5508_req8_a_hairpinned_packet_that_finds_nobody_is_refused() {
+fn rfc5508_req8_a_hairpinned_packet_without_a_mapping_is_refused() {
     for shards in [1, 2] {
         for refuse in [Refuse::Reject, Refuse::Drop] {
             let mut gateway = Gateway::with_shards(Settings { refuse, ..settings() }, shards, 1024);

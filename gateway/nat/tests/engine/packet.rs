@@ -1,4 +1,4 @@
-//! Packets to send, built with `natgw_wire`, and an independent reading of what comes back.
+//! Packets to send, built with `natgw_wire`, and an independent reader of translated ones.
 //!
 //! [`Seen::read`] shares no code with the gateway: it sums every checksum word by word from scratch, of the packet
 //! and of the packet inside an ICMP error, and [`unchanging`] shows all that no translation may touch.

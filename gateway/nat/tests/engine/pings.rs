@@ -1,4 +1,4 @@
-//! Pings of the gateway itself: of its interfaces' addresses, and of pools' where a key says so; whole and in fragments.
+//! Pings of the gateway itself: of its interfaces' addresses, and of pools with `ping = true`; whole and in fragments.
 
 use std::net::Ipv4Addr;
 
@@ -45,7 +45,7 @@ fn pool_addresses_answer_no_ping_unless_the_pool_says_so() {
             ] {
                 match outcome {
                     Outcome::Local => assert!(says_so),
-                    // A host inside is told that nobody has the address.
+                    // A host inside gets an ICMP error: no host has the address.
                     Outcome::Reject(DropReason::NoMapping) => assert!(!says_so),
                     Outcome::Drop(DropReason::NoMapping) | Outcome::Reply(_) => assert!(!says_so),
                     other => panic!("{other:?}"),
@@ -112,7 +112,7 @@ fn a_reload_lets_pools_answer_pings_and_be_silent_again() {
     assert_eq!(gateway.outbound(ping()), Outcome::Local);
     assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep(POOL))), Outcome::Local);
     assert_eq!(gateway.open(Protocol::Icmp, ep("10.64.0.6:9"), ep(REMOTE)), other);
-    // An address that comes to the pool answers as well.
+    // An address that a reload adds to the pool answers as well.
     gateway.reload(|settings| settings.pools[0].addresses.push([203, 0, 113, 14].into()));
     assert_eq!(gateway.inbound(Packet::ping(ep(REMOTE), ep("203.0.113.14:0"))), Outcome::Local);
     gateway.reload(|settings| settings.pools[0].ping = false);
@@ -179,7 +179,7 @@ fn a_large_reply_to_a_host_behind_the_gateways_own_address_is_the_hosts() {
 }
 
 #[test]
-fn fragments_to_the_gateway_are_refused_from_who_may_not_be_there() {
+fn fragments_to_the_gateway_from_spoofed_sources_are_dropped() {
     let mut pieces = pieces(|_| ());
     let mut refused = |from: &str, to: &str, direction| {
         let bytes = large(Protocol::Icmp, ep(from), ep(to), 4000).bytes();

@@ -120,7 +120,7 @@ fn rfc6888_req8_a_freed_port_of_a_block_is_its_subscribers_at_once() {
 }
 
 #[test]
-fn rfc6888_req12_to_14_one_record_a_block_and_none_says_who_was_spoken_to() {
+fn rfc6888_req12_to_14_one_record_a_block_and_no_destination_in_it() {
     let mut gateway = Gateway::new(in_blocks(10, 2));
     let remote = |nth: u32| Endpoint { address: ep(REMOTE).address + nth, port: 443 };
     for port in 0..16 {
@@ -199,14 +199,14 @@ fn rfc4787_req4_parity_and_preservation_hold_within_the_blocks() {
         (mine..mine + 16).find(|port| gateway.mappings().iter().all(|line| line.external.port != *port));
     let kept = kept.expect("eight are free");
     assert_eq!(gateway.open(Protocol::Udp, at_port(ep(HOST), kept), ep(REMOTE)).port, kept);
-    // What is another block's is not kept, though nobody has it.
+    // A free port of another block is not preserved.
     let elsewhere = if mine == 1024 { 1024 + 16 } else { 1024 };
     let other = gateway.open(Protocol::Tcp, at_port(ep(HOST), elsewhere), ep(REMOTE));
     assert_eq!(block_of(other), block_of(first));
 }
 
 #[test]
-fn a_block_that_is_forwarded_as_a_whole_is_nobodys() {
+fn a_block_of_forwarded_ports_is_given_to_no_subscriber() {
     let mut settings = in_blocks(2, 2);
     let forward = forward(Protocol::Tcp, "203.0.113.10:1020", "10.64.0.9:1020");
     settings.port_forwards = vec![PortForward { external_ports: 1020..=1050, ..forward }];
@@ -220,7 +220,7 @@ fn a_block_that_is_forwarded_as_a_whole_is_nobodys() {
 }
 
 #[test]
-fn records_that_nobody_fetches_are_counted() {
+fn records_beyond_the_queue_are_counted() {
     let mut settings = in_blocks(1200, 1);
     settings.inside = vec!["10.64.0.1/16".parse().unwrap()];
     settings.rules[0].source = "10.64.0.0/16".parse().unwrap();
@@ -248,7 +248,7 @@ fn reload_adds_addresses_and_subscribers_keep_their_blocks() {
     assert_eq!(gateway.shards[0].block_usage(0), PoolUsage { used: 2, held: 0, total: 4 });
     let served = gateway.outbound(third).out().source;
     assert_eq!(Ipv4Addr::from(served.address), second);
-    // Whoever has a block keeps to it, and to what it may have.
+    // A subscriber keeps to its blocks, and to their limit.
     assert_eq!(gateway.outbound(Packet::udp(nth(HOST, 0), ep(REMOTE))).out().source, stays);
     for port in 1..16 {
         let more = gateway.open(Protocol::Udp, nth(HOST, port), ep(REMOTE));

@@ -1,4 +1,4 @@
-//! What must hold whatever comes: named after it, tried with ten million random packets and time steps.
+//! Property tests: each is named after what must hold, and tried with ten million random packets and time steps.
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,7 +50,7 @@ fn no_outside_endpoint_twice() {
         for &step in &steps {
             run(&mut gateway, &shape, step);
             let mappings = gateway.mappings();
-            // Over protocols without ports hosts share an address: their sessions alone are told apart.
+            // Over protocols without ports hosts share an address, and their sessions differ by the remote.
             let of_ports = mappings.iter().filter(|m| m.protocol.has_ports());
             let distinct: HashSet<_> = of_ports.clone().map(|m| (m.protocol, m.external, m.remote)).collect();
             prop_assert_eq!(distinct.len(), of_ports.count());

@@ -354,7 +354,7 @@ pub(crate) fn resolve(shape: &Shape, step: Step, externals: &[Endpoint]) -> Resu
             let servers = if shape.roomy { &SERVERS[..] } else { &[] };
             let exempt = if shape.roomy { &EXEMPT[..] } else { &[] };
             let hosts = [&HOSTS, servers].concat();
-            // An exempt endpoint is no address of the gateway's: the way there is inside.
+            // An exempt endpoint is no outside address: it is reached inside.
             let mine = |endpoint: &&Endpoint| endpoint.address >> 16 == OUTSIDE[0].address >> 16;
             let known: Vec<Endpoint> = externals.iter().filter(mine).copied().collect();
             let targets = [&REMOTES, &REMOTES, exempt, &OUTSIDE[..5], &known].concat();

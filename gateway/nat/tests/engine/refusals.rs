@@ -1,5 +1,5 @@
-//! What does not pass: packets that are malformed, that lie about where they are from, or whose time is over, each
-//! under its own reason; and that what is refused is otherwise left alone.
+//! Refused packets: malformed ones, spoofed ones and those whose TTL has expired, each under its own reason. A refused packet
+//! stays as it was.
 
 use natgw_nat::{Direction, DropReason, IcmpReply, Protocol, Refuse, RuleAction, SourceRoute};
 use natgw_wire::ipv4;
@@ -124,7 +124,7 @@ fn rfc7126_source_routes_are_dropped_unless_they_shall_pass() {
 
 /// RFC 5508 REQ-8: whatever begins no session because of how the gateway is set up.
 #[test]
-fn rfc5508_req8_protocols_that_are_not_translated_are_refused_and_their_senders_told() {
+fn rfc5508_req8_untranslated_protocols_are_refused_by_icmp() {
     for (number, reason) in
         [(crate::packet::GRE, DropReason::Protocol), (51, DropReason::AuthenticationHeader)]
     {
@@ -144,7 +144,7 @@ fn rfc5508_req8_protocols_that_are_not_translated_are_refused_and_their_senders_
 
 /// Outside endpoints speak to one another through hairpinning alone.
 #[test]
-fn from_outside_nobody_continues_a_hairpinned_session() {
+fn outside_hosts_cannot_continue_a_hairpinned_session() {
     let mut gateway = Gateway::changed(|settings| {
         settings.pools[0].filtering = natgw_nat::Filtering::EndpointIndependent;
     });
@@ -171,7 +171,7 @@ const MARTIANS: [(&str, DropReason, DropReason); 11] = [
 ];
 
 #[test]
-fn martian_sources_are_told_apart_in_both_directions() {
+fn martian_sources_have_a_reason_each_in_both_directions() {
     let mut gateway = Gateway::changed(|_| {});
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     for (source, reason, _) in MARTIANS {
@@ -224,7 +224,7 @@ fn class_e_is_let_through_inside_alone_and_where_it_is_allowed() {
 }
 
 #[test]
-fn nobody_else_speaks_with_the_gateways_addresses() {
+fn the_gateways_addresses_as_source_are_dropped() {
     let mut gateway = Gateway::changed(|_| {});
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     for own in ["10.64.0.1:5", "203.0.113.2:5"] {
@@ -261,7 +261,7 @@ fn a_spoofed_source_is_not_answered_when_its_ttl_runs_out() {
 }
 
 #[test]
-fn martian_destinations_are_told_apart_in_both_directions() {
+fn martian_destinations_have_a_reason_each_in_both_directions() {
     let mut gateway = Gateway::changed(|_| {});
     for (destination, _, reason) in MARTIANS {
         let outward = Packet::udp(ep(HOST), ep(destination));

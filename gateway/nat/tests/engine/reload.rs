@@ -1,4 +1,4 @@
-//! New rules, timeouts and limits for a running gateway: what is still allowed goes on untouched, the rest ends.
+//! Reload of rules, timeouts and limits: sessions that are still allowed go on untouched, the others end.
 
 use std::net::Ipv4Addr;
 
@@ -88,7 +88,7 @@ fn reload_brings_forward_ends_that_a_shorter_timeout_asks_for() {
 }
 
 #[test]
-fn reload_lets_new_limits_hold_for_what_comes() {
+fn reload_applies_new_limits_to_new_sessions() {
     let mut gateway = two_pools();
     let port = |port: u16| Packet::udp(ep(&format!("10.64.0.5:{port}")), ep(REMOTE));
     for nth in 0..5 {
@@ -366,7 +366,7 @@ fn reload_gives_the_place_of_an_address_away_with_nothing_on_it() {
 }
 
 #[test]
-fn reload_redirects_an_endpoint_when_nobody_else_has_it() {
+fn reload_redirects_an_endpoint_once_it_is_free() {
     let mut gateway = pool_of(&["203.0.113.10"]);
     let taken = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     assert_eq!(taken, ep("203.0.113.10:4000"));
@@ -409,7 +409,7 @@ fn an_address_goes_from_one_pool_to_another_in_one_reload() {
 }
 
 #[test]
-fn a_forward_that_nobody_is_in_the_way_of_needs_no_sweep() {
+fn a_forward_over_a_free_port_needs_no_sweep() {
     let mut gateway = pool_of(&["203.0.113.10"]);
     gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     gateway.begin_reload(|settings| {

@@ -1,6 +1,6 @@
-//! One flow that goes on sending while a reload takes something of its away, beside so many sessions that the sweep takes its
-//! time: it never loses a packet, no outside endpoint is two hosts' at any step, and in the end it is where the new
-//! configuration lets it be, and what came over its endpoint has that.
+//! One flow that goes on sending while a reload removes a part of its mapping, beside so many sessions that the sweep takes
+//! long. It never loses a packet, no two hosts have one outside endpoint at any step, and in the end it has an endpoint that
+//! the new configuration allows, and the change that wanted its old endpoint has that.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -17,15 +17,15 @@ use crate::sim::{Gateway, Outcome, rule};
 /// What the reload does to the flow that has `X:P`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// X goes, and another address comes.
+    /// X is removed, and another address added.
     AddressGoes,
     /// X goes to another pool, whose hosts would have P.
     AddressToAnotherPool,
     /// P is not among the pool's ports any more.
     PortsNarrowed,
-    /// Endpoint-independent filtering comes: strangers may reach `X:P`, and nothing else is different.
+    /// Filtering becomes endpoint-independent: strangers may reach `X:P`, and nothing else is different.
     Filtering,
-    /// A forward from `X:P` comes.
+    /// A forward of `X:P` is added.
     Forward(ForwardSource),
     /// X is a host's alone.
     Static,
@@ -41,7 +41,7 @@ const CHANGES: [Change; 7] = [
     Change::Static,
 ];
 
-/// Which of the sessions of its shard the flow is: the sweep comes to it at once, or at the end.
+/// Where the flow stands among the sessions of its shard: the sweep reaches it at once, or at the end.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     First,

@@ -252,7 +252,7 @@ fn rfc5382_req4_nothing_else_is_answered() {
 }
 
 #[test]
-fn rfc5382_req4_what_is_held_is_bounded() {
+fn rfc5382_req4_held_syns_are_bounded() {
     let (mut gateway, external, _) = unsolicited(|settings| settings.timeouts.tcp_unsolicited_syn_s = 10);
     for round in 0..3 {
         for port in 1..=2000 {

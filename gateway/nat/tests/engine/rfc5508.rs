@@ -32,7 +32,7 @@ fn rfc5508_req1_queries_pass_by_identifier_whatever_the_remote() {
     let mapped = gateway.open(Protocol::Icmp, ep(HOST), ep(REMOTE));
     assert_eq!(gateway.open(Protocol::Icmp, ep(HOST), ep("192.0.2.1:0")), mapped);
     let second = gateway.open(Protocol::Icmp, ep("10.64.0.6:4000"), ep(REMOTE));
-    assert_ne!(second, mapped, "two hosts with one identifier are told apart");
+    assert_ne!(second, mapped, "two hosts with one identifier have two outside ones");
     for (remote, external, host) in
         [(REMOTE, mapped, HOST), ("192.0.2.1:0", mapped, HOST), (REMOTE, second, "10.64.0.6:4000")]
     {
@@ -53,7 +53,7 @@ fn rfc5508_req1_every_kind_of_query_and_its_reply_pass() {
 }
 
 #[test]
-fn rfc5508_req1_a_reply_that_nobody_asked_for_begins_nothing() {
+fn rfc5508_req1_an_unsolicited_reply_makes_no_session() {
     let mut gateway = Gateway::changed(|_| {});
     for ident in [0, 4000] {
         let reply = Packet::pong(ep(HOST), at_port(ep(REMOTE), ident));
@@ -66,7 +66,7 @@ fn rfc5508_req1_a_reply_that_nobody_asked_for_begins_nothing() {
 /// An all-zero reply is the one message whose checksum is 0xffff: RFC 1624 alone would make it 0.
 /// A query names no identifier of its receiver, a reply none of its sender: that is not the identifier 0, which hosts use.
 #[test]
-fn rfc5508_req1_a_reply_that_nobody_asked_for_is_not_of_the_mapping_of_identifier_0() {
+fn rfc5508_req1_an_unsolicited_reply_is_not_of_the_mapping_of_identifier_0() {
     for ident in [0, 4660] {
         for ty in [message::ECHO_REPLY, message::TIMESTAMP + 1, message::MASK + 1] {
             let mut gateway = Gateway::changed(|_| {});
@@ -146,7 +146,7 @@ fn rfc5508_req3a_drops_an_error_with_a_bad_checksum() {
 }
 
 #[test]
-fn rfc5508_req3a_drops_an_error_whose_embedded_header_checksum_is_bad_where_told_to() {
+fn rfc5508_req3a_drops_an_error_whose_embedded_header_checksum_is_bad_where_configured() {
     let mut gateway = Gateway::changed(|settings| settings.icmp_embedded_checksum = EmbeddedChecksum::Drop);
     let mut about = gateway.outbound(Packet::first(Protocol::Udp, ep(HOST), ep(REMOTE))).out().bytes;
     gateway.inbound(Packet::error(ROUTER, 3, 1, &about)).delivered();
@@ -405,7 +405,7 @@ fn rfc5382_req9_an_embedded_segment_without_room_for_its_checksum_passes() {
 
 /// Else an inside host could send anything to anybody by calling it an error, past rules and limits.
 #[test]
-fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_what_it_is_about_alone() {
+fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_the_embedded_packet_alone() {
     let mut gateway = Gateway::changed(|_| {});
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     let back = gateway.inbound(Packet::udp(ep(REMOTE), sent.source)).delivered();
@@ -421,7 +421,7 @@ fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_what_it_is_about_alone() {
 }
 
 #[test]
-fn rfc5508_req8_a_session_that_the_rules_forbid_is_refused_and_its_sender_told() {
+fn rfc5508_req8_sessions_that_rules_forbid_are_answered_by_icmp() {
     let mut gateway = Gateway::changed(|settings| {
         settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.1/32", RuleAction::Drop));
         settings.rules.insert(0, rule("10.64.0.0/24", "192.0.2.2/32", RuleAction::Reject));

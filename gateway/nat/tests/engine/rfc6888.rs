@@ -115,7 +115,7 @@ fn rfc6888_req5_a_syn_flood_ends_at_the_subscribers_half_open_budget() {
         gateway.inbound(Packet::answer(Protocol::Tcp, to, external)).delivered();
         gateway.outbound(Packet::tcp(ep(host), to, Flags::ACK)).out();
     };
-    // Open connections are none of the budget's business.
+    // Established connections take nothing from the budget.
     connect(&mut gateway, HOST, remote(50_000));
     let flood = |nth| Packet::tcp(ep(HOST), remote(nth), Flags::SYN);
     let passed = (0..3000).filter(|&nth| matches!(gateway.outbound(flood(nth)), Outcome::Out(_))).count();
@@ -247,7 +247,7 @@ fn rfc6888_req8_one_end_that_was_not_seen_is_enough_for_a_rest() {
 }
 
 #[test]
-fn rfc6888_req8_a_resting_port_lets_nobody_in() {
+fn rfc6888_req8_a_resting_port_admits_no_packet() {
     let mut gateway = scarce(1);
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     gateway.pass_s(301);

@@ -155,7 +155,7 @@ fn rfc7857_req2_sequence_numbers_and_windows_do_not_matter() {
 
 /// Else a stranger could keep a mapping for ever.
 #[test]
-fn rfc7857_a_refusal_of_what_filtering_let_in_refreshes_nothing() {
+fn rfc7857_a_host_that_refuses_an_admitted_packet_refreshes_nothing() {
     let stranger = ep("192.0.2.99:5000");
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Icmp] {
         let mut gateway =

@@ -1,5 +1,5 @@
-//! Inside endpoints that several outside endpoints lead to: answers leave from where the question came in, and what the
-//! host begins itself leaves from one of them.
+//! Inside endpoints that several outside endpoints lead to: answers leave from the endpoint that was asked, and
+//! sessions that the host begins leave from one of them.
 
 use natgw_nat::{DropReason, Endpoint, Protocol, Settings, Static};
 use natgw_wire::tcp::Flags;
@@ -105,7 +105,7 @@ fn an_inside_client_comes_in_by_every_way() {
 }
 
 #[test]
-fn icmp_errors_come_by_the_way_of_what_they_are_about() {
+fn icmp_errors_take_the_path_of_their_embedded_packet() {
     let mut gateway = Gateway::new(two_forwards());
     converse(&mut gateway, Protocol::Udp, ep(REMOTE), ep(SECOND));
     let sent = gateway.outbound(Packet::udp(ep(SERVER), ep(REMOTE))).out();

@@ -1,7 +1,7 @@
-//! A whole gateway without its NICs: shards, who owns what, a clock, and hairpinned packets going around.
+//! A whole gateway without its NICs: shards, owners, a clock, and hairpinned packets going around.
 //!
-//! Every packet that passes is held against what a router and a translator owe it: all checksums right, TTL down by
-//! exactly one, nothing changed but what translation is about; and a packet that is refused stays as it was.
+//! Every packet that passes is checked: all checksums right, TTL down by exactly one, nothing changed that translation does
+//! not change. A packet that is refused stays as it was.
 
 use std::net::Ipv4Addr;
 

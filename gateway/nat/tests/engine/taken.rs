@@ -1,4 +1,4 @@
-//! What one party must not take from another, and what must not be mixed up: cases found by reading.
+//! Resources that one party must not take from another, and endpoints that must not be mixed up: cases found in reviews.
 
 use natgw_nat::Direction::{self, Inbound, Outbound};
 use natgw_nat::{DropReason, Limits, Protocol, Settings, Static, Verdict};

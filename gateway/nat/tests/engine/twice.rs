@@ -1,4 +1,4 @@
-//! Twice NAT: remotes that inside hosts know by other addresses, because an outside network has those of an inside one.
+//! Twice NAT: inside hosts reach remotes by other addresses, because an outside network overlaps with an inside one.
 
 use natgw_nat::{DropReason, Protocol, RuleAction, Settings, Twice};
 

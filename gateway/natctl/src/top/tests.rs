@@ -191,7 +191,7 @@ fn keys_choose_scroll_sort_pause_and_quit() {
 }
 
 #[test]
-fn a_gateway_that_went_away_is_told_and_comes_back() {
+fn a_gateway_that_went_away_is_reported_and_comes_back() {
     let mut screen = screen(false);
     let before = lines(&screen);
     screen.take(Err("no gateway at /run/control.sock: Connection refused".into()));

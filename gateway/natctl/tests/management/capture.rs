@@ -220,7 +220,7 @@ fn a_capture_shows_payload_and_so_needs_the_socket_or_the_token() {
 }
 
 #[test]
-fn what_cannot_be_captured_is_told() {
+fn a_refused_capture_says_why() {
     let server = start();
     for (parameters, said) in [
         ("", "frames"),

@@ -6,7 +6,7 @@ use crate::{TOKEN, start, start_with, token};
 const FLUSH: &str = "/api/v1/flush";
 
 #[test]
-fn over_tcp_nobody_deletes_without_a_token() {
+fn over_tcp_a_deletion_needs_the_token() {
     let server = start();
     for authorization in [None, Some("Bearer "), Some(TOKEN)] {
         for response in [

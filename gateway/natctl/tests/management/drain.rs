@@ -8,7 +8,7 @@ use crate::{TOKEN, start, start_with, token};
 const DRAIN: &str = "/api/v1/drain";
 
 #[test]
-fn over_tcp_nobody_drains_without_a_token() {
+fn over_tcp_draining_needs_the_token() {
     let server = start();
     for authorization in [None, Some("Bearer "), Some(TOKEN)] {
         for response in

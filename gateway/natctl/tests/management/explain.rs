@@ -12,7 +12,7 @@ fn natctl(server: &Running, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn anybody_may_ask_since_nothing_changes() {
+fn explain_needs_no_token_since_nothing_changes() {
     let server = start();
     let path = "/api/v1/explain?protocol=udp&source=10.64.0.5:4000&destination=198.51.100.7:53";
     let response = post(server.address, path, None);

@@ -7,7 +7,7 @@ const FORWARDS: &str = "/api/v1/forwards";
 const NEW: &str = r#"{"protocol": "tcp", "external": "203.0.113.13:9090", "internal": "10.64.0.12:90"}"#;
 
 #[test]
-fn over_tcp_nobody_adds_or_deletes_without_the_token() {
+fn over_tcp_adding_and_deleting_need_the_token() {
     let server = start_with(Some(token()));
     assert_eq!(post_json(server.address, FORWARDS, "Bearer 0123", NEW).status, 401);
     assert_eq!(post(server.address, FORWARDS, None).status, 401);

@@ -99,7 +99,7 @@ fn more_connections_than_allowed_wait_for_their_turn() {
 }
 
 #[test]
-fn a_body_that_nobody_asked_for_is_not_waited_for() {
+fn an_unexpected_body_is_not_waited_for() {
     let server = start_within(SHORT, None);
     let mut stream = connect(server.address);
     let begun = Instant::now();

@@ -43,7 +43,7 @@ fn page_says_why_the_gateway_is_not_ready() {
 
 /// A machine that manages gateways may see no other network.
 #[test]
-fn page_asks_this_server_and_nobody_else() {
+fn page_asks_this_server_alone() {
     let files = [
         include_str!("../../../management/src/page/index.html"),
         include_str!("../../../management/src/page/page.css"),

@@ -9,7 +9,7 @@ use crate::{TOKEN, start, start_with, token};
 const RELOAD: &str = "/api/v1/reload";
 
 #[test]
-fn over_tcp_nobody_reloads_without_a_token() {
+fn over_tcp_a_reload_needs_the_token() {
     let server = start();
     for authorization in [None, Some("Bearer "), Some(TOKEN)] {
         let response = post(server.address, RELOAD, authorization);

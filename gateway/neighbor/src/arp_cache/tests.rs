@@ -177,7 +177,7 @@ fn who_only_asks_takes_no_place_among_the_used() {
 }
 
 #[test]
-fn what_is_due_for_a_gateway_comes_before_what_is_due_for_thousands() {
+fn a_gateways_requests_come_before_those_of_thousands() {
     let mut neighbors = Neighbors::new();
     for ip in 0..10_000 {
         neighbors.need(PORT, ip, 0, |_| ()).unwrap();

@@ -109,7 +109,7 @@ fn the_first_fragments_options_stay() {
 }
 
 #[test]
-fn repeated_fragments_are_told_and_change_nothing() {
+fn repeated_fragments_are_reported_and_change_nothing() {
     let packet = echo(HOST, 7, 3000);
     let fragments = cut(&packet, 1480);
     let mut assembly = Assembly::new();

@@ -127,7 +127,7 @@ fn new_routes_invalidate_handles_and_nothing_else() {
 }
 
 #[test]
-fn merging_adds_nobody_and_a_full_table_takes_nobody() {
+fn merging_adds_no_neighbour_and_a_full_table_takes_none() {
     let mut hops = NextHops::<u32>::new(Sizes { next_hops: 1, ..SIZES });
     hops.learn(binding(1, 1), Learn::Merge, |_| ());
     assert!(hops.is_empty());
