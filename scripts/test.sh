@@ -70,32 +70,53 @@ join() {
     beside_pids=()
 }
 
-# Runs cargo test and keeps its result lines for the count.
-cargo_test() { cargo test --no-fail-fast "$@" 2>&1 | tee -a "$work/log"; }
+# Keeps the result lines of tests for the count.
+counted() { "$@" 2>&1 | tee -a "$work/log"; }
 
-# The features of a dependency differ with the packages and targets that are built together: all that is run is built by one
-# command, so that nothing is built twice.
-build() { cargo test --quiet --no-run --workspace --lib --bins --examples --tests; }
+# Builds all tests by one command, and notes each program: name, folder of its package, path. The features of a dependency differ
+# with the packages and targets that are built together, so these programs are run as they are, and nothing is built twice.
+build() {
+    cargo test --quiet --no-run --workspace --lib --bins --examples --tests --message-format json-render-diagnostics |
+        jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null)
+            | [.target.name, (.manifest_path | rtrimstr("/Cargo.toml")), .executable] | @tsv' >"$work/programs"
+}
+
+# Runs the programs whose names the pattern matches in full, as cargo would, under a command where one is named.
+#
+#   run_tests PATTERN [COMMAND...] -- [ARGUMENT...]
+run_tests() {
+    local pattern=$1 command=() name directory program found=false status=0
+    shift
+    while [[ $1 != -- ]]; do command+=("$1") && shift; done
+    shift
+    while IFS=$'\t' read -r name directory program; do
+        [[ $name =~ ^($pattern)$ ]] || continue
+        found=true
+        printf '\n-- %s\n' "$name"
+        (cd "$directory" && "${command[@]}" "$program" "$@" </dev/null) || status=1
+    done <"$work/programs"
+    $found || die "no test is called $pattern"
+    return "$status"
+}
 
 netns_tests() {
-    local runner=()
-    ((EUID == 0)) || runner=(--config 'target."cfg(all())".runner = "sudo --preserve-env --"')
-    cargo_test "${runner[@]}" --workspace --test netns -- --test-threads="$NAMESPACE_TESTS"
+    local command=()
+    ((EUID == 0)) || command=(sudo --preserve-env --)
+    counted run_tests netns "${command[@]}" -- --test-threads="$NAMESPACE_TESTS"
 }
 
 # Takes no CPU that a test with a clock could use.
-engine_tests() { chrt --idle 0 cargo test --no-fail-fast --quiet --workspace --test engine 2>&1 | tee -a "$work/log"; }
+engine_tests() { counted run_tests engine chrt --idle 0 -- --quiet; }
 
 other_tests() {
-    local targets
-    mapfile -t targets < <(cargo metadata --no-deps --format-version 1 |
-        jq -r '.packages[].targets[] | select(.kind == ["test"] and (.name | IN("netns", "engine") | not)) | "--test=" + .name')
-    cargo_test --quiet --workspace --lib --bins --examples "${targets[@]}"
+    local others
+    others=$(cut -f 1 "$work/programs" | grep --invert-match --line-regexp 'netns\|engine' | sort --unique | paste --serial --delimiters '|')
+    counted run_tests "$others" -- --quiet
 }
 
 fast_tests() {
-    ENGINE_STEPS=$FAST_STEPS cargo_test --quiet --workspace --lib --test engine --test properties --test check \
-        --test docs --test layering -- "${FAST_SKIPS[@]}"
+    ENGINE_STEPS=$FAST_STEPS counted cargo test --no-fail-fast --quiet --workspace --lib --test engine --test properties \
+        --test check --test docs --test layering -- "${FAST_SKIPS[@]}"
 }
 
 check_configurations() {
@@ -141,7 +162,7 @@ else
     stage "build" build
     beside "engine" engine_tests
     stage "tests" other_tests
-    stage "documentation examples" cargo_test --quiet --workspace --doc
+    stage "documentation examples" counted cargo test --no-fail-fast --quiet --workspace --doc
     stage "configurations" check_configurations
     stage "service" service_unit
     if $netns; then

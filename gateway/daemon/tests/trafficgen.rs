@@ -190,7 +190,7 @@ fn flush(directory: &Path) -> String {
     format!("{} --socket {} flush", programs::path("natctl"), directory.join("control").display())
 }
 
-/// Nobody sends that fast, so the search has to come down a long way: without the flush the table would be full.
+/// No generator sends that fast, so the search takes many trials: without the flush the table would be full.
 #[test]
 fn rfc9693_establishment_searches_with_a_table_that_is_flushed() {
     let directory = tempfile::tempdir().unwrap();

@@ -106,8 +106,8 @@ impl Device {
     pub(super) fn start(&self) -> Result<(), Error> {
         let memif = self.memif();
         let before = memif.and_then(Memif::connections);
-        // SAFETY: the port is configured and its queues are set up; nobody is in them, as it is stopped and a gate, if it has
-        // one, closed.
+        // SAFETY: the port is configured and its queues are set up; no thread is in them, as it is stopped and its gate, if it
+        // has one, is closed.
         let result = unsafe { dpdk_sys::rte_eth_dev_start(self.id()) };
         check("rte_eth_dev_start", result, || self.context())?;
         self.started.store(true, Ordering::Release);
@@ -122,7 +122,7 @@ impl Device {
         // Here the driver disconnects, which the interrupt thread must not do at the same time.
         let _held = memif.hold();
         memif.gate().close();
-        // SAFETY: the port is started, and nobody is in its queues.
+        // SAFETY: the port is started, and no thread is in its queues, as the gate is closed.
         let result = unsafe { dpdk_sys::rte_eth_dev_stop(self.id()) };
         if let Err(error) = check("rte_eth_dev_stop", result, || self.context()) {
             tracing::warn!(%error, "a memif port does not stop");

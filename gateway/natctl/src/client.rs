@@ -104,7 +104,7 @@ impl Client {
         self.ask(Method::DELETE, path, token, Bytes::new())
     }
 
-    /// The body at `path`, piece by piece as it comes, for as long as `take` wants more and nobody interrupts.
+    /// The body at `path`, piece by piece as it arrives, until `take` has enough or the user interrupts.
     pub(super) fn stream(
         &self,
         path: &str,

@@ -212,7 +212,7 @@ impl Steering {
     }
 
     /// A worker's part of each pool, in the settings' order. Forwarded ports are still in it; they belong to the
-    /// owner of the inside host, and nobody hands them out.
+    /// owner of the inside host, and no pool hands them out.
     pub fn shares(&self, worker: WorkerId) -> &[Vec<Share>] {
         self.shares.get(worker.index()).map_or(&[], Vec::as_slice)
     }

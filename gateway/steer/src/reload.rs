@@ -66,8 +66,8 @@ impl Steering {
 }
 
 impl Steering {
-    /// Who owns what while a reload that ends with `next` is under way: every outside address that was anybody's keeps its
-    /// owners until all workers are through with their sweeps, so that nobody begins anything on what another still has.
+    /// The owners while a reload that ends with `next` is under way: every outside address that had owners keeps them until
+    /// all workers are through with their sweeps, so that no worker begins a session on an endpoint that another still has.
     pub fn until(&self, next: &Steering) -> Steering {
         let mut externals = next.externals.clone();
         externals.extend(self.externals.iter().map(|(&address, external)| (address, external.clone())));

@@ -12,7 +12,7 @@ pub(super) struct WholeAddresses {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// 0.0.0.0, which nobody has, where the entry is free.
+    /// 0.0.0.0, which no host has, where the entry is free.
     address: u32,
     owner: WorkerId,
 }

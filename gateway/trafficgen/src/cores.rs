@@ -19,7 +19,7 @@ const ROUNDS: u32 = 1000;
 struct Line(AtomicU32);
 
 /// Nanoseconds from this lcore to the EAL's first worker and back: the median of short parts, so that one in which
-/// somebody else had a CPU does not matter.
+/// another program had a CPU does not matter.
 pub fn round_trip_ns(eal: &Eal) -> Result<f64, Error> {
     let lines = Arc::new([Line::default(), Line::default()]);
     let theirs = lines.clone();

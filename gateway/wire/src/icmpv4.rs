@@ -16,7 +16,7 @@ pub mod message {
     pub const ECHO_REPLY: u8 = 0;
     /// Destination unreachable; see [`super::unreachable`].
     pub const UNREACHABLE: u8 = 3;
-    /// Source quench, which nobody sends any more (RFC 6633).
+    /// Source quench, deprecated (RFC 6633).
     pub const SOURCE_QUENCH: u8 = 4;
     /// Redirect.
     pub const REDIRECT: u8 = 5;

@@ -1,13 +1,13 @@
 //! Views over the bytes of Ethernet, 802.1Q, ARP, IPv4, UDP, TCP and ICMP, and the Internet checksum.
 //!
 //! Every protocol has one file of the same shape: a view `Packet<T>` over a buffer `T`, its getters for
-//! `T: AsRef<[u8]>`, its setters for `T: AsMut<[u8]>`, and where the fields lie in a private `field` module. A view
-//! copies nothing and allocates nothing, and a buffer may have any number of views.
+//! `T: AsRef<[u8]>`, its setters for `T: AsMut<[u8]>`, and the places of the fields in a private `field` module. Fields that
+//! are whole integers stand in a table, of which the macro `fields!` makes getters and setters. A view copies nothing and
+//! allocates nothing, and a buffer may have any number of views.
 //!
 //! # Panic contract
-//! - `new_checked` (and its sisters `new_verified`, `new_header`) never panics and returns an [`Error`] for a
-//!   buffer whose lengths do not add up. No getter of the view that it returns panics, and none reads past the
-//!   lengths that it checked.
+//! - `new_checked`, `new_verified` and `new_header` never panic and return an [`Error`] for a buffer whose lengths do
+//!   not add up. No getter of the returned view panics, and none reads past the checked lengths.
 //! - `new_unchecked` accepts any buffer. A getter or setter panics when its field lies beyond the buffer.
 //! - A setter that moves a boundary (`set_total_len`, `set_header_len`, `set_len`) may move it beyond the buffer:
 //!   until it is back inside, the getters that follow it are as after `new_unchecked`.

@@ -248,7 +248,7 @@ fn a_flood_is_captured_at_the_rate_and_loses_nothing() {
         let start = std::time::Instant::now();
         let frames: Vec<Sent> =
             (0..FLOOD).map(|nth| lab.misled(Side::Inside, &udp(1000 + nth as u16 % 500), nth)).collect();
-        // Every packet comes out, whoever looks on.
+        // Every packet is forwarded, with captures or without.
         lab.exchange(frames, FLOOD);
         lab.rest();
         let seconds = start.elapsed().as_secs_f64() + 1.0;
@@ -261,7 +261,7 @@ fn a_flood_is_captured_at_the_rate_and_loses_nothing() {
         assert_eq!(sum(&counted, |counters| &counters.taken), taken.len() as u64);
         let all = sum(&counted, |counters| &counters.taken) + sum(&counted, |counters| &counters.missed);
         assert_eq!(all, 2 * FLOOD as u64, "received and sent");
-        // Nobody has given a buffer back: what found none is counted, and nobody waits.
+        // No buffer was given back: frames that found none are counted, and no worker waits.
         let kept = slow.taken();
         assert_eq!(kept.len(), 8);
         assert!(kept.iter().all(|one| one.data().len() == 60 || one.data().len() == one.frame_len));

@@ -216,7 +216,7 @@ fn rfc4787_req14a_an_orphan_flood_takes_bounded_memory_and_no_datagram() {
         let back = split(&large(Kind::Udp, at(REMOTE, 443), external), 2);
         let back = self::sent(lab, Side::Outside, ROUTER, &back, false);
         assert_eq!(join(&lab.exchange(back, 3)).1.to, packet.from);
-        // The other half is for what comes from inside.
+        // The other half is for fragments from inside.
         let all = u64::from(HELD_FRAGMENTS / 2);
         // On a busy machine the first of them may have been given up.
         assert!(held == all || held < all && start.elapsed().as_secs() >= 2, "{held}");

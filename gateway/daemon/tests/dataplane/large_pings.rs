@@ -101,7 +101,7 @@ fn pools_answer_pings_of_any_size_where_they_say_so() {
                 }
                 assert_answered(lab, side, &ping(from, POOL, 4000), 1500);
             }
-            // What belongs to a host goes there, answered by nobody else.
+            // A packet that belongs to a host reaches it, and the gateway does not answer.
             let to_host = ping(REMOTE, Ipv4Addr::new(203, 0, 113, 50), 56);
             let seen = lab.one(Side::Outside, &to_host);
             assert_eq!((seen.side, *seen.packet().to.ip()), (Side::Inside, HOST));
@@ -112,7 +112,7 @@ fn pools_answer_pings_of_any_size_where_they_say_so() {
 #[test]
 fn pools_answer_no_ping_by_default() {
     let mut setup = Setup::new(2);
-    // A host inside would be told that nobody has the address.
+    // A host inside would get an ICMP error: no host has the address.
     setup.settings.refuse = Refuse::Drop;
     setup.run(|lab| {
         lab.learn_all([HOST]);

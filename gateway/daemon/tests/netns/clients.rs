@@ -71,7 +71,7 @@ fn ftp_passive_download_is_byte_exact(lab: &mut Lab) {
     }
 }
 
-/// vsftpd, which serves [`served`] to anybody.
+/// vsftpd, which serves [`served`] without a login.
 fn ftp_server(namespace: &Namespace, work: &Path) -> Server {
     // It serves as a user of its own, who has to get there.
     fs::set_permissions(work, Permissions::from_mode(0o755)).expect("ours");

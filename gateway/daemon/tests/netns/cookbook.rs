@@ -244,7 +244,7 @@ impl Kitchen {
         let path = std::env::var("PATH").expect("a path");
         shell.args(["-c", command]).current_dir(self.0.path()).stdin(Stdio::null());
         shell.env("PATH", format!("{}:{path}", self.path("bin").display()));
-        // A program in the background keeps its output; nobody waits for that.
+        // A program in the background would keep the pipes open.
         if command.ends_with('&') {
             shell.stdout(Stdio::null()).stderr(Stdio::null());
         }

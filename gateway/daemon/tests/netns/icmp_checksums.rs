@@ -24,7 +24,7 @@ type Endpoint = (Ipv4Addr, u16);
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// Nobody else in the lab sends any.
+/// Nothing else in the lab sends any.
 const TIME_EXCEEDED: u8 = 11;
 
 /// The octets at the end of a payload that no other packet of the lab has.

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// Rules ahead of the one that translates everything.
     pub(crate) rules: &'static str,
     pub(crate) ports_per_subscriber: u32,
-    /// Leaves the limits of a subscriber as they are where nobody sets them.
+    /// Leaves the limits of a subscriber at their defaults.
     pub(crate) default_limits: bool,
     /// Further keys of the interfaces.
     pub(crate) inside: &'static str,

@@ -80,7 +80,7 @@ fn a_connection_to_the_gateway_itself_is_refused_at_once(lab: &mut Lab) {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     }
-    // Outside nobody learns of ports.
+    // Outside hosts learn nothing of ports.
     let outside = SocketAddrV4::new(OUTSIDE, 22);
     let error = lab.router.tcp_timeout(outside, Duration::from_secs(2)).expect_err("nobody answers");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");

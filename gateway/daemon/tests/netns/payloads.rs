@@ -64,7 +64,7 @@ fn rfc3022_a_udp_checksum_of_zero_stays_zero_both_ways(lab: &mut Lab) {
     let back = (*outside.ip(), outside.port());
     send_without_checksum(&lab.server, "198.51.100.1", (SERVER, 7), back, b"unsummed back");
     assert_eq!(at_host.checksum_of(b"unsummed back"), 0);
-    // Not because nobody fills in any.
+    // The kernels here do fill in checksums otherwise.
     reflector.socket.send_to(b"summed back", outside).expect("sent");
     assert_ne!(at_host.checksum_of(b"summed back"), 0);
 }

@@ -173,7 +173,7 @@ impl Service {
         Service { shared, thread: Some(thread) }
     }
 
-    /// Whether somebody outside reaches it there.
+    /// Whether an outside host reaches it there.
     fn is_reached(&self, lab: &Lab, at: SocketAddrV4) -> bool {
         let client = lab.server.udp_on(SERVER, 0);
         client.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");

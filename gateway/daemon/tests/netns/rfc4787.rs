@@ -81,7 +81,7 @@ fn rfc4787_req8_filters_by_address_and_port(lab: &mut Lab) {
 const SHORT: Options = Options { timeouts: "udp = 3", ..Options::DEFAULT };
 
 in_a_lab!(rfc4787_req5_an_idle_mapping_ends_in_its_time, SHORT);
-/// A hundredth of the 300 s, on a real clock; what comes from outside meanwhile does not prolong it (REQ-6).
+/// A hundredth of the 300 s, on a real clock. Inbound packets meanwhile do not prolong it (REQ-6).
 fn rfc4787_req5_an_idle_mapping_ends_in_its_time(lab: &mut Lab) {
     let contacted = UdpReflector::new(&lab.server, SERVER, 7);
     let socket = lab.a.udp(0);

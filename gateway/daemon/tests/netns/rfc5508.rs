@@ -54,7 +54,7 @@ fn rfc5508_req6_an_error_does_not_end_the_mapping(lab: &mut Lab) {
     let socket = lab.a.udp(7000);
     let before = ask(&socket, reflector.address);
     drop(socket);
-    // Now nobody has the port: what arrives there is answered with an error.
+    // Now the port is closed: packets to it are answered with an error.
     reflector.socket.send_to(b"too late", before).expect("sent");
     assert_eq!(ask(&lab.a.udp(7000), reflector.address), before);
 }

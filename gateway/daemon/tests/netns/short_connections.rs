@@ -1,4 +1,4 @@
-//! Hosts that open many connections, within the limits that nobody has set.
+//! Hosts that open many connections, within the default limits.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};

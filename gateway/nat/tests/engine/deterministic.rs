@@ -57,7 +57,7 @@ fn rfc7422_all_ports_of_a_range_serve_and_no_other() {
         let more = gateway.outbound(Packet::udp(at_port(host(nth), 6000), ep(REMOTE)));
         assert_eq!(more, Outcome::Reject(DropReason::SubscriberPortBlocks), "signalled");
     }
-    // Its own ports need no rest: nobody else gets them.
+    // Its ports need no rest: no other subscriber gets them.
     gateway.pass_s(301);
     (0..100).for_each(|port| _ = gateway.open(Protocol::Udp, at_port(host(0), 7000 + port), ep(REMOTE)));
     assert_eq!(gateway.shards[0].next_block_record(), None, "there is nothing to record");

@@ -16,7 +16,7 @@ const FORWARDED: &str = "203.0.113.13:8080";
 const REDIRECTED: &str = "203.0.113.13:8081";
 const STATIC: &str = "203.0.113.20:22";
 
-/// With every way in that there is: mappings that anybody may answer, a forward, a redirect and a 1:1 address.
+/// With everything that admits packets from outside: endpoint-independent filtering, a forward, a redirect and a 1:1 address.
 fn open_to_all() -> Gateway {
     Gateway::changed(|settings| {
         settings.pools[0].filtering = Filtering::EndpointIndependent;
@@ -105,7 +105,7 @@ fn drain_lets_nothing_in_that_would_begin_a_session() {
     let sent = gateway.outbound(Packet::udp(ep(HOST), ep(REMOTE))).out();
     let about = Packet::udp(sent.source, sent.destination).bytes();
     gateway.inbound(Packet::error("192.0.2.1", 3, 1, &about)).delivered();
-    // What nobody mapped has its own reason, drained or not.
+    // A packet without a mapping has its own reason, drained or not.
     assert_eq!(
         gateway.inbound(Packet::udp(ep(ANYBODY), ep("203.0.113.11:9"))).reason(),
         DropReason::NoMapping

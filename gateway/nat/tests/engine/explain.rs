@@ -305,7 +305,7 @@ struct Foreseen {
     begins: bool,
     last: Explanation,
     inbound: bool,
-    /// It hairpins from an endpoint that nobody knows yet. By chance it may be one that the other side has sent to.
+    /// It hairpins from an endpoint that is not drawn yet. By chance it may be one that the other side has sent to.
     drawn: bool,
 }
 

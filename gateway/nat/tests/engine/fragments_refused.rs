@@ -116,8 +116,8 @@ fn rfc4787_req14_spoofed_fragments_do_not_wait() {
     assert_eq!(remembered(&mut pieces), 0);
 }
 
-/// Strangers bring fragments upon a host whose mapping lets them in; that is neither what it sends nor what comes from those
-/// that it has sessions with.
+/// Fragments of strangers, which a host's mapping admits, count apart from those that the host sends and from those of its
+/// sessions' remotes.
 #[test]
 fn rfc4787_req14a_fragments_of_strangers_take_nothing_from_a_hosts_own() {
     let mut pieces = pieces(|settings| {

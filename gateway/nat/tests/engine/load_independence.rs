@@ -164,7 +164,7 @@ fn equal_behaviour_at_any_fill() {
                 if let Step::Receive { .. } = steps[0] {
                     let received = resolve(&shape, steps[0], &known).expect_err("from outside");
                     let to = (received.meaning.protocol(), received.to);
-                    // What nobody had, who fills a pool may have.
+                    // A subscriber that fills a pool may get ports that were free.
                     if !over.contains(&to) && (fill != Fill::Ports || mapped.contains(&to)) {
                         fates.known.push(gateway.inbound(received.packet()).into());
                     }

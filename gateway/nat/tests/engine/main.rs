@@ -10,6 +10,7 @@ mod deterministic;
 mod drain;
 mod exhaustion;
 mod explain;
+mod folders;
 mod fragment_sim;
 mod fragments;
 mod fragments_model;
@@ -40,7 +41,7 @@ mod rfc5382;
 mod rfc5508;
 mod rfc6888;
 mod rfc7857;
-mod rooms;
+
 mod rules;
 mod several_ways;
 mod sim;

@@ -411,8 +411,8 @@ impl Model {
         });
     }
 
-    /// An outside address over a protocol without ports: that of the mapping, or the gateway's choice among those that nobody
-    /// has towards the remote.
+    /// An outside address over a protocol without ports: that of the mapping, or the gateway's choice among those that no
+    /// host has towards the remote.
     fn address(
         &mut self,
         sent: &Sent,

@@ -289,8 +289,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// By the records alone, whoever has an endpoint has its block; nobody has another's before the hold time is over; and a
-    /// refusal is the truth.
+    /// By the records alone, the subscriber of an endpoint has its block. No subscriber gets another's block before `port_hold`
+    /// is over, and no session is refused that a free block allows.
     #[test]
     fn records_say_whose_every_endpoint_is(
         (shards, addresses, blocks, most) in (1usize..4, 1u8..4, 4u16..9, 1u8..4),

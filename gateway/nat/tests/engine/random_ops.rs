@@ -222,7 +222,7 @@ const HOSTS: [Endpoint; 6] = [
     at([10, 64, 0, 8], 80),
     at([10, 64, 0, 5], 7777),
 ];
-/// Hosts with permanent mappings; the second one's other ports are as anybody's.
+/// Hosts with permanent mappings; the second one's other ports are translated by rules.
 const SERVERS: [Endpoint; 4] = [
     at([10, 64, 0, 12], 5353),
     at([10, 64, 0, 12], 5354),

@@ -212,7 +212,7 @@ fn class_e_is_let_through_inside_alone_and_where_it_is_allowed() {
         Outcome::Drop(DropReason::DestinationAddress)
     ));
 
-    // Beyond the inside prefixes, and from outside, it is nobody's as before.
+    // Beyond the inside prefixes, and from outside, it is a martian as before.
     assert_eq!(gateway.outbound(Packet::udp(elsewhere, ep(REMOTE))).reason(), DropReason::SourceAddress);
     assert_eq!(gateway.outbound(Packet::udp(ep(HOST), elsewhere)).reason(), DropReason::DestinationAddress);
     assert_eq!(gateway.inbound(Packet::udp(elsewhere, sent.source)).reason(), DropReason::SourceAddress);

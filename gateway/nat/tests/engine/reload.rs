@@ -117,7 +117,7 @@ fn reload_adds_a_forward_over_a_port_in_use_and_gives_it_back_when_the_forward_g
         gateway.inbound(Packet::tcp(ep(REMOTE), stays, Flags::ACK)).delivered().destination,
         ep("10.64.0.5:5002")
     );
-    // Nobody gets the port, not even after all rests.
+    // No subscriber gets the port, not even after every rest.
     gateway.pass_s(500);
     let ports = |gateway: &mut Gateway| {
         let mut open = |port: u16| {
@@ -395,7 +395,7 @@ fn an_address_goes_from_one_pool_to_another_in_one_reload() {
         settings.pools[0].addresses.retain(|&address| address != at("203.0.113.11"));
         settings.pools[1].addresses = vec![at("203.0.113.11")];
     });
-    // Nobody has it twice: until the sweep is through, the second pool has no address.
+    // No address is in two pools: until the sweep is through, the second pool has no address.
     assert_eq!(gateway.outbound(Packet::udp(ep(OTHER), ep(REMOTE))).reason(), DropReason::PortsExhausted);
     gateway.finish_reload();
     let on_moved =

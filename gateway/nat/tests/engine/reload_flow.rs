@@ -203,7 +203,7 @@ impl Traffic {
         assert_eq!(answer.destination, self.flow);
     }
 
-    /// Late answers to where the flow was before reach nobody, unless that is given to others.
+    /// Late answers to the former endpoint of the flow reach no host, unless another host has it now.
     fn late_answers(&mut self, gateway: &mut Gateway) {
         let (_, before) = self.seen.split_last().expect("it was seen");
         for &external in before {

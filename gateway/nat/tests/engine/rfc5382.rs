@@ -137,7 +137,7 @@ fn rfc5382_req3_filters_unsolicited_connections() {
         }
         assert_eq!(syn.delivered().destination, ep(HOST));
         assert_eq!(gateway.sessions().len(), 1, "a SYN from outside makes no session");
-        // Nor does the answer, which anybody could make come; what the inside host says after the handshake does.
+        // Nor does the SYN-ACK, which any remote could trigger. The segment after the handshake does.
         let answer = gateway.outbound(Packet::tcp(ep(HOST), stranger, SYN_ACK)).out();
         assert_eq!((answer.source, gateway.sessions().len()), (external, 1));
         gateway.inbound(Packet::tcp(stranger, external, ACK)).delivered();

@@ -403,7 +403,7 @@ fn rfc5382_req9_an_embedded_segment_without_room_for_its_checksum_passes() {
     }
 }
 
-/// Else an inside host could send anything to anybody by calling it an error, past rules and limits.
+/// Otherwise an inside host could send any packet to any remote as an error, past rules and limits.
 #[test]
 fn rfc5508_req4_and_5_an_error_goes_to_the_sender_of_the_embedded_packet_alone() {
     let mut gateway = Gateway::changed(|_| {});

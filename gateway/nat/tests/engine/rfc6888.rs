@@ -273,7 +273,7 @@ fn rfc6888_req8_another_endpoint_of_the_subscriber_may_have_its_resting_port() {
     assert_eq!(gateway.open(Protocol::Udp, at_port(ep(HOST), 4999), ep(REMOTE)).port, 2000);
 }
 
-/// At its limit a subscriber goes on with its own resting ports; they are nobody else's the earlier for it.
+/// At its limit a subscriber goes on with its own resting ports; another subscriber does not get them earlier for that.
 #[test]
 fn rfc6888_req8_a_subscriber_at_its_limit_frees_no_resting_port_for_others() {
     let mut gateway = Gateway::changed(|settings| {

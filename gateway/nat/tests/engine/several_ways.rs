@@ -139,7 +139,7 @@ fn what_comes_by_a_further_way_has_the_limit_of_redirects() {
             assert_eq!(outcome, Outcome::Drop(DropReason::RedirectsFull));
         }
     }
-    // Nobody answers.
+    // No answer.
     gateway.pass_s(11);
     gateway.inbound(Packet::udp(remote(9), ep(SECOND))).delivered();
 }

@@ -330,8 +330,8 @@ impl Gateway {
         while !self.sweep(100) {}
     }
 
-    /// The settings and shares that say whose an outside address is: while a reload is under way, those of before where it was
-    /// anybody's then.
+    /// The settings and shares that give an outside address its owner: while a reload is under way, those before the reload for
+    /// an address that they have.
     fn in_force_for(&self, external: u32) -> (&Settings, &[Vec<Vec<Share>>]) {
         let address = Ipv4Addr::from_bits(external);
         match &self.reload {

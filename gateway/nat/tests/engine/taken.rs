@@ -42,7 +42,7 @@ fn rfc4787_req14a_fragments_to_a_redirect_take_no_room_from_hosts() {
     assert!(all_pass(&left), "{left:?}");
 }
 
-/// A remote whose redirected session nobody has answered may be forged: it is no peer.
+/// A remote whose redirected session is not answered may be forged, so it is no peer.
 #[test]
 fn rfc4787_req14a_a_half_open_redirect_has_no_room_of_peers() {
     let mut pieces = pieces(|settings| {

@@ -23,7 +23,7 @@ fn rfc6888_req10_every_counter_is_read_by_a_route() {
     let nothing = metrics();
     let mut shown = 0;
     for counters in one_by_one::<WorkerCounters>() {
-        // Of interfaces that are not there nobody counts anything.
+        // Interfaces that do not exist are not counted.
         let absent = &counters.interfaces[server.gateway.interfaces().len()..MAX_INTERFACES];
         let conflicts = &counters.address_conflicts[server.gateway.interfaces().len()..];
         if absent.iter().any(|interface| *interface != Default::default()) || conflicts.iter().any(|&n| n > 0)

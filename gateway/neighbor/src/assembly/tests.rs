@@ -347,9 +347,9 @@ impl Model {
 }
 
 proptest! {
-    /// Datagrams of several sources, cut anywhere, shuffled, in part repeated, lost and forged, against a model of each: what
-    /// comes out is what went in, octet by octet; what nobody harmed comes out; every fragment is accounted for, and no
-    /// memory is taken.
+    /// Datagrams of several sources, cut anywhere, shuffled, in part repeated, lost and forged, against a model of each: a
+    /// reassembled datagram is the one that was sent, octet by octet; a datagram that was not damaged is reassembled; every
+    /// fragment is accounted for, and no memory is taken.
     #[test]
     fn the_datagram_comes_out_or_nothing_does(
         sent in prop::collection::vec(sent(), 1..12), order in any::<u64>(),

@@ -45,7 +45,7 @@ impl Lab {
         assert_eq!(allocations::on_workers() - self.allocated, 0, "allocations on workers");
     }
 
-    /// Frames that the gateway has sent and nobody has looked at.
+    /// Frames that the gateway has sent and the test has not looked at.
     fn on_the_wires(&self) -> u64 {
         self.wires.iter().flat_map(|wire| &wire.from_gateway).map(|end| end.len() as u64).sum()
     }

@@ -1,4 +1,4 @@
-//! The rooms of the engine: imports and calls of [`natgw_nat::Shard`]'s methods point from higher rooms to lower ones, and files
+//! The folders of the engine: imports and calls of [`natgw_nat::Shard`]'s methods point from higher ones to lower ones, and files
 //! form no circle.
 
 use std::collections::{HashMap, HashSet};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// From the ground up. `lib` names all of them.
-const ROOMS: [&str; 16] = [
+const FOLDERS: [&str; 16] = [
     "table",
     "ids",
     "packet",
@@ -45,12 +45,15 @@ fn files() -> HashMap<String, String> {
     files
 }
 
-fn room(path: &str) -> &str {
+fn folder(path: &str) -> &str {
     path.split('/').next().unwrap().trim_end_matches(".rs")
 }
 
-fn floor(room: &str) -> usize {
-    ROOMS.iter().position(|&name| name == room).unwrap_or_else(|| panic!("{room} is not among the rooms"))
+fn floor(folder: &str) -> usize {
+    FOLDERS
+        .iter()
+        .position(|&name| name == folder)
+        .unwrap_or_else(|| panic!("{folder} is not among the folders"))
 }
 
 /// The word at the start of a text.
@@ -109,7 +112,7 @@ fn arrows_point_down() {
     for (from, to) in arrows() {
         up.extend(
             to.into_iter()
-                .filter(|to| floor(room(to)) > floor(room(&from)))
+                .filter(|to| floor(folder(to)) > floor(folder(&from)))
                 .map(|to| format!("{from} -> {to}")),
         );
     }
