@@ -5,8 +5,8 @@
 //! ```text
 //! nat-gateway ─► natgw-management ─► natgw-api, natgw-config
 //!      │
-//!      └───────► natgw-worker ─────► natgw-nat, natgw-steer, natgw-neighbor ─► natgw-wire
-//!                      └───────────► natgw-dpdk ─► dpdk-sys
+//!      ├───────► natgw-worker ─────► natgw-nat, natgw-steer, natgw-neighbor ─► natgw-wire
+//!      └───────► natgw-dpdk ───────► dpdk-sys
 //! ```
 //!
 //! A configuration is checked without a NIC:

@@ -14,8 +14,8 @@ use source::{Source, Token};
 /// ```text
 /// daemon                          natctl
 ///   ├─► management ──────────────► api ─► config, counters
-///   └─► worker ─► nat, steer, neighbor ─► wire
-///          └────► dpdk ◄─ trafficgen
+///   ├─► worker ─► nat, steer, neighbor ─► wire
+///   └─► dpdk ◄─ trafficgen
 /// ```
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("api", &["natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
@@ -44,7 +44,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("steer", &["natgw-nat", "natgw-wire"]),
     ("trafficgen", &["natgw-dpdk", "natgw-wire"]),
     ("wire", &[]),
-    ("worker", &["natgw-counters", "natgw-dpdk", "natgw-nat", "natgw-neighbor", "natgw-steer", "natgw-wire"]),
+    ("worker", &["natgw-counters", "natgw-nat", "natgw-neighbor", "natgw-steer", "natgw-wire"]),
 ];
 
 /// What the crates that other programs may use depend on besides.

@@ -8,8 +8,8 @@
 
 use super::Worker;
 use super::batch::Batch;
+use super::io::{Io, Packet};
 use natgw_counters::ANSWER_KINDS;
-use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, IcmpGenerated, Refuse};
 use natgw_neighbor::AnswerKind;
 use natgw_neighbor::local_responder::{Outcome, Side};
@@ -75,10 +75,10 @@ impl Answer {
     }
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A packet for the gateway itself.
     #[cold]
-    pub(super) fn local(&mut self, mut packet: Mbuf, direction: Direction) {
+    pub(super) fn local(&mut self, mut packet: I::Packet, direction: Direction) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, side) = (interface.header_len(), interface.side());
         let hairpinned = interface.direction != direction;
@@ -86,7 +86,7 @@ impl Worker {
             return self.assemble(packet, direction);
         }
         let room = packet.len() - header_len;
-        grow(&mut packet, header_len);
+        grow::<I>(&mut packet, header_len);
         let now_ms = self.now_ms();
         let resets = (self.shard.refuses() == Refuse::Reject).then_some(&mut self.resets);
         let (responder, routes) = (&mut self.responders[side as usize], &self.routes);
@@ -143,7 +143,7 @@ impl Worker {
 
     /// Answers a packet that goes no further, and that is as it arrived.
     #[cold]
-    pub(super) fn answer(&mut self, packet: Mbuf, answer: Answer, direction: Direction) {
+    pub(super) fn answer(&mut self, packet: I::Packet, answer: Answer, direction: Direction) {
         if let Some((packet, len)) = self.error(packet, answer, direction) {
             self.reply(packet, len, answer.counted);
         }
@@ -151,7 +151,7 @@ impl Worker {
 
     /// Answers a packet that the shard has refused and counted: what leaves in its place is one of the gateway's own.
     #[cold]
-    pub(super) fn reject(&mut self, mut packet: Mbuf, reason: DropReason) {
+    pub(super) fn reject(&mut self, mut packet: I::Packet, reason: DropReason) {
         let answer = Answer::refused(reason);
         if !self.may_answer(&packet, answer.kind) {
             return;
@@ -165,7 +165,7 @@ impl Worker {
     /// Answers a TCP segment from inside that the shard has refused and counted, because it belongs to no connection: with
     /// the RST of the host that it is for. Each inside host has a budget of its own.
     #[cold]
-    pub(super) fn reset(&mut self, mut packet: Mbuf) {
+    pub(super) fn reset(&mut self, mut packet: I::Packet) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let now_ms = self.now_ms();
         let segment = &mut packet.data_mut()[header_len..];
@@ -181,7 +181,7 @@ impl Worker {
 
     /// Answers a packet that was translated in `direction` and goes no further.
     #[cold]
-    pub(super) fn answer_translated(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) {
+    pub(super) fn answer_translated(&mut self, mut packet: I::Packet, answer: Answer, direction: Direction) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, hairpinned) = (interface.header_len(), interface.direction != direction);
         if !self.shard.restore(direction, &mut packet.data_mut()[header_len..]) {
@@ -202,7 +202,12 @@ impl Worker {
 
     /// Makes a packet the error about it, and says how long the frame is then. Where none may be sent the packet is
     /// dropped.
-    fn error(&mut self, mut packet: Mbuf, answer: Answer, direction: Direction) -> Option<(Mbuf, usize)> {
+    fn error(
+        &mut self,
+        mut packet: I::Packet,
+        answer: Answer,
+        direction: Direction,
+    ) -> Option<(I::Packet, usize)> {
         if !self.may_answer(&packet, answer.kind) {
             self.drop_packet(packet, DropReason::ReplyLimited, direction);
             return None;
@@ -217,7 +222,7 @@ impl Worker {
     }
 
     /// Whether the sender of a packet may be sent an answer of this kind now.
-    fn may_answer(&mut self, packet: &Mbuf, kind: AnswerKind) -> bool {
+    fn may_answer(&mut self, packet: &I::Packet, kind: AnswerKind) -> bool {
         let interface = &self.interfaces[self.arrival(packet)];
         let header = ipv4::Packet::new_header(&packet.data()[interface.header_len()..]);
         let to = header.map_or(0, |header| header.src_bits());
@@ -233,24 +238,24 @@ impl Worker {
     }
 
     /// Makes a packet the error about it, where one may be sent; how long the frame is then.
-    fn quote(&self, packet: &mut Mbuf, answer: Answer) -> Option<usize> {
+    fn quote(&self, packet: &mut I::Packet, answer: Answer) -> Option<usize> {
         let interface = &self.interfaces[self.arrival(packet)];
         let header_len = interface.header_len();
-        grow(packet, header_len);
+        grow::<I>(packet, header_len);
         let bytes = &mut packet.data_mut()[header_len..];
         let len = icmpv4::error(bytes, answer.ty, answer.code, answer.rest, interface.address)?;
         Some(header_len + len)
     }
 
     /// Sends an answer, in the place of the packet that it answers, back to the station that sent that.
-    fn reply(&mut self, packet: Mbuf, len: usize, counted: IcmpGenerated) {
+    fn reply(&mut self, packet: I::Packet, len: usize, counted: IcmpGenerated) {
         if self.send_back(packet, len) {
             self.shard.counters().icmp_generated[counted as usize] += 1;
         }
     }
 
     /// Sends a frame of `len` octets back to the station that sent what it takes the place of; whether it could.
-    fn send_back(&mut self, mut packet: Mbuf, len: usize) -> bool {
+    fn send_back(&mut self, mut packet: I::Packet, len: usize) -> bool {
         let arrival = self.arrival(&packet);
         let interface = &self.interfaces[arrival];
         let back = ethernet::Frame::new_unchecked(packet.data()).src();
@@ -274,7 +279,7 @@ fn is_icmp_fragment(packet: &[u8]) -> bool {
 }
 
 /// Makes room behind a packet for the error that quotes it, as far as the buffer goes.
-fn grow(packet: &mut Mbuf, header_len: usize) {
+fn grow<I: Io>(packet: &mut I::Packet, header_len: usize) {
     let wanted = (header_len + icmpv4::ERROR_LEN_MAX).min(packet.len() + packet.tailroom());
     if packet.len() < wanted {
         packet.set_len(wanted);

@@ -4,17 +4,17 @@
 //! consumed then; or as dropped, where nothing comes of that.
 
 use super::Worker;
+use super::io::{Io, Packet};
 use super::tx::{HandoffKind, MbufTag};
-use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentEvent};
 use natgw_neighbor::assembly::{Outcome, Taken, Whole};
 use natgw_neighbor::local_responder::{self, Side};
 use natgw_wire::ethernet;
 use natgw_wire::ipv4::Fragments;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// Takes a fragment of an ICMP message to the gateway itself.
-    pub(super) fn assemble(&mut self, packet: Mbuf, direction: Direction) {
+    pub(super) fn assemble(&mut self, packet: I::Packet, direction: Direction) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let (header_len, side) = (interface.header_len(), interface.side());
         let now_ms = self.now_ms();
@@ -34,7 +34,7 @@ impl Worker {
     }
 
     /// Answers a ping that is put together, to the station that sent the fragment that was missing.
-    fn answer_assembled(&mut self, last: &Mbuf, whole: Whole, side: Side, direction: Direction) {
+    fn answer_assembled(&mut self, last: &I::Packet, whole: Whole, side: Side, direction: Direction) {
         let fragments = whole.fragments;
         self.shard.counters().fragments[FragmentEvent::Assembled as usize] += u64::from(fragments);
         let now_ms = self.now_ms();
@@ -59,7 +59,7 @@ impl Worker {
     }
 
     /// Sends what was put together, cut for the link that it came by; false where buffers run out.
-    fn send_assembled(&mut self, last: &Mbuf, whole: &Whole, side: Side) -> bool {
+    fn send_assembled(&mut self, last: &I::Packet, whole: &Whole, side: Side) -> bool {
         let arrival = self.arrival(last);
         let link = self.links[arrival];
         let station = ethernet::Frame::new_unchecked(last.data()).src();
@@ -67,7 +67,7 @@ impl Worker {
         let Some(fragments) = Fragments::new(datagram, link.mtu) else { return false };
         for fragment in fragments {
             let octets = &self.assemblies[side as usize].datagram(whole)[fragment.octets];
-            let Some(mut piece) = link.frame(&self.buffers, station, &fragment.header, octets) else {
+            let Some(mut piece) = link.frame::<I>(&self.buffers, station, &fragment.header, octets) else {
                 return false;
             };
             piece.set_tag(MbufTag { arrival: arrival as u8, kind: HandoffKind::Arrived }.tag());

@@ -9,8 +9,6 @@
 
 use std::time::Duration;
 
-use natgw_dpdk::Producer;
-
 /// The longest pause.
 const PAUSE: Duration = Duration::from_micros(20);
 
@@ -60,9 +58,9 @@ impl Backpressure {
     }
 }
 
-/// Whether a ring is not filling up.
-pub(super) fn is_low(ring: &Producer) -> bool {
-    ring.len() <= ring.capacity() / LOW
+/// Whether a ring for `capacity` packets that has `len` is not filling up.
+pub(super) fn is_low(len: usize, capacity: usize) -> bool {
+    len <= capacity / LOW
 }
 
 #[cfg(test)]

@@ -2,21 +2,22 @@
 
 use arrayvec::ArrayVec;
 
-use natgw_dpdk::{BURST, Burst, Mbuf};
+use super::io::{Burst, Io, Packet};
+use natgw_nat::BURST;
 
 /// A burst of IPv4 frames, each with the length of its link-layer header.
-pub(super) struct Batch {
-    burst: Burst,
+pub(super) struct Batch<I: Io> {
+    burst: I::Burst,
     header_len: [u8; BURST],
 }
 
-impl Batch {
-    pub(super) fn new() -> Batch {
-        Batch { burst: Burst::new(), header_len: [0; BURST] }
+impl<I: Io> Batch<I> {
+    pub(super) fn new() -> Batch<I> {
+        Batch { burst: I::Burst::default(), header_len: [0; BURST] }
     }
 
     /// Adds a packet; a batch is never filled beyond the burst that it is made from.
-    pub(super) fn push(&mut self, packet: Mbuf, header_len: usize) {
+    pub(super) fn push(&mut self, packet: I::Packet, header_len: usize) {
         let index = self.burst.len();
         if self.burst.push(packet).is_ok() {
             self.header_len[index] = header_len as u8;
@@ -25,12 +26,12 @@ impl Batch {
         }
     }
 
-    pub(super) fn drain(&mut self) -> impl ExactSizeIterator<Item = Mbuf> + '_ {
+    pub(super) fn drain(&mut self) -> impl ExactSizeIterator<Item = I::Packet> {
         self.burst.drain()
     }
 
     /// The packets as frames.
-    pub(super) fn frames(&self) -> &[Mbuf] {
+    pub(super) fn frames(&self) -> &[I::Packet] {
         self.burst.as_slice()
     }
 

@@ -14,10 +14,10 @@ use bytemuck::{Pod, Zeroable};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
+use super::io::{Clock, Io, Packet};
 use super::setup::Interface;
 use natgw_counters::{CaptureCounters, MAX_INTERFACES, Published};
-use natgw_dpdk::{BURST, Clock, Mbuf};
-use natgw_nat::{Direction, DropReason, Filter, SessionView, Shard, Sight, Time, Verdict};
+use natgw_nat::{BURST, Direction, DropReason, Filter, SessionView, Shard, Sight, Time, Verdict};
 use natgw_neighbor::{InterfaceId, TokenBucket};
 use natgw_steer::WorkerId;
 
@@ -167,7 +167,10 @@ impl Tap {
 
 /// A frame on an interface.
 struct Frame<'a> {
-    packet: &'a Mbuf,
+    /// Octets of the first segment.
+    data: &'a [u8],
+    /// Octets of all of it.
+    frame_len: usize,
     interface: usize,
     header_len: usize,
     direction: Direction,
@@ -176,14 +179,15 @@ struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    fn new(packet: &'a Mbuf, interfaces: &[Interface], interface: usize, way: Way) -> Frame<'a> {
+    fn new<I: Io>(packet: &'a I::Packet, interfaces: &[Interface], interface: usize, way: Way) -> Frame<'a> {
         let known = &interfaces[interface];
         let (header_len, direction) = (known.header_len(), known.direction);
-        Frame { packet, interface, header_len, direction, way, reason: None }
+        let (data, frame_len) = (packet.data(), packet.frame_len());
+        Frame { data, frame_len, interface, header_len, direction, way, reason: None }
     }
 
     fn bytes(&self) -> &[u8] {
-        self.packet.data().get(self.header_len..).unwrap_or_default()
+        self.data.get(self.header_len..).unwrap_or_default()
     }
 
     fn sight(&self) -> Option<Sight> {
@@ -216,7 +220,7 @@ struct Staged {
 }
 
 /// All taps of a worker.
-pub(super) struct Captures {
+pub(super) struct Captures<I: Io> {
     /// Whether some tap asks for frames of interfaces whose packets go this way.
     sides: [bool; 2],
     drops: bool,
@@ -225,13 +229,14 @@ pub(super) struct Captures {
     /// Its capacity is that of a burst for every tap.
     staged: Vec<Staged>,
     counters: CaptureCounters,
+    clock: I::Clock,
 }
 
-impl Captures {
-    pub(super) fn new(worker: WorkerId) -> Captures {
+impl<I: Io> Captures<I> {
+    pub(super) fn new(worker: WorkerId, clock: I::Clock) -> Captures<I> {
         let staged = Vec::with_capacity(BURST * CAPTURES_MAX);
         let counters = CaptureCounters::default();
-        Captures { sides: [false; 2], drops: false, worker, taps: ArrayVec::new(), staged, counters }
+        Captures { sides: [false; 2], drops: false, worker, taps: ArrayVec::new(), staged, counters, clock }
     }
 
     pub(super) fn counters(&self) -> CaptureCounters {
@@ -269,12 +274,12 @@ impl Captures {
             };
             self.counters.taken += 1;
             captured.worker = self.worker;
-            captured.tsc = Clock::tsc();
+            captured.tsc = self.clock.tsc();
             captured.interface = InterfaceId(frame.interface as u8);
             captured.way = frame.way;
             captured.reason = frame.reason;
-            captured.frame_len = frame.packet.frame_len();
-            captured.copy(frame.packet.data());
+            captured.frame_len = frame.frame_len;
+            captured.copy(frame.data);
             copies.push((index, captured));
         }
         copies
@@ -295,11 +300,11 @@ impl Captures {
         shard: &Shard,
         interfaces: &[Interface],
         interface: usize,
-        packets: &[Mbuf],
+        packets: &[I::Packet],
         now: Time,
     ) {
         for packet in packets {
-            self.show(&Frame::new(packet, interfaces, interface, Way::Sent), shard, now);
+            self.show(&Frame::new::<I>(packet, interfaces, interface, Way::Sent), shard, now);
         }
     }
 
@@ -309,18 +314,18 @@ impl Captures {
         shard: &Shard,
         interfaces: &[Interface],
         interface: usize,
-        packet: &Mbuf,
+        packet: &I::Packet,
         now: Time,
     ) {
         if self.drops {
             let reason = Some(DropReason::TransmitFull);
-            let frame = Frame::new(packet, interfaces, interface, Way::Dropped);
+            let frame = Frame::new::<I>(packet, interfaces, interface, Way::Dropped);
             self.show(&Frame { reason, ..frame }, shard, now);
         }
     }
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A tap for which there is no room goes back at once.
     pub(super) fn begin_capture(&mut self, tap: Box<Tap>) {
         match self.captures.taps.try_push(tap) {
@@ -344,30 +349,30 @@ impl Worker {
     }
 
     #[inline(always)]
-    pub(super) fn show_dropped(&mut self, packet: &Mbuf, reason: DropReason) {
+    pub(super) fn show_dropped(&mut self, packet: &I::Packet, reason: DropReason) {
         if self.captures.drops {
             self.show(packet, Way::Dropped, Some(reason));
         }
     }
 
     /// A frame that brings no packet to be translated.
-    pub(super) fn show_received(&mut self, packet: &Mbuf) {
+    pub(super) fn show_received(&mut self, packet: &I::Packet) {
         if self.captures.see(self.interfaces[self.arrival(packet)].direction) {
             self.show(packet, Way::Received, None);
         }
     }
 
     #[cold]
-    fn show(&mut self, packet: &Mbuf, way: Way, reason: Option<DropReason>) {
-        let frame = Frame::new(packet, &self.interfaces, self.arrival(packet), way);
+    fn show(&mut self, packet: &I::Packet, way: Way, reason: Option<DropReason>) {
+        let frame = Frame::new::<I>(packet, &self.interfaces, self.arrival(packet), way);
         self.captures.show(&Frame { reason, ..frame }, &self.shard, self.now);
     }
 
     /// Copies frames of a burst that is going to be translated.
     #[cold]
-    pub(super) fn stage_received(&mut self, packets: &[Mbuf]) {
+    pub(super) fn stage_received(&mut self, packets: &[I::Packet]) {
         for (place, packet) in packets.iter().enumerate() {
-            let frame = Frame::new(packet, &self.interfaces, self.arrival(packet), Way::Received);
+            let frame = Frame::new::<I>(packet, &self.interfaces, self.arrival(packet), Way::Received);
             let sight = frame.sight();
             for (tap, captured) in self.captures.copies(&frame, &self.shard, self.now) {
                 self.captures.staged.push(Staged { tap, place, sight, captured });

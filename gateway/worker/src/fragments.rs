@@ -6,20 +6,20 @@
 //! and hands all of it over, the first fragment first. The owner asks no more.
 
 use super::Worker;
+use super::io::{Io, Packet};
 use super::tx::HandoffKind;
-use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, Verdict};
 use natgw_neighbor::{Queue, Slab};
 use natgw_steer::WorkerId;
 
 /// Fragments that wait, by the names that the shard gives.
-pub(super) struct Waiting {
-    slab: Slab<Mbuf>,
+pub(super) struct Waiting<P> {
+    slab: Slab<P>,
     queues: Box<[Queue]>,
 }
 
-impl Waiting {
-    pub(super) fn new() -> Waiting {
+impl<P> Waiting<P> {
+    pub(super) fn new() -> Waiting<P> {
         Waiting {
             slab: Slab::new(HELD_FRAGMENTS),
             queues: vec![Queue::EMPTY; HELD_FRAGMENTS as usize].into(),
@@ -31,7 +31,7 @@ impl Waiting {
         self.slab.held()
     }
 
-    fn push(&mut self, hold: Hold, packet: Mbuf) -> Result<(), Mbuf> {
+    fn push(&mut self, hold: Hold, packet: P) -> Result<(), P> {
         self.slab.push(&mut self.queues[hold.index()], packet)
     }
 
@@ -40,10 +40,10 @@ impl Waiting {
     }
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A fragment that the shard has not decided about.
     #[cold]
-    pub(super) fn locate_fragment(&mut self, packet: Mbuf, direction: Direction) {
+    pub(super) fn locate_fragment(&mut self, packet: I::Packet, direction: Direction) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let owner = match direction {
             Direction::Inbound => self.steering.endpoint_owner_of(&packet.data()[header_len..]),
@@ -54,11 +54,11 @@ impl Worker {
 
     /// A fragment from the home of an outside address of which this worker owns the endpoint that the datagram is for.
     #[cold]
-    pub(super) fn own_fragment(&mut self, packet: Mbuf) {
+    pub(super) fn own_fragment(&mut self, packet: I::Packet) {
         self.translate_fragment(packet, Direction::Inbound, None);
     }
 
-    fn translate_fragment(&mut self, mut packet: Mbuf, direction: Direction, elsewhere: Option<u16>) {
+    fn translate_fragment(&mut self, mut packet: I::Packet, direction: Direction, elsewhere: Option<u16>) {
         let interface = &self.interfaces[self.arrival(&packet)];
         let way = match (direction, interface.direction) {
             (Direction::Outbound, _) => FragmentPath::Outbound,
@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    fn turn_fragment_round(&mut self, packet: Mbuf) {
+    fn turn_fragment_round(&mut self, packet: I::Packet) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.owner(&packet, header_len, Direction::Inbound) {
             owner if owner == self.id => self.locate_fragment(packet, Direction::Inbound),

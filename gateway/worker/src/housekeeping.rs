@@ -1,13 +1,13 @@
 //! What a worker does between bursts, a bounded piece a round.
 
 use super::events::EventQueue;
+use super::io::{Clock, Io, Packet, Pool};
 use super::message::{Command, Event};
 use super::reload::Stage;
 use super::requests::Request;
 use super::tx::{HandoffKind, MbufTag};
 use super::{TIMERS_PER_ROUND, Worker};
 use natgw_counters::PoolCounters;
-use natgw_dpdk::Clock;
 use natgw_nat::DropReason;
 
 /// How often counters are published while there is traffic, milliseconds.
@@ -20,7 +20,7 @@ const CHORES_PART_OF_MS: u64 = 50;
 /// Rounds with packets between two looks at the commands.
 const ROUNDS_PER_LOOK: u64 = 16;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     pub(super) fn housekeeping(&mut self, idle: bool) {
         self.shard.advance(self.now, TIMERS_PER_ROUND);
         self.tell_of_blocks();
@@ -52,11 +52,11 @@ impl Worker {
     /// Where packets wait, one piece of each; else as many as there is time for. So chores take what packets leave: a busy
     /// worker falls behind for a moment, and then does the least of them until it has caught up.
     fn do_chores(&mut self) {
-        let (begun, time) = (Clock::tsc(), self.cycles_per_ms / CHORES_PART_OF_MS);
+        let (begun, time) = (self.clock.tsc(), self.cycles_per_ms / CHORES_PART_OF_MS);
         loop {
             self.go_on_with_reload();
             self.serve_request();
-            if self.is_behind || !self.has_chores() || Clock::tsc().wrapping_sub(begun) >= time {
+            if self.is_behind || !self.has_chores() || self.clock.tsc().wrapping_sub(begun) >= time {
                 return;
             }
         }
@@ -152,8 +152,8 @@ impl Worker {
         self.released = held;
     }
 
-    /// Shows the counters to management.
-    pub(super) fn publish(&mut self) {
+    /// Shows the counters to management, as a worker does every millisecond.
+    pub fn publish(&mut self) {
         let held = self.hops.held() + self.fragments.held() + self.held_in_assemblies();
         self.counters.held = u64::from(held);
         self.counters.sweep_lines = self.lines_to_sweep();

@@ -1,9 +1,8 @@
 //! What a worker does when there is nothing to do.
 
+use std::hint;
 use std::thread;
 use std::time::Duration;
-
-use natgw_dpdk::pause;
 
 /// How a worker waits for packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Backoff {
         }
         self.empty = self.empty.saturating_add(1);
         match self.empty {
-            0..POLLS => pause(),
+            0..POLLS => hint::spin_loop(),
             POLLS..SLEEPS => thread::yield_now(),
             empty => thread::sleep(Duration::from_micros(u64::from(empty - SLEEPS)).min(SLEEP_MAX)),
         }

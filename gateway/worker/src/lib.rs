@@ -12,6 +12,8 @@
 //!
 //! Invariant, to the packet, for every worker at rest: received + taken from rings + generated = transmitted + dropped
 //! + consumed + put on rings + held.
+//!
+//! A worker is generic over its packets and queues ([`Io`]). The program `nat-gateway` runs it on DPDK.
 
 mod answer;
 mod assembly;
@@ -22,6 +24,7 @@ mod events;
 mod fragments;
 mod housekeeping;
 mod idle;
+mod io;
 mod link;
 mod message;
 mod receive;
@@ -36,23 +39,23 @@ mod verdicts;
 pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
 pub use events::{EventReceiver, EventSender, event_queues};
 pub use idle::Idle;
+pub use io::{Burst, Clock, Consumer, Io, Packet, Pool, Producer, RxQueue, TxQueue};
 pub use message::{Command, ConfigUpdate, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
 pub use requests::{REQUESTS_MAX, RequestId};
-pub use setup::{Interface, Ring, RxPort, TxPort, WorkerOptions};
+pub use setup::{Interface, Ring, RxPort, TxPort, WorkerOptions, ring_mesh};
 
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
-use backpressure::{Backpressure, is_low};
+use backpressure::Backpressure;
 use capture::Captures;
 use events::LinkBudgets;
 use fragments::Waiting;
 use idle::Backoff;
 use link::Link;
 use natgw_counters::{MAX_INTERFACES, PoolCounters, Published, WorkerCounters};
-use natgw_dpdk::{BURST, Burst, Clock, Consumer, Mbuf, Mempool, RxQueue};
-use natgw_nat::{Direction, DropReason, Shard, Time};
+use natgw_nat::{BURST, Direction, DropReason, Shard, Time};
 use natgw_neighbor::assembly::Assembly;
 use natgw_neighbor::local_responder::Responder;
 use natgw_neighbor::{HostBuckets, NextHops, RouteTable};
@@ -62,22 +65,22 @@ use requests::Requests;
 use tx::{HandoffBuffer, MbufTag, TxBuffer};
 
 /// See the module.
-pub struct Worker {
+pub struct Worker<I: Io> {
     id: WorkerId,
     shard: Shard,
     steering: Steering,
     interfaces: Vec<Interface>,
     /// By interface.
     links: Vec<Link>,
-    queues: Vec<(u8, RxQueue)>,
-    rings: Vec<Consumer>,
+    queues: Vec<(u8, I::RxQueue)>,
+    rings: Vec<I::Consumer>,
     /// By interface.
-    tx_buffers: Vec<TxBuffer>,
+    tx_buffers: Vec<TxBuffer<I>>,
     /// By worker; `None` for this one.
-    handoff_buffers: Vec<Option<HandoffBuffer>>,
+    handoff_buffers: Vec<Option<HandoffBuffer<I>>>,
     routes: RouteTable,
-    hops: NextHops<Mbuf>,
-    fragments: Waiting,
+    hops: NextHops<I::Packet>,
+    fragments: Waiting<I::Packet>,
     /// By side: neither can silence the other's answers.
     responders: [Responder; 2],
     /// By side: pings in fragments for the gateway itself.
@@ -101,41 +104,54 @@ pub struct Worker {
     published_at: Time,
     requests: Requests,
     reload: Option<Reload>,
-    captures: Captures,
+    captures: Captures<I>,
     /// For frames of management's.
-    buffers: Mempool,
+    buffers: I::Pool,
     /// Packets that come out of hold queues, on their way; as large as all of those together.
-    released: Vec<Mbuf>,
+    released: Vec<I::Packet>,
+    clock: I::Clock,
     stopping: bool,
 }
 
 /// Timers looked at in a round.
 const TIMERS_PER_ROUND: u32 = 64;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// Runs until a [`Command::Stop`], and gives back what it owns, so that ports outlive their queues' users.
     pub fn run(mut self) -> Self {
-        while !self.stopping {
-            let start = Clock::tsc();
-            self.now = Time(start / self.cycles_per_ms);
-            self.is_behind = false;
-            let handed_over = self.take_handed_over();
-            let received = self.receive(start);
-            self.send();
-            self.backpressure.round(received, start);
-            let packets = handed_over + received;
-            self.housekeeping(packets == 0);
-            self.counters.polls += 1;
-            if packets == 0 {
-                self.counters.empty_polls += 1;
-                if !self.has_chores() {
-                    self.idle.rest();
-                }
-            } else {
-                self.counters.busy_cycles += Clock::tsc().wrapping_sub(start);
-                self.idle.busy();
+        while self.round() {}
+        self.finish();
+        self
+    }
+
+    /// One round: a burst from every ring and queue, and a piece of housekeeping. False once there was a [`Command::Stop`].
+    #[inline]
+    pub fn round(&mut self) -> bool {
+        let start = self.clock.tsc();
+        self.now = Time(start / self.cycles_per_ms);
+        self.is_behind = false;
+        let handed_over = self.take_handed_over();
+        let received = self.receive(start);
+        self.send();
+        self.backpressure.round(received, start);
+        let packets = handed_over + received;
+        self.housekeeping(packets == 0);
+        self.counters.polls += 1;
+        if packets == 0 {
+            self.counters.empty_polls += 1;
+            if !self.has_chores() {
+                self.idle.rest();
             }
+        } else {
+            self.counters.busy_cycles += self.clock.tsc().wrapping_sub(start);
+            self.idle.busy();
         }
+        !self.stopping
+    }
+
+    /// After the last round: drops what is held and has waited, sends what that leads to, ends captures, and shows the last
+    /// counters.
+    pub fn finish(&mut self) {
         self.drop_held();
         self.drop_all_fragments();
         self.drop_assemblies();
@@ -143,21 +159,20 @@ impl Worker {
         self.send();
         self.end_captures(|_| true);
         self.publish();
-        self
     }
 
     /// A burst from every queue, unless others could not take it; how many packets came.
     fn receive(&mut self, now: u64) -> usize {
-        let all_low = || self.handoff_buffers.iter().flatten().all(|relay| is_low(relay.ring()));
+        let all_low = || self.handoff_buffers.iter().flatten().all(|relay| relay.is_low());
         if !self.backpressure.may_receive(now, all_low) {
             return 0;
         }
         let mut packets = 0;
         for index in 0..self.queues.len() {
-            let mut burst = Burst::new();
+            let mut burst = I::Burst::default();
             let (interface, queue) = &mut self.queues[index];
             let interface = *interface;
-            let received = queue.receive(&mut burst);
+            let received = queue.rx_burst(&mut burst);
             if received > 0 {
                 self.is_behind |= received == BURST;
                 self.counters.burst_size.record(received as u64);
@@ -177,8 +192,8 @@ impl Worker {
         for index in 0..self.rings.len() {
             let mut is_empty = false;
             for _ in 0..2 * self.queues.len().max(1) {
-                let mut burst = Burst::new();
-                let received = self.rings[index].receive(&mut burst);
+                let mut burst = I::Burst::default();
+                let received = self.rings[index].dequeue_burst(&mut burst);
                 if received > 0 {
                     self.counters.handoff.received += received as u64;
                     self.handed_over(&mut burst);
@@ -194,14 +209,14 @@ impl Worker {
         packets
     }
 
-    fn drop_packet(&mut self, packet: Mbuf, reason: DropReason, direction: Direction) {
+    fn drop_packet(&mut self, packet: I::Packet, reason: DropReason, direction: Direction) {
         self.shard.count_drop(reason, direction);
         self.show_dropped(&packet, reason);
         drop(packet);
     }
 
     /// The interface that a packet came in by.
-    fn arrival(&self, packet: &Mbuf) -> usize {
+    fn arrival(&self, packet: &I::Packet) -> usize {
         let arrival = usize::from(MbufTag::from_tag(packet.tag()).arrival);
         debug_assert!(arrival < self.interfaces.len());
         arrival

@@ -1,8 +1,8 @@
 //! The link layer as the packets of established sessions see it: everything about an interface that they need, on one
 //! cache line, and its header as it is compared and written, in words rather than field by field.
 
+use super::io::{Io, Packet, Pool};
 use super::setup::Interface;
-use natgw_dpdk::{Mbuf, Mempool};
 use natgw_wire::ethernet::{self, Mac};
 
 /// The part of an [`Interface`] that every packet touches.
@@ -80,13 +80,13 @@ impl Link {
     }
 
     /// A frame to `station` with the packet of this header and payload; `None` where there is no buffer for it.
-    pub(super) fn frame(
+    pub(super) fn frame<I: Io>(
         &self,
-        buffers: &Mempool,
+        buffers: &I::Pool,
         station: Mac,
         header: &[u8],
         payload: &[u8],
-    ) -> Option<Mbuf> {
+    ) -> Option<I::Packet> {
         let (header_at, payload_at) = (self.header_len.into(), usize::from(self.header_len) + header.len());
         let mut packet = buffers.alloc()?;
         if !packet.set_len(payload_at + payload.len()) {

@@ -2,8 +2,8 @@
 
 use super::Worker;
 use super::batch::Batch;
+use super::io::{Burst, Io, Packet};
 use super::tx::{HandoffKind, MbufTag};
-use natgw_dpdk::{Burst, Mbuf};
 use natgw_nat::{BURST, Direction, DropReason, Verdict};
 use natgw_neighbor::arp;
 use natgw_steer::WorkerId;
@@ -17,9 +17,9 @@ enum Class {
     Drop(DropReason),
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A burst that a queue of `interface` received.
-    pub(super) fn on_rx_burst(&mut self, interface: u8, burst: &mut Burst) {
+    pub(super) fn on_rx_burst(&mut self, interface: u8, burst: &mut I::Burst) {
         burst.prefetch();
         let arrived = MbufTag { arrival: interface, kind: HandoffKind::Arrived }.tag();
         let interface = usize::from(interface);
@@ -38,7 +38,7 @@ impl Worker {
                     self.show_received(&packet);
                 }
                 match class {
-                    Class::Packet(found_len) if found_len != header_len => untag(&mut packet),
+                    Class::Packet(found_len) if found_len != header_len => untag::<I>(&mut packet),
                     Class::Packet(_) => {}
                     Class::Arp => {
                         self.answer_arp(interface, packet);
@@ -60,7 +60,7 @@ impl Worker {
 
     /// A burst from another worker. What it asks for is done as if this worker had received it; a packet that belongs
     /// to a third worker after all is dropped rather than sent round.
-    pub(super) fn handed_over(&mut self, burst: &mut Burst) {
+    pub(super) fn handed_over(&mut self, burst: &mut I::Burst) {
         burst.prefetch_headers();
         burst.prefetch();
         let mut arrived = [Batch::new(), Batch::new()];
@@ -84,7 +84,7 @@ impl Worker {
 
     /// What an unusual frame is, field by field.
     #[cold]
-    fn classify(&self, interface: usize, packet: &Mbuf) -> Class {
+    fn classify(&self, interface: usize, packet: &I::Packet) -> Class {
         let interface = &self.interfaces[interface];
         if packet.is_segmented() {
             return Class::Drop(DropReason::Segmented);
@@ -103,7 +103,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    pub(super) fn owner(&self, packet: &Mbuf, header_len: usize, direction: Direction) -> WorkerId {
+    pub(super) fn owner(&self, packet: &I::Packet, header_len: usize, direction: Direction) -> WorkerId {
         if self.steering.workers() == 1 {
             return self.id;
         }
@@ -114,7 +114,7 @@ impl Worker {
         }
     }
 
-    fn translate(&mut self, batch: &mut Batch, direction: Direction) {
+    fn translate(&mut self, batch: &mut Batch<I>, direction: Direction) {
         if batch.is_empty() {
             return;
         }
@@ -139,7 +139,7 @@ impl Worker {
     }
 
     /// An outbound packet whose remote is an outside endpoint of ours goes to that endpoint's owner.
-    pub(super) fn hairpin(&mut self, packet: Mbuf, hairpinned: &mut Batch) {
+    pub(super) fn hairpin(&mut self, packet: I::Packet, hairpinned: &mut Batch<I>) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.owner(&packet, header_len, Direction::Inbound) {
             owner if owner == self.id => hairpinned.push(packet, header_len),
@@ -147,7 +147,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn translate_hairpinned(&mut self, batch: &mut Batch) {
+    pub(super) fn translate_hairpinned(&mut self, batch: &mut Batch<I>) {
         if batch.is_empty() {
             return;
         }
@@ -159,7 +159,7 @@ impl Worker {
     }
 
     /// Answers or takes note of an ARP message.
-    fn answer_arp(&mut self, interface: usize, mut packet: Mbuf) {
+    fn answer_arp(&mut self, interface: usize, mut packet: I::Packet) {
         let known = &self.interfaces[interface];
         match arp::respond(packet.data_mut(), &known.own, known.mac) {
             arp::Outcome::Taken { learned, reply } => {
@@ -187,7 +187,7 @@ impl Worker {
 /// Takes off a tag that carries a priority and no VLAN (IEEE 802.1Q clause 6.9): such a frame is as good as untagged, and
 /// from here on every frame of an interface has a header of the same length.
 #[cold]
-fn untag(packet: &mut Mbuf) {
+fn untag<I: Io>(packet: &mut I::Packet) {
     packet.data_mut().copy_within(..ADDRESSES_LEN, vlan::HEADER_LEN);
     packet.trim_front(vlan::HEADER_LEN);
 }

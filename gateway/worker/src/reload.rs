@@ -5,6 +5,7 @@
 use crossbeam_channel::Sender;
 
 use super::Worker;
+use super::io::Io;
 use super::message::{ConfigUpdate, Ended, Progress};
 use natgw_nat::{DeleteReason, Sweep};
 
@@ -40,7 +41,7 @@ impl Reload {
     }
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     pub(super) fn begin_reload(
         &mut self,
         adoption: Box<ConfigUpdate>,

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Worker;
+use super::io::Io;
 use super::message::{Deleted, Deletion, Listing, Page, Rows};
 
 /// Requests that a worker takes at once.
@@ -79,7 +80,7 @@ impl Request {
     }
 }
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// Puts a request behind the others, or refuses it at once.
     pub(super) fn enqueue(&mut self, request: Request) {
         match self.requests.push(request) {

@@ -11,13 +11,13 @@ use super::capture::Captures;
 use super::events::{EventSender, LinkBudgets};
 use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
+use super::io::{Clock, Io};
 use super::link::Link;
 use super::message::Command;
 use super::requests::Requests;
 use super::tx::{HandoffBuffer, TxBuffer};
 use natgw_counters::{PoolCounters, Published, WorkerCounters};
-use natgw_dpdk::{Clock, Consumer, Mempool, Producer, RxQueue, TxQueue};
-use natgw_nat::{Direction, Shard, Time};
+use natgw_nat::{Direction, Shard};
 use natgw_neighbor::assembly::Assembly;
 use natgw_neighbor::local_responder::{Responder, Side};
 use natgw_neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
@@ -57,33 +57,53 @@ impl Interface {
 }
 
 /// A receive queue of an interface.
-pub struct RxPort {
+pub struct RxPort<I: Io> {
     /// The interface, by its place.
     pub interface: u8,
     /// The queue.
-    pub queue: RxQueue,
+    pub queue: I::RxQueue,
 }
 
 /// How a worker sends by an interface.
-pub enum TxPort {
+pub enum TxPort<I: Io> {
     /// By a queue of its own.
-    Queue(TxQueue),
+    Queue(I::TxQueue),
     /// Through the worker that has one: the port has fewer transmit queues than there are workers.
     Through(WorkerId),
 }
 
 /// The two rings between this worker and another.
-pub struct Ring {
+pub struct Ring<I: Io> {
     /// The other worker.
     pub peer: WorkerId,
     /// To it.
-    pub to: Producer,
+    pub to: I::Producer,
     /// From it.
-    pub from: Consumer,
+    pub from: I::Consumer,
+}
+
+/// The rings between so many workers, by worker: `make` makes the one from the first worker that it is given to the second.
+///
+/// # Errors
+/// The first error of `make`.
+pub fn ring_mesh<I: Io, E>(
+    workers: u16,
+    mut make: impl FnMut(WorkerId, WorkerId) -> Result<(I::Producer, I::Consumer), E>,
+) -> Result<Vec<Vec<Ring<I>>>, E> {
+    let mut rings: Vec<Vec<Ring<I>>> = (0..workers).map(|_| Vec::new()).collect();
+    for a in (0..workers).map(WorkerId) {
+        for b in (a.0 + 1..workers).map(WorkerId) {
+            let (to_b, from_a) = make(a, b)?;
+            let (to_a, from_b) = make(b, a)?;
+            rings[a.index()].push(Ring { peer: b, to: to_b, from: from_b });
+            rings[b.index()].push(Ring { peer: a, to: to_a, from: from_a });
+        }
+    }
+    Ok(rings)
 }
 
 /// What a worker is built from.
-pub struct WorkerOptions {
+pub struct WorkerOptions<I: Io> {
     /// Its number.
     pub id: WorkerId,
     /// Its part of the NAT.
@@ -93,11 +113,11 @@ pub struct WorkerOptions {
     /// All interfaces.
     pub interfaces: Vec<Interface>,
     /// Its receive queues.
-    pub inlets: Vec<RxPort>,
+    pub inlets: Vec<RxPort<I>>,
     /// By interface.
-    pub outlets: Vec<TxPort>,
+    pub outlets: Vec<TxPort<I>>,
     /// One pair for each other worker.
-    pub rings: Vec<Ring>,
+    pub rings: Vec<Ring<I>>,
     /// Routes.
     pub routes: RouteTable,
     /// From management.
@@ -109,7 +129,9 @@ pub struct WorkerOptions {
     /// By pool: where their use is read.
     pub pools: Vec<Arc<Published<PoolCounters>>>,
     /// Where frames of management's take their buffers from.
-    pub buffers: Mempool,
+    pub buffers: I::Pool,
+    /// What it reads the time from.
+    pub clock: I::Clock,
     /// What it does without packets.
     pub idle: Idle,
 }
@@ -118,18 +140,18 @@ pub struct WorkerOptions {
 const RESETS_PER_S: u32 = 100;
 const RESETS_AT_ONCE: u32 = 1000;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A worker that is ready to run.
-    pub fn new(options: WorkerOptions) -> Worker {
-        let mut handoff_buffers: Vec<Option<HandoffBuffer>> = Vec::new();
+    pub fn new(options: WorkerOptions<I>) -> Worker<I> {
+        let mut handoff_buffers: Vec<Option<HandoffBuffer<I>>> = Vec::new();
         let mut rings = Vec::new();
         handoff_buffers.resize_with(options.rings.len() + 1, || None);
         for ring in options.rings {
             handoff_buffers[ring.peer.index()] = Some(HandoffBuffer::new(ring.to));
             rings.push(ring.from);
         }
-        let cycles_per_ms = (Clock::hz() / 1000).max(1);
-        let now = now(cycles_per_ms);
+        let clock = options.clock;
+        let (cycles_per_ms, now) = (clock.cycles_per_ms(), clock.now());
         let now_ms = now.0 as u32;
         let sizes = Sizes::default();
         Worker {
@@ -147,7 +169,7 @@ impl Worker {
             hops: NextHops::new(sizes),
             fragments: Waiting::new(),
             responders: std::array::from_fn(|_| {
-                Responder::new(AnswerBudgets::new(Clock::tsc() as u32, now_ms))
+                Responder::new(AnswerBudgets::new(clock.tsc() as u32, now_ms))
             }),
             assemblies: std::array::from_fn(|_| Assembly::new()),
             resets: HostBuckets::new(RESETS_PER_S, RESETS_AT_ONCE, now_ms),
@@ -164,19 +186,11 @@ impl Worker {
             published_at: now,
             requests: Requests::new(),
             reload: None,
-            captures: Captures::new(options.id),
+            captures: Captures::new(options.id, clock.clone()),
             buffers: options.buffers,
             released: Vec::with_capacity(sizes.held as usize),
+            clock,
             stopping: false,
         }
     }
-
-    /// The engine's time of workers that start now.
-    pub fn time() -> Time {
-        now((Clock::hz() / 1000).max(1))
-    }
-}
-
-fn now(cycles_per_ms: u64) -> Time {
-    Time(Clock::tsc() / cycles_per_ms)
 }

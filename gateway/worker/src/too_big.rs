@@ -2,19 +2,19 @@
 
 use super::Worker;
 use super::answer::Answer;
+use super::io::{Io, Packet};
 use super::tx::{HandoffKind, MbufTag};
-use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, FragmentEvent};
 use natgw_neighbor::InterfaceId;
 use natgw_wire::ethernet::Mac;
 use natgw_wire::ipv4::{self, Fragments};
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A frame that brings more than fits the link of `interface`, on its way to the station `mac`.
     #[cold]
     pub(super) fn too_big(
         &mut self,
-        mut packet: Mbuf,
+        mut packet: I::Packet,
         interface: InterfaceId,
         mac: Mac,
         direction: Direction,
@@ -37,7 +37,7 @@ impl Worker {
     }
 
     /// Sends a packet in fragments. It ends here itself.
-    fn fragment(&mut self, mut packet: Mbuf, interface: InterfaceId, mac: Mac, direction: Direction) {
+    fn fragment(&mut self, mut packet: I::Packet, interface: InterfaceId, mac: Mac, direction: Direction) {
         let arrival = self.arrival(&packet);
         let header_len = usize::from(self.links[arrival].header_len);
         self.shard.identify(&mut packet.data_mut()[header_len..]);
@@ -48,7 +48,7 @@ impl Worker {
         };
         for fragment in fragments {
             let payload = &packet.data()[header_len..][fragment.octets];
-            let Some(mut piece) = link.frame(&self.buffers, mac, &fragment.header, payload) else {
+            let Some(mut piece) = link.frame::<I>(&self.buffers, mac, &fragment.header, payload) else {
                 return self.drop_packet(packet, DropReason::NoBuffer, direction);
             };
             piece.set_tag(MbufTag { arrival: arrival as u8, kind: HandoffKind::Arrived }.tag());

@@ -2,8 +2,8 @@
 
 use super::Worker;
 use super::backpressure::is_low;
+use super::io::{Burst, Io, Packet, Producer, TxQueue};
 use super::setup::TxPort;
-use natgw_dpdk::{Burst, Mbuf, Producer, TxQueue};
 use natgw_nat::DropReason;
 use natgw_steer::WorkerId;
 
@@ -72,41 +72,42 @@ const TAKE_BACK: u32 = SEND + 256;
 const _: () = assert!(TAKE_BACK as usize + DropReason::COUNT < 1 << ARRIVAL_SHIFT);
 
 /// Packets for one interface, until the round's end or the burst is full.
-pub(super) struct TxBuffer {
-    outlet: TxPort,
-    waiting: Burst,
+pub(super) struct TxBuffer<I: Io> {
+    outlet: TxPort<I>,
+    waiting: I::Burst,
     /// Octets of what waits.
     octets: u64,
 }
 
-impl TxBuffer {
-    pub(super) fn new(outlet: TxPort) -> TxBuffer {
-        TxBuffer { outlet, waiting: Burst::new(), octets: 0 }
+impl<I: Io> TxBuffer<I> {
+    pub(super) fn new(outlet: TxPort<I>) -> TxBuffer<I> {
+        TxBuffer { outlet, waiting: I::Burst::default(), octets: 0 }
     }
 }
 
 /// Packets for one other worker, until the round's end or the burst is full.
-pub(super) struct HandoffBuffer {
-    ring: Producer,
-    waiting: Burst,
+pub(super) struct HandoffBuffer<I: Io> {
+    ring: I::Producer,
+    waiting: I::Burst,
 }
 
-impl HandoffBuffer {
-    pub(super) fn new(ring: Producer) -> HandoffBuffer {
-        HandoffBuffer { ring, waiting: Burst::new() }
+impl<I: Io> HandoffBuffer<I> {
+    pub(super) fn new(ring: I::Producer) -> HandoffBuffer<I> {
+        HandoffBuffer { ring, waiting: I::Burst::default() }
     }
 
-    pub(super) fn ring(&self) -> &Producer {
-        &self.ring
+    /// Whether the ring is not filling up.
+    pub(super) fn is_low(&self) -> bool {
+        is_low(self.ring.len(), self.ring.capacity())
     }
 }
 
 /// How often a full port is tried again with what it left.
 const RETRIES: usize = 3;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// A finished frame leaves by `interface`.
-    pub(super) fn transmit(&mut self, interface: usize, packet: Mbuf) {
+    pub(super) fn transmit(&mut self, interface: usize, packet: I::Packet) {
         if let TxPort::Through(peer) = self.tx_buffers[interface].outlet {
             self.hand_over(peer, packet, HandoffKind::Send(interface as u8));
             return;
@@ -125,7 +126,7 @@ impl Worker {
     }
 
     /// A packet goes to another worker.
-    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: Mbuf, kind: HandoffKind) {
+    pub(super) fn hand_over(&mut self, peer: WorkerId, mut packet: I::Packet, kind: HandoffKind) {
         let arrival = self.arrival(&packet);
         packet.set_tag(MbufTag { arrival: arrival as u8, kind }.tag());
         let direction = self.interfaces[arrival].direction;
@@ -162,7 +163,7 @@ impl Worker {
             self.captures.show_sent(&self.shard, &self.interfaces, interface, waiting.as_slice(), self.now);
         }
         let packets = waiting.len();
-        send_all(queue, waiting);
+        send_all::<I>(queue, waiting);
         let left: u64 = waiting.as_slice().iter().map(|packet| packet.len() as u64).sum();
         let counters = &mut self.counters.interfaces[interface];
         counters.tx_packets += (packets - waiting.len()) as u64;
@@ -180,9 +181,9 @@ impl Worker {
             return;
         }
         let packets = relay.waiting.len();
-        self.counters.handoff.sent += relay.ring.send(&mut relay.waiting) as u64;
+        self.counters.handoff.sent += relay.ring.enqueue_burst(&mut relay.waiting) as u64;
         self.counters.handoff.full += relay.waiting.len() as u64;
-        self.backpressure.handed_over(packets, is_low(&relay.ring));
+        self.backpressure.handed_over(packets, relay.is_low());
         let mut left = std::mem::take(&mut relay.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;
@@ -191,9 +192,9 @@ impl Worker {
     }
 }
 
-fn send_all(queue: &mut TxQueue, waiting: &mut Burst) {
+fn send_all<I: Io>(queue: &mut I::TxQueue, waiting: &mut I::Burst) {
     for _ in 0..=RETRIES {
-        queue.send(waiting);
+        queue.tx_burst(waiting);
         if waiting.is_empty() {
             return;
         }

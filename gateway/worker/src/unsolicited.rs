@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::batch::Batch;
+use super::io::{Io, Packet, Pool};
 use super::tx::{HandoffKind, MbufTag};
 use natgw_nat::{Direction, IcmpGenerated, UnansweredSyn};
 use natgw_neighbor::AnswerKind;
@@ -12,7 +13,7 @@ use natgw_wire::ipv4;
 /// SYNs looked at in a millisecond.
 const SYNS_PER_LOOK: u32 = 8;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     pub(super) fn answer_unsolicited(&mut self) {
         let mut budget = SYNS_PER_LOOK;
         while let Some(syn) = self.shard.unanswered_syn(self.now, &mut budget) {

@@ -2,18 +2,18 @@
 
 use super::answer::Answer;
 use super::events::EventQueue;
+use super::io::{Io, Packet};
 use super::tx::{HandoffKind, MbufTag};
 use super::{Event, Worker};
 use natgw_counters::EventKind;
-use natgw_dpdk::Mbuf;
 use natgw_nat::{Direction, DropReason, IcmpReply, SessionId, Verdict};
 use natgw_neighbor::{Binding, Full, Heard, Held, InterfaceId, NextHopId};
 use natgw_wire::ethernet::Mac;
 use natgw_wire::ipv4;
 
-impl Worker {
+impl<I: Io> Worker<I> {
     /// Does what a verdict says. [`Verdict::Hairpin`] has been dealt with.
-    pub(super) fn deliver(&mut self, packet: Mbuf, verdict: Verdict, direction: Direction) {
+    pub(super) fn deliver(&mut self, packet: I::Packet, verdict: Verdict, direction: Direction) {
         match verdict {
             Verdict::Forward(session) => self.forward(packet, session, direction),
             // The shard has counted it.
@@ -35,7 +35,7 @@ impl Worker {
 
     /// As [`Worker::deliver`], for a packet that comes from inside and is inbound now. One that is for the gateway itself, or
     /// whose sender is to be told, goes back to the worker that made it what it is.
-    pub(super) fn deliver_hairpinned(&mut self, packet: Mbuf, verdict: Verdict) {
+    pub(super) fn deliver_hairpinned(&mut self, packet: I::Packet, verdict: Verdict) {
         match verdict {
             Verdict::Local => self.take_back(packet, None),
             Verdict::Reject(reason) => {
@@ -47,7 +47,7 @@ impl Worker {
     }
 
     #[cold]
-    fn take_back(&mut self, packet: Mbuf, refused: Option<DropReason>) {
+    fn take_back(&mut self, packet: I::Packet, refused: Option<DropReason>) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         match self.steering.sender_owner_of(&packet.data()[header_len..]) {
             owner if owner == self.id => self.taken_back(packet, refused),
@@ -60,12 +60,12 @@ impl Worker {
     }
 
     /// A packet of which another worker says what [`HandoffKind::TakeBack`] says.
-    pub(super) fn handed_back(&mut self, packet: Mbuf, refused: Option<DropReason>) {
+    pub(super) fn handed_back(&mut self, packet: I::Packet, refused: Option<DropReason>) {
         self.counters.consumed += u64::from(refused.is_some());
         self.taken_back(packet, refused);
     }
 
-    fn taken_back(&mut self, mut packet: Mbuf, refused: Option<DropReason>) {
+    fn taken_back(&mut self, mut packet: I::Packet, refused: Option<DropReason>) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let bytes = &mut packet.data_mut()[header_len..];
         let known = match refused {
@@ -83,7 +83,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn forward(&mut self, packet: Mbuf, session: Option<SessionId>, direction: Direction) {
+    fn forward(&mut self, packet: I::Packet, session: Option<SessionId>, direction: Direction) {
         let kept = session.and_then(|id| self.shard.next_hop(id, direction));
         match kept.and_then(|hop| self.hops.link(NextHopId(hop))) {
             Some((interface, mac)) => self.egress(packet, interface, mac, direction),
@@ -93,7 +93,12 @@ impl Worker {
 
     /// Finds the next hop of a packet that has none at hand.
     #[cold]
-    pub(super) fn resolve(&mut self, mut packet: Mbuf, session: Option<SessionId>, direction: Direction) {
+    pub(super) fn resolve(
+        &mut self,
+        mut packet: I::Packet,
+        session: Option<SessionId>,
+        direction: Direction,
+    ) {
         let header_len = self.interfaces[self.arrival(&packet)].header_len();
         let Ok(header) = ipv4::Packet::new_header(&packet.data()[header_len..]) else {
             return self.drop_packet(packet, DropReason::Truncated, direction);
@@ -144,7 +149,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn egress(
         &mut self,
-        mut packet: Mbuf,
+        mut packet: I::Packet,
         interface: InterfaceId,
         mac: Mac,
         direction: Direction,
@@ -156,7 +161,7 @@ impl Worker {
         if packet.len() - usize::from(arrival) > usize::from(out.mtu) {
             return self.too_big(packet, interface, mac, direction);
         }
-        if arrival != out.header_len && !relink(&mut packet, arrival, out.header_len) {
+        if arrival != out.header_len && !relink::<I>(&mut packet, arrival, out.header_len) {
             return self.drop_packet(packet, DropReason::NoBuffer, direction);
         }
         out.write(packet.data_mut(), mac);
@@ -196,7 +201,7 @@ impl Worker {
     }
 
     /// Packets that waited for a neighbour go to it.
-    pub(super) fn release(&mut self, packets: &mut Vec<Mbuf>, interface: InterfaceId, mac: Mac) {
+    pub(super) fn release(&mut self, packets: &mut Vec<I::Packet>, interface: InterfaceId, mac: Mac) {
         for packet in packets.drain(..) {
             let direction = self.direction(&packet);
             self.egress(packet, interface, mac, direction);
@@ -204,7 +209,7 @@ impl Worker {
     }
 
     /// The neighbour that packets waited for does not answer (RFC 1812 section 5.2.7.1).
-    pub(super) fn give_up(&mut self, packets: &mut Vec<Mbuf>) {
+    pub(super) fn give_up(&mut self, packets: &mut Vec<I::Packet>) {
         for packet in packets.drain(..) {
             let direction = self.direction(&packet);
             self.answer_translated(packet, Answer::NO_NEIGHBOR, direction);
@@ -213,7 +218,7 @@ impl Worker {
 
     /// Keeps the direction that a packet was translated in last with it: that of its arrival does not tell where it
     /// was hairpinned.
-    fn note_direction(&self, packet: &mut Mbuf, direction: Direction) {
+    fn note_direction(&self, packet: &mut I::Packet, direction: Direction) {
         let arrival = self.arrival(packet);
         let hairpinned = self.interfaces[arrival].direction != direction;
         let kind = if hairpinned { HandoffKind::Hairpin } else { HandoffKind::Arrived };
@@ -221,7 +226,7 @@ impl Worker {
     }
 
     /// What [`Worker::note_direction`] kept.
-    pub(super) fn direction(&self, packet: &Mbuf) -> Direction {
+    pub(super) fn direction(&self, packet: &I::Packet) -> Direction {
         let MbufTag { arrival, kind } = MbufTag::from_tag(packet.tag());
         match kind {
             HandoffKind::Hairpin | HandoffKind::Fragment => Direction::Inbound,
@@ -234,6 +239,6 @@ impl Worker {
 
 /// Makes room for a link-layer header of another length; false where the buffer has none.
 #[cold]
-fn relink(packet: &mut Mbuf, from: u8, to: u8) -> bool {
+fn relink<I: Io>(packet: &mut I::Packet, from: u8, to: u8) -> bool {
     packet.trim_front(usize::from(from)) && packet.prepend(usize::from(to)).is_some()
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::control_plane::ControlPlane;
+use super::dpdk_io;
 use natgw_api::pcapng::{self, Heading, Statistics};
 use natgw_api::types::Session;
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
@@ -25,7 +26,7 @@ use natgw_dpdk::Clock;
 use natgw_management::{Capture, Unavailable};
 use natgw_neighbor::TokenBucket;
 use natgw_wire::ethernet;
-use natgw_worker::{CaptureId, Captured, Command, Sides, Tap, TapCounters, Way, Worker};
+use natgw_worker::{CaptureId, Captured, Command, Sides, Tap, TapCounters, Way};
 
 /// Frames on their way to whoever captures, over all workers.
 const BUFFERS: usize = 1024;
@@ -91,7 +92,7 @@ impl Live {
             // There is room for all of them.
             let _ = free.try_send(Box::new(Captured::new(snap_len)));
         }
-        let now = Worker::time();
+        let now = dpdk_io::engine_time();
         let frames = request.frames;
         let tap = |published: &Arc<Published<TapCounters>>| Tap {
             id,

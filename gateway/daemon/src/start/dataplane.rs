@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use super::StartError;
+use super::dpdk_io::{Dpdk, Worker};
 use super::table_memory::{self, Tables};
 use natgw_config::PacketBuffers;
 use natgw_counters::{PoolCounters, Published, WorkerCounters};
@@ -17,7 +18,7 @@ use natgw_neighbor::{OwnAddresses, RouteTable};
 use natgw_steer::{Nic, Rss, Steering, WorkerId};
 use natgw_wire::ethernet::Mac;
 use natgw_worker::{
-    Command, EventReceiver, Idle, Interface, Ring, RxPort, TxPort, Worker, WorkerOptions, event_queues,
+    Command, EventReceiver, Idle, Interface, Ring, RxPort, TxPort, WorkerOptions, event_queues, ring_mesh,
 };
 
 /// Commands that wait for a worker; a burst of neighbours after a restart fits.
@@ -162,6 +163,7 @@ impl Dataplane {
                 published: published.clone(),
                 pools: pools.clone(),
                 buffers: buffers.clone(),
+                clock: natgw_dpdk::Clock,
                 idle,
             });
             (worker, commands_in, published, pools)
@@ -240,7 +242,7 @@ type Made = (Worker, Sender<Command>, Arc<Published<WorkerCounters>>, Vec<Arc<Pu
 fn make_workers(
     eal: &Eal,
     shards: Vec<Shard>,
-    make: impl Fn(WorkerId, Shard, Vec<Ring>) -> Made,
+    make: impl Fn(WorkerId, Shard, Vec<Ring<Dpdk>>) -> Made,
 ) -> Result<Vec<Made>, StartError> {
     let rings = rings(eal, shards.len() as u16)?;
     let parts = (0..).map(WorkerId).zip(shards).zip(rings);
@@ -330,21 +332,14 @@ fn rss_config(rss: &Rss, info: &PortInfo, queues: u16) -> Option<RssConfig> {
 }
 
 /// Two rings for every pair of workers, by worker.
-fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring>>, StartError> {
-    let mut rings: Vec<Vec<Ring>> = (0..workers).map(|_| Vec::new()).collect();
-    for a in 0..workers {
-        for b in a + 1..workers {
-            let (to_b, from_a) = natgw_dpdk::ring(eal, &format!("w{a}-w{b}"), PacketBuffers::RING)?;
-            let (to_a, from_b) = natgw_dpdk::ring(eal, &format!("w{b}-w{a}"), PacketBuffers::RING)?;
-            rings[usize::from(a)].push(Ring { peer: WorkerId(b), to: to_b, from: from_b });
-            rings[usize::from(b)].push(Ring { peer: WorkerId(a), to: to_a, from: from_a });
-        }
-    }
-    Ok(rings)
+fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring<Dpdk>>>, StartError> {
+    Ok(ring_mesh(workers, |from, to| {
+        natgw_dpdk::ring(eal, &format!("w{}-w{}", from.0, to.0), PacketBuffers::RING)
+    })?)
 }
 
 /// The receive queues that a worker polls: the one with its number, where the port has that many.
-fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort> {
+fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort<Dpdk>> {
     let queue = |(index, open): (usize, &OpenPort)| {
         let queue = open.port.take_rx_queue(id.0)?;
         Some(RxPort { interface: index as u8, queue })
@@ -353,7 +348,7 @@ fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort> {
 }
 
 /// How a worker sends by each port: with the queue of its number, or through the worker that shares its remainder.
-fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<TxPort> {
+fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<TxPort<Dpdk>> {
     let outlet = |open: &OpenPort| match open.port.take_tx_queue(id.0) {
         Some(queue) => TxPort::Queue(queue),
         None => TxPort::Through(WorkerId(id.0 % open.queues)),

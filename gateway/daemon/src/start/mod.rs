@@ -15,6 +15,7 @@ mod capture;
 mod control_plane;
 mod dataplane;
 mod deletion;
+mod dpdk_io;
 mod drain;
 mod explain;
 mod forwards;
@@ -36,6 +37,7 @@ use signal_hook::iterator::Signals;
 
 use control_plane::ControlPlane;
 pub use dataplane::{Dataplane, DataplaneOptions, PortOptions};
+pub use dpdk_io::engine_time;
 use natgw_config::{Config, line_of};
 use natgw_dpdk::Eal;
 use natgw_management::{BindError, Server};

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::StartError;
+use super::{StartError, dpdk_io};
 use natgw_dpdk::{Eal, LcoreId};
 use natgw_nat::{Backing, Pages, Part, Secret, Settings, Shard, ShardOptions};
 use natgw_steer::{Steering, WorkerId};
-use natgw_worker::Worker;
 
 /// Memory populated in one step, octets.
 const PIECE: usize = 64 << 20;
@@ -120,7 +119,7 @@ pub(super) fn make(
                 part: Part { index: id.0, of },
                 // Of its own: whoever sees one worker's ports learns nothing of another's.
                 secret: Secret::new(rand::random()),
-                now: Worker::time(),
+                now: dpdk_io::engine_time(),
             };
             Shard::with_pages(&options, pages).map(|shard| Arc::new(Plot::new(shard)))
         }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use nat_gateway::start::engine_time;
 use natgw_counters::Published;
 use natgw_nat::{DropReason, Endpoint, Filter, Time};
 use natgw_neighbor::TokenBucket;
 use natgw_wire::ethernet;
-use natgw_worker::{CaptureId, Captured, Command, Sides, Tap, TapCounters, Way, Worker};
+use natgw_worker::{CaptureId, Captured, Command, Sides, Tap, TapCounters, Way};
 
 use crate::lab::{Lab, Sent, Setup, Side};
 use crate::packet::{Kind, Link, Packet, SYN};
@@ -60,7 +61,7 @@ impl Watch {
                 id,
                 sides: wanted.sides,
                 filter: wanted.filter,
-                rate: TokenBucket::new(wanted.rate, wanted.rate, Worker::time().0 as u32),
+                rate: TokenBucket::new(wanted.rate, wanted.rate, engine_time().0 as u32),
                 until: wanted.until,
                 free: buffers.clone(),
                 filled: filled_in.clone(),
@@ -274,7 +275,7 @@ fn a_flood_is_captured_at_the_rate_and_loses_nothing() {
 fn a_capture_ends_by_itself_when_its_time_is_over() {
     Setup::new(2).run(|lab| {
         lab.learn_all([HOST]);
-        let until = Worker::time().plus_ms(50);
+        let until = engine_time().plus_ms(50);
         let watch = Watch::begin(lab, &Wanted { until, ..Wanted::of(EVERYTHING) });
         for _ in 0..2 {
             watch.ended.recv_timeout(Duration::from_secs(5)).expect("the tap comes back");
