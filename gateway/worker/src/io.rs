@@ -1,5 +1,5 @@
-//! What a worker needs of its packets and queues. DPDK's mbufs, queues and rings are one implementation; nothing in this
-//! crate knows which one it runs on.
+//! What a worker needs of its packets and queues. DPDK's mbufs, queues and rings are one implementation, the
+//! [`simulation`](super::simulation) is another; nothing else in this crate knows which one it runs on.
 //!
 //! An [`Io`] names the types that belong together, and a worker is generic over it: every call is dispatched statically and
 //! inlined. Each trait has the `Io` as its parameter, because packets, bursts and queues of one do not go with those of

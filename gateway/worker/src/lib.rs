@@ -13,7 +13,65 @@
 //! Invariant, to the packet, for every worker at rest: received + taken from rings + generated = transmitted + dropped
 //! + consumed + put on rings + held.
 //!
-//! A worker is generic over its packets and queues ([`Io`]). The program `nat-gateway` runs it on DPDK.
+//! A worker is generic over its packets and queues ([`Io`]). The program `nat-gateway` runs it on DPDK; [`simulation`] runs the
+//! same loop in memory.
+//!
+//! # Example
+//! One worker over queues in memory translates a packet:
+//!
+//! ```
+//! use std::net::Ipv4Addr;
+//!
+//! use natgw_nat::{Direction, Limits, Pool, Rule, RuleAction, Settings};
+//! use natgw_neighbor::{Binding, Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
+//! use natgw_wire::ethernet::{self, Mac};
+//! use natgw_wire::{build, ipv4};
+//! use natgw_worker::simulation::{Gateway, GatewayOptions};
+//! use natgw_worker::{Command, Interface};
+//!
+//! let settings = Settings {
+//!     inside: vec!["10.64.0.1/24".parse()?],
+//!     outside: vec!["203.0.113.2/24".parse()?],
+//!     pools: vec![Pool { name: "main".into(), addresses: vec!["203.0.113.10".parse()?], ..Pool::default() }],
+//!     rules: vec![Rule { source: "10.64.0.0/24".parse()?, action: RuleAction::Pool(0), ..Rule::default() }],
+//!     limits: Limits { sessions: 1024, ..Limits::default() },
+//!     ..Settings::default()
+//! };
+//! let (inside, outside) = (InterfaceId(0), InterfaceId(1));
+//! let connected = [
+//!     Connected { interface: inside, address: settings.inside[0] },
+//!     Connected { interface: outside, address: settings.outside[0] },
+//! ];
+//! let router = StaticRoute { prefix: "0.0.0.0/0".parse()?, via: "203.0.113.1".parse()? };
+//! let interface = |id: InterfaceId, direction| Interface {
+//!     direction,
+//!     mac: Mac([2, 0, 0, 0, 0, id.0]),
+//!     vlan: None,
+//!     mtu: 1500,
+//!     address: connected[usize::from(id.0)].address.addr(),
+//!     own: OwnAddresses::new(id, &[connected[usize::from(id.0)].address], std::iter::empty()),
+//! };
+//! let interfaces = vec![interface(inside, Direction::Outbound), interface(outside, Direction::Inbound)];
+//! let routes = RouteTable::new(&connected, &[router])?;
+//! let mut gateway = Gateway::new(GatewayOptions::new(1, settings, interfaces, routes))?;
+//! let mac = Mac([2, 0, 0, 0, 1, 1]);
+//! gateway.command_all(|| Command::Learn(Binding { interface: outside, ip: router.via.to_bits(), mac }));
+//! gateway.round();
+//!
+//! // (10.64.0.11:40000 -> 198.51.100.10:53) becomes (203.0.113.10:P -> 198.51.100.10:53)
+//! let packet = build::udp("10.64.0.11:40000".parse()?, "198.51.100.10:53".parse()?, b"query");
+//! let mut frame = vec![0; ethernet::HEADER_LEN];
+//! ethernet::emit(&mut frame, Mac([2, 0, 0, 0, 0, 0]), mac, None, ethernet::IPV4)?;
+//! frame.extend(packet);
+//! gateway.send(0, 0, &frame);
+//! gateway.round();
+//!
+//! let sent = gateway.take(1);
+//! assert_eq!(ethernet::Frame::new_checked(&sent[0][..])?.dst(), mac);
+//! let packet = ipv4::Packet::new_verified(&sent[0][ethernet::HEADER_LEN..])?;
+//! assert_eq!(packet.src(), Ipv4Addr::new(203, 0, 113, 10));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod answer;
 mod assembly;
@@ -31,6 +89,7 @@ mod receive;
 mod reload;
 mod requests;
 mod setup;
+pub mod simulation;
 mod too_big;
 mod tx;
 mod unsolicited;

@@ -8,6 +8,7 @@
 mod allocations;
 mod lab;
 mod main_lcore;
+#[path = "../../../worker/tests/simulation/packet.rs"]
 mod packet;
 
 mod across;
