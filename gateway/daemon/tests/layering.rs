@@ -100,6 +100,37 @@ fn every_crate_depends_on_what_is_drawn_and_nothing_else() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// A fresh clone's `cargo test` builds exactly the crates that get along without DPDK, their tests included.
+#[test]
+fn what_is_built_by_default_is_all_that_needs_no_dpdk() {
+    let read = |path: &str| -> toml::Table {
+        let text = fs::read_to_string(source::root().join(path).join("Cargo.toml")).expect("a manifest");
+        text.parse().expect("TOML")
+    };
+    let workspace = read(".");
+    let listed = |key: &str| -> BTreeSet<&str> {
+        let paths = workspace["workspace"][key].as_array().expect("paths").iter();
+        paths.map(|path| path.as_str().expect("a path")).collect()
+    };
+    let manifests: Vec<(&str, toml::Table)> =
+        listed("members").into_iter().map(|path| (path, read(path))).collect();
+    let uses = |manifest: &toml::Table, name: &str| {
+        let sections = ["dependencies", "dev-dependencies"].map(|section| manifest.get(section));
+        sections.into_iter().flatten().any(|section| section.get(name).is_some())
+    };
+    let mut need = BTreeSet::from(["dpdk-sys"]);
+    while let Some(name) = manifests.iter().find_map(|(_, manifest)| {
+        let name = manifest["package"]["name"].as_str().expect("a name");
+        (!need.contains(name) && need.iter().any(|needed| uses(manifest, needed))).then_some(name)
+    }) {
+        need.insert(name);
+    }
+    let is_free =
+        |manifest: &toml::Table| !need.contains(manifest["package"]["name"].as_str().expect("a name"));
+    let free = manifests.iter().filter(|(_, manifest)| is_free(manifest)).map(|(path, _)| *path);
+    assert_eq!(listed("default-members"), free.collect());
+}
+
 /// Where a manifest's dependencies are not those that are drawn.
 fn dependencies(name: &str, manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().expect("a manifest");
