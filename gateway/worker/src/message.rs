@@ -14,6 +14,7 @@ use natgw_neighbor::{Binding, InterfaceId, Learn, OwnAddresses, RouteTable};
 use natgw_steer::{Steering, WorkerId};
 
 /// From management to a worker.
+#[non_exhaustive]
 pub enum Command {
     /// A neighbour's MAC address.
     Learn(Binding),
