@@ -2,18 +2,22 @@
 
 use std::net::Ipv4Addr;
 
-use natgw_nat::{Endpoint, Protocol, Settings};
+use natgw_nat::{Endpoint, Protocol, Settings, Share};
+use natgw_steer::{Steering, WorkerId};
 
 use crate::random_ops::Shape;
+use crate::sim::steering;
 
 pub(crate) struct Plan {
     pub(crate) shape: Shape,
     pub(crate) settings: Settings,
+    steering: Steering,
 }
 
 impl Plan {
     pub(crate) fn new(shape: Shape) -> Plan {
-        Plan { shape, settings: shape.settings() }
+        let settings = shape.settings();
+        Plan { shape, steering: steering(&settings, shape.shards), settings }
     }
 
     pub(crate) fn permanent_internal(&self, protocol: Protocol, external: Endpoint) -> Option<Endpoint> {
@@ -57,34 +61,24 @@ impl Plan {
             || self.settings.statics[0].external.addr() == address
     }
 
-    /// Whether the shards divide the pool by ports, for want of addresses.
-    fn is_by_ports(&self) -> bool {
-        self.settings.pools[0].addresses.len() < self.shape.shards
-    }
-
     /// The shard that has an inside host's traffic.
     pub(crate) fn shard(&self, protocol: Protocol, inside: u32) -> usize {
-        let is_static = self.settings.statics.iter().any(|one| one.internal.addr().to_bits() == inside);
-        if protocol == Protocol::Other && self.is_by_ports() && !is_static {
-            return 0;
-        }
-        inside as usize % self.shape.shards
+        self.steering.inside_owner(inside, protocol).index()
     }
 
     /// The pool's addresses that a shard hands out.
     pub(crate) fn addresses(&self, shard: usize) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        let addresses = self.settings.pools[0].addresses.iter().copied().enumerate();
-        let mine = move |at: usize| self.is_by_ports() || at % self.shape.shards == shard;
-        addresses.filter(move |&(at, _)| mine(at)).map(|(_, address)| address)
+        self.shares(shard).iter().map(|share| share.address)
     }
 
     /// The pool's endpoints that a shard hands out.
     pub(crate) fn endpoints(&self, shard: usize) -> impl Iterator<Item = Endpoint> + '_ {
-        let (count, ports) = (self.shape.shards, self.settings.pools[0].ports.clone());
-        let (start, len) = (usize::from(*ports.start()), ports.len());
-        let range = start + len * shard / count..start + len * (shard + 1) / count;
-        self.addresses(shard)
-            .flat_map(move |address| ports.clone().map(move |port| Endpoint::new(address, port)))
-            .filter(move |endpoint| !self.is_by_ports() || range.contains(&usize::from(endpoint.port)))
+        self.shares(shard)
+            .iter()
+            .flat_map(|share| share.ports.clone().map(|port| Endpoint::new(share.address, port)))
+    }
+
+    fn shares(&self, shard: usize) -> &[Share] {
+        &self.steering.shares(WorkerId(shard as u16))[0]
     }
 }

@@ -38,7 +38,7 @@ fn inbound(gateway: &mut Gateway, to: Endpoint) -> Became {
     let tuple = Tuple::new(ep(ANYBODY), to);
     let question =
         Question { protocol: Protocol::Udp, tuple, direction: Direction::Inbound, hairpinned: false };
-    let shard = gateway.owner_of_outside(Some(Protocol::Udp), to);
+    let shard = gateway.owner_of_outside(Protocol::Udp, to);
     let explained = gateway.shards[shard].explain(&question, gateway.now).outcome;
     let became = gateway.inbound(Packet::udp(ep(ANYBODY), to));
     let said = matches!(explained, Outcome::Drop(DropReason::Draining));

@@ -18,8 +18,8 @@ const REMOTE: &str = "198.51.100.7:7000";
 fn asked(gateway: &Gateway, question: Question) -> Explanation {
     let Tuple { source, .. } = question.tuple;
     let shard = match question.direction {
-        Direction::Outbound => gateway.owner_over(Some(question.protocol), source),
-        Direction::Inbound => gateway.owner_of_outside(Some(question.protocol), question.tuple.to()),
+        Direction::Outbound => gateway.owner_over(question.protocol, source),
+        Direction::Inbound => gateway.owner_of_outside(question.protocol, question.tuple.to()),
     };
     gateway.shards[shard].explain(&question, gateway.now)
 }

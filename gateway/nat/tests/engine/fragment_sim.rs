@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use natgw_nat::{
-    Direction, DropReason, Endpoint, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, IcmpReply,
-    IpProtocol, Verdict,
+    Direction, DropReason, FragmentAction, FragmentPath, HELD_FRAGMENTS, Hold, IcmpReply, Verdict,
 };
 use natgw_wire::ipv4;
 
@@ -52,11 +51,11 @@ impl Pieces {
     /// A fragment arrives; what became of it, and behind it of those that had waited for it.
     pub(crate) fn arrive(&mut self, bytes: &[u8], direction: Direction) -> Vec<Left> {
         let (shard, way) = match direction {
-            Direction::Outbound => (self.gateway.owner_of_inside(word32(bytes, 12)), FragmentPath::Outbound),
-            Direction::Inbound => (self.home(bytes), FragmentPath::Inbound),
+            Direction::Outbound => (self.gateway.steering.outbound(bytes), FragmentPath::Outbound),
+            Direction::Inbound => (self.gateway.steering.inbound(bytes), FragmentPath::Inbound),
         };
         let mut left = Vec::new();
-        self.decide(shard, bytes.to_vec(), way, &mut left);
+        self.decide(shard.index(), bytes.to_vec(), way, &mut left);
         left
     }
 
@@ -82,20 +81,6 @@ impl Pieces {
         before - self.held()
     }
 
-    /// Which shard all fragments to an outside address go to: rarely the one that owns the endpoint.
-    fn home(&self, bytes: &[u8]) -> usize {
-        self.gateway.owner_of_outside(None, Endpoint { address: word32(bytes, 16), port: 0 })
-    }
-
-    /// The shard that owns the endpoint that an inbound first fragment names.
-    fn owner(&self, bytes: &[u8]) -> usize {
-        let l4 = usize::from(bytes[0] & 0xf) * 4;
-        let at = if bytes[9] == ipv4::ICMP { l4 + 4 } else { l4 + 2 };
-        let port = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        let external = Endpoint { address: word32(bytes, 16), port };
-        self.gateway.owner_of_outside(IpProtocol(bytes[9]).translated_as().ok(), external)
-    }
-
     /// As [`Pieces::arrive`], at the shard that the fragment goes to first.
     fn decide(&mut self, shard: usize, bytes: Vec<u8>, way: FragmentPath, left: &mut Vec<Left>) {
         let mut burst = [bytes.clone()];
@@ -110,8 +95,10 @@ impl Pieces {
             }
         }
         assert!(verdicts == [Verdict::Fragment] && burst[0] == bytes, "{verdicts:?}");
-        let is_first = offset(&bytes) == 0;
-        let owner = if way == FragmentPath::Outbound || !is_first { shard } else { self.owner(&bytes) };
+        let owner = match way.direction() {
+            Direction::Outbound => shard,
+            Direction::Inbound => self.gateway.steering.endpoint_owner_of(&bytes).index(),
+        };
         self.translate(shard, bytes, way, (owner != shard).then_some(owner), left);
     }
 
@@ -139,7 +126,7 @@ impl Pieces {
             }
             FragmentAction::Decided(Verdict::Forward(_)) => left.push(Left::In(after)),
             FragmentAction::Decided(Verdict::Hairpin) => {
-                let home = self.home(&after);
+                let home = self.gateway.steering.inbound(&after).index();
                 self.decide(home, after, FragmentPath::Hairpinned, left);
             }
             FragmentAction::Decided(Verdict::Drop(reason) | Verdict::Reset(reason)) => {
@@ -233,8 +220,4 @@ fn assert_alike(before: &[u8], after: &[u8], way: FragmentPath) {
     assert_eq!(fixed(before), fixed(after), "more changed than translation is about");
     assert!(ipv4::Packet::new_verified(after).is_ok(), "header checksum");
     assert_eq!(before[8] - after[8], u8::from(way != FragmentPath::Hairpinned), "TTL");
-}
-
-fn word32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four octets"))
 }

@@ -8,6 +8,7 @@ use natgw_nat::{
     Direction, Filtering, ForwardSource, FragmentAction, FragmentPath, MappingMode, Pool, PortBlocks,
     PortForward, Protocol, RuleAction, Settings, Static, Twice, Verdict,
 };
+use natgw_steer::Steering;
 use proptest::prelude::*;
 
 use crate::packet::{Packet, Seen, unchanging};
@@ -130,8 +131,9 @@ fn gateway(shape: &Shape, kinds: [Kind; 2]) -> Gateway {
         ["main", "second"].iter().zip(kinds).map(|(name, kind)| pool(name, kind, &main)).collect();
     settings.port_forwards.clear();
     settings.statics.clear();
-    assign(&mut settings, shape.shards, [1, 1, 1, 1, 2, 2, 2, 2]);
-    Gateway::with_table(settings, shape.shards, 512)
+    let (first, second) = (0..ADDRESSES as u8).map(external).partition(|address| *address < external(4));
+    (settings.pools[0].addresses, settings.pools[1].addresses) = (first, second);
+    Gateway::with_shards(settings, shape.shards, 512)
 }
 
 fn pool(name: &str, kind: Kind, like: &Pool) -> Pool {
@@ -144,9 +146,11 @@ fn pool(name: &str, kind: Kind, like: &Pool) -> Pool {
 }
 
 /// Gives each address away, and every shard of the first pool one at least; the second has one for each shard or none.
-fn assign(settings: &mut Settings, shards: usize, whose: [u8; ADDRESSES]) {
+fn assign(settings: &mut Settings, steering: &Steering, whose: [u8; ADDRESSES]) {
+    let shards = usize::from(steering.workers());
     let of = |who: u8| (0..).zip(whose).filter(move |(_, of)| *of == who).map(|(at, _)| external(at));
-    let shard = |address: &Ipv4Addr| address.to_bits() as usize % shards;
+    // The owner of a pool's address, and of one that comes into a pool.
+    let shard = |address: &Ipv4Addr| steering.inbound_home(address.to_bits()).index();
     let mut first: Vec<Ipv4Addr> = of(1).collect();
     for missing in 0..shards {
         if !first.iter().any(|address| shard(address) == missing) {
@@ -174,9 +178,9 @@ fn assign(settings: &mut Settings, shards: usize, whose: [u8; ADDRESSES]) {
     });
 }
 
-fn apply(settings: &mut Settings, shards: usize, change: Change) {
+fn apply(settings: &mut Settings, steering: &Steering, change: Change) {
     match change {
-        Change::Addresses(whose) => assign(settings, shards, whose),
+        Change::Addresses(whose) => assign(settings, steering, whose),
         Change::Ports(first, len) => {
             for pool in settings.pools.iter_mut().filter(|pool| pool.is_plain()) {
                 pool.ports = first..=first + len;
@@ -222,6 +226,13 @@ fn apply(settings: &mut Settings, shards: usize, change: Change) {
         Change::Twice => settings.twice.clear(),
         Change::Timeout(seconds) => settings.timeouts.udp_s = seconds,
     }
+}
+
+/// Begins a reload, unless an owner would change.
+fn begin(gateway: &mut Gateway, change: Change) {
+    gateway.finish_reload();
+    let steering = gateway.steering.clone();
+    let _ = gateway.try_reload(|settings| apply(settings, &steering, change));
 }
 
 /// No outside endpoint is two hosts'.
@@ -275,8 +286,7 @@ pub(crate) fn check_settled(gateway: &Gateway) -> Result<(), TestCaseError> {
 /// Nothing is held, and every pool is as one that was made so.
 fn check_empty(gateway: &mut Gateway) -> Result<(), TestCaseError> {
     prop_assert_eq!((gateway.sessions().len(), gateway.mappings().len()), (0, 0));
-    let count = gateway.shards.len();
-    let fresh = Gateway::with_table(gateway.settings.clone(), count, 512);
+    let fresh = Gateway::with_steering(gateway.settings.clone(), gateway.steering.clone(), 512);
     for (shard, fresh) in gateway.shards.iter_mut().zip(&fresh.shards) {
         let counters = *shard.counters();
         let held = (counters.mappings, counters.subscribers, counters.redirected_sessions);
@@ -302,7 +312,7 @@ fn no_reload_gives_two_hosts_one_outside_endpoint() {
                 Act::Begin(change) => {
                     gateway.finish_reload();
                     check_settled(&gateway)?;
-                    gateway.begin_reload(|settings| apply(settings, shape.shards, change));
+                    begin(&mut gateway, change);
                     check(&gateway)?;
                 }
                 Act::Sweep(lines) => {
@@ -401,9 +411,7 @@ fn damaged_packets_are_survived_whatever_is_reloaded() {
         for act in &acts {
             match act {
                 Err(damaged) => survives(&mut gateway, &shape, damaged)?,
-                Ok(Act::Begin(change)) => {
-                    gateway.begin_reload(|settings| apply(settings, shape.shards, *change))
-                }
+                Ok(Act::Begin(change)) => begin(&mut gateway, *change),
                 Ok(Act::Sweep(lines)) => drop(gateway.sweep(*lines)),
                 Ok(Act::Traffic(_)) => unreachable!("packets are damaged here"),
             }

@@ -8,7 +8,7 @@ use natgw_wire::icmpv4::message;
 use crate::fragment_sim::{Left, piece, split};
 use crate::fragments::{ROOM, large, orders, pieces, remembered, whole};
 use crate::packet::{Body, Packet, at_port, ep};
-use crate::sim::{Gateway, Outcome};
+use crate::sim::{Gateway, Outcome, settings, steering};
 
 const HOST: &str = "10.64.0.5:4000";
 const REMOTE: &str = "198.51.100.7:7";
@@ -86,11 +86,12 @@ fn a_pool_that_answers_pings_takes_nothing_from_hosts() {
 /// As for as long as a reload gives an address of a 1:1 mapping to a pool.
 #[test]
 fn a_static_hosts_pings_are_its_own_in_a_pool_that_answers_too() {
-    let mut gateway = Gateway::changed(|settings| {
-        answering(settings);
-        with_static(settings);
-        settings.statics[0].external = "203.0.113.10/32".parse().expect("prefix");
-    });
+    let mut settings = settings();
+    let owners = steering(&settings, 1);
+    answering(&mut settings);
+    with_static(&mut settings);
+    settings.statics[0].external = "203.0.113.10/32".parse().expect("prefix");
+    let mut gateway = Gateway::with_steering(settings, owners, 1024);
     let host = ep("10.64.0.20:0").address;
     let seen = gateway.inbound(Packet::ping(ep(REMOTE), ep(POOL))).delivered();
     assert_eq!(seen.destination.address, host);

@@ -228,7 +228,7 @@ fn reload_takes_addresses_out_of_a_pool_and_puts_others_in() {
     );
     // The place of the one that went is taken by another.
     gateway.reload(|settings| settings.pools[0].addresses.push([203, 0, 113, 15].into()));
-    assert_eq!(gateway.shares()[0][0].len(), 4);
+    assert_eq!(gateway.steering.shares(natgw_steer::WorkerId(0))[0].len(), 4);
     gateway.reload(|settings| settings.pools[0].addresses.retain(|address| address.octets()[3] == 15));
     let left = gateway.open(Protocol::Udp, ep("10.64.0.250:4000"), ep(REMOTE));
     assert_eq!(Ipv4Addr::from(left.address).octets()[3], 15);

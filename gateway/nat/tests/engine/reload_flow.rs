@@ -10,6 +10,8 @@ use natgw_nat::{
     Static, Verdict,
 };
 
+use natgw_steer::Steering;
+
 use crate::grants::{check, check_settled};
 use crate::packet::{Packet, at_port, ep};
 use crate::sim::{Gateway, Outcome, rule};
@@ -70,6 +72,8 @@ struct Case {
 const ADDRESSES: u32 = 8;
 /// The second pool's: one for each shard.
 const OTHERS: u32 = 4;
+/// Where the second pool begins.
+const FIRST_OTHER: u32 = 40;
 const PORT: u16 = 4000;
 const REMOTE: &str = "198.51.100.7:7000";
 /// Who has never been spoken to.
@@ -77,6 +81,8 @@ const STRANGER: &str = "192.0.2.9:7000";
 /// Ports that the other hosts have, and how many remotes each of their endpoints speaks to.
 const PORTS_EACH: u32 = 50;
 const REMOTES_EACH: u32 = 4;
+/// Hosts that want what the flow has, from each pool: one a step.
+const RIVALS: usize = 4000;
 /// Steps of a sweep at least, of the slowest shard.
 const STEPS: u32 = 60;
 
@@ -84,10 +90,14 @@ fn outside(at: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(203, 0, 113, 8)) + at)
 }
 
-/// The `nth` inside host after 10.64.0.8 of those that belong to a shard.
-fn host(nth: u32, shard: usize, shards: usize) -> Ipv4Addr {
-    Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 64, 0, 8)) + nth * shards as u32 + shard as u32)
+/// The inside hosts from `first` on that belong to a shard.
+fn hosts(gateway: &Gateway, first: Ipv4Addr, shard: usize) -> impl Iterator<Item = u32> + '_ {
+    (first.to_bits()..).filter(move |&host| gateway.owner_of_inside(host) == shard)
 }
+
+const FIRST_HOST: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 8);
+/// The first ones of those who want what the flow has, by the pool that they would have it from.
+const FIRST_RIVALS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 65, 0, 0), Ipv4Addr::new(10, 65, 128, 0)];
 
 fn settings(sessions: u32) -> Settings {
     let pool = |name: &str, first: u32, count: u32| Pool {
@@ -97,7 +107,7 @@ fn settings(sessions: u32) -> Settings {
     };
     Settings {
         inside: vec!["10.64.0.1/15".parse().expect("prefix")],
-        pools: vec![pool("main", 0, ADDRESSES), pool("others", 40, OTHERS)],
+        pools: vec![pool("main", 0, ADDRESSES), pool("others", FIRST_OTHER, OTHERS)],
         // 10.65.0.0/16 are those who want what the flow has.
         rules: vec![
             rule("10.65.128.0/17", "0.0.0.0/0", RuleAction::Pool(1)),
@@ -119,14 +129,16 @@ impl Change {
         self == Change::Filtering
     }
 
-    fn apply(self, settings: &mut Settings, had: Endpoint, server: Endpoint) {
+    fn apply(self, settings: &mut Settings, steering: &Steering, had: Endpoint, server: Endpoint) {
         let address = Ipv4Addr::from_bits(had.address);
         let go = |pool: &mut Pool| pool.addresses.retain(|&other| other != address);
         match self {
             Change::AddressGoes => {
                 go(&mut settings.pools[0]);
-                // Of the same shard.
-                settings.pools[0].addresses.push(Ipv4Addr::from_bits(had.address + ADDRESSES));
+                let owner = |address: Ipv4Addr| steering.inbound_home(address.to_bits());
+                let mut others = (ADDRESSES..FIRST_OTHER).map(outside);
+                let same_shard = others.find(|&other| owner(other) == owner(address));
+                settings.pools[0].addresses.push(same_shard.expect("one of the same shard"));
             }
             Change::AddressToAnotherPool => {
                 go(&mut settings.pools[0]);
@@ -179,6 +191,8 @@ struct Traffic {
     /// What the reload may bring over `had`.
     server: Endpoint,
     holders: Holders,
+    /// Hosts of the flow's shard that have not wanted its port yet, by the pool that they would have it from.
+    rivals: [Vec<u32>; 2],
     asked: u32,
 }
 
@@ -217,10 +231,8 @@ impl Traffic {
     /// Another host of the flow's shard wants the flow's port on an address of either pool, and then has it for itself.
     fn rival(&mut self, gateway: &mut Gateway) {
         self.asked += 1;
-        let shards = gateway.shards.len() as u32;
-        let apart = (self.asked % 2) << 15 | (self.asked * shards) & 0x7fff;
-        let (low, shard) = (self.flow.address % shards, u32::from(Ipv4Addr::new(10, 65, 0, 0)));
-        let rival = Endpoint { address: shard + apart + low, port: PORT };
+        let rivals = &mut self.rivals[self.asked as usize % 2];
+        let rival = Endpoint { address: rivals.pop().expect("another host"), port: PORT };
         let external = gateway.outbound(Packet::udp(rival, ep(REMOTE))).out().source;
         self.holders.note(external, rival.address);
         let answer = gateway.inbound(Packet::udp(ep(REMOTE), external)).delivered();
@@ -243,11 +255,13 @@ impl Case {
     fn run(self) {
         let Case { change, shards, sessions, place, pace } = self;
         let each = sessions / shards as u32 + 8192;
-        let mut gateway = Gateway::with_table(settings(sessions + 32_768), shards, each);
+        let mut gateway = Gateway::with_shards(settings(sessions + 32_768), shards, each);
         // The flow is the last shard's, and the server the first one's.
         let mine = shards - 1;
-        let flow = Endpoint { address: host(0, mine, shards).to_bits(), port: PORT };
-        let server = Endpoint { address: host(1, 0, shards).to_bits(), port: PORT };
+        let host = |shard, nth| hosts(&gateway, FIRST_HOST, shard).nth(nth).expect("a host");
+        let flow = Endpoint { address: host(mine, 0), port: PORT };
+        let server = Endpoint { address: host(0, 1), port: PORT };
+        let rivals = FIRST_RIVALS.map(|first| hosts(&gateway, first, mine).take(RIVALS).collect());
         if let Place::Last = place {
             fill(&mut gateway, sessions);
         }
@@ -259,10 +273,11 @@ impl Case {
         let server = if change == Change::Static { at_port(server, had.port) } else { at_port(server, 5353) };
         let before = views(&gateway);
         let mut traffic =
-            Traffic { flow, had, seen: vec![had], server, holders: Holders::default(), asked: 0 };
+            Traffic { flow, had, seen: vec![had], server, holders: Holders::default(), rivals, asked: 0 };
         assert!(!traffic.step(&mut gateway));
 
-        gateway.begin_reload(|settings| change.apply(settings, had, server));
+        let steering = gateway.steering.clone();
+        gateway.begin_reload(|settings| change.apply(settings, &steering, had, server));
         let lines = (sessions / shards as u32 / STEPS).max(2);
         let mut steps = 0;
         let of = |shard: usize| match pace {
@@ -317,10 +332,12 @@ fn fill(gateway: &mut Gateway, sessions: u32) {
     let mut burst: Vec<Vec<u8>> = Vec::with_capacity(32);
     for shard in 0..shards {
         let count = sessions / shards as u32;
+        let all = count.div_ceil(REMOTES_EACH * PORTS_EACH) as usize;
+        let hosts: Vec<u32> = hosts(gateway, FIRST_HOST, shard).skip(2).take(all).collect();
         for nth in 0..count {
             let (remote, nth) = (nth % REMOTES_EACH, nth / REMOTES_EACH);
             let from = Endpoint {
-                address: host(2 + nth / PORTS_EACH, shard, shards).to_bits(),
+                address: hosts[(nth / PORTS_EACH) as usize],
                 port: 20_000 + (nth % PORTS_EACH) as u16,
             };
             burst.push(Packet::udp(from, at_port(ep("192.0.2.77:0"), 1 + remote as u16)).bytes());

@@ -1,15 +1,19 @@
 //! A whole gateway without its NICs: shards, owners, a clock, and hairpinned packets going around.
 //!
+//! Owners are those that `natgw_steer` names. Packets are carried from shard to shard here, because tests look at the verdict of
+//! each step; the workers that do so in the program are tested over `natgw_worker::simulation`.
+//!
 //! Every packet that passes is checked: all checksums right, TTL down by exactly one, nothing changed that translation does
 //! not change. A packet that is refused stays as it was.
 
 use std::net::Ipv4Addr;
 
 use natgw_nat::{
-    Changes, Direction, DropReason, Endpoint, Filter, ForwardSource, IcmpReply, IpProtocol, MappingView,
-    Part, Parts, Pool, PortForward, Protocol, Ranges, Rule, RuleAction, Secret, SessionView, Settings, Shard,
-    ShardOptions, Share, Static, Sweep, Time, Verdict,
+    Changes, Direction, DropReason, Endpoint, Filter, ForwardSource, IcmpReply, MappingView, Part, Parts,
+    Pool, PortForward, Protocol, Rule, RuleAction, Secret, SessionView, Settings, Shard, ShardOptions, Share,
+    Sweep, Time, Verdict,
 };
+use natgw_steer::{Nic, Steering, SteeringError, WorkerId};
 
 use crate::packet::{Packet, Seen, ep, unchanging};
 
@@ -115,25 +119,30 @@ pub(crate) struct Gateway {
     pub settings: Settings,
     pub now: Time,
     pub shards: Vec<Shard>,
-    shares: Vec<Vec<Vec<Share>>>,
+    /// Who owns what.
+    pub steering: Steering,
     reload: Option<Reload>,
-    divide: Divide,
     /// Packets given to each shard, and those that it answered with [`Verdict::Reply`] or [`Verdict::Local`].
     pub given: Vec<u64>,
     pub not_forwarded: Vec<u64>,
 }
 
-/// The part of a pool that is a shard's, one of so many.
-type Divide = fn(&Pool, usize, usize) -> Vec<Share>;
-
 /// A reload that is not through yet.
 struct Reload {
-    /// What was before: contested endpoints have their owners by it.
-    settings: Settings,
-    shares: Vec<Vec<Vec<Share>>>,
+    /// Who owns what when it is.
+    steering: Steering,
     /// By shard: what it puts in force, and where its sweep stands.
     shards: Vec<(Changes, Option<Sweep>)>,
 }
+
+/// Who owns what among so many shards, in every gateway with these settings.
+pub(crate) fn steering(settings: &Settings, shards: usize) -> Steering {
+    // The smallest table that serves: keys for it are drawn in no time, and every trial makes a gateway.
+    let nic = Nic { reta_size: shards.next_power_of_two().max(*Nic::RETA_SIZES.start()), key_len: 40 };
+    Steering::new(settings, shards as u16, SEED, nic, nic).expect("owners")
+}
+
+const SEED: u64 = 7;
 
 impl Gateway {
     /// One shard with room for a thousand sessions.
@@ -150,26 +159,30 @@ impl Gateway {
 
     /// `count` shards with room for `sessions` sessions each.
     pub(crate) fn with_shards(settings: Settings, count: usize, sessions: u32) -> Gateway {
-        Gateway::divided(settings, count, sessions, share)
+        let steering = steering(&settings, count);
+        Gateway::with_steering(settings, steering, sessions)
     }
 
-    /// As [`Gateway::with_shards`], with pools whose addresses keep their owners whatever a reload adds or takes out.
-    pub(crate) fn with_table(settings: Settings, count: usize, sessions: u32) -> Gateway {
-        Gateway::divided(settings, count, sessions, share_by_table)
-    }
-
-    fn divided(settings: Settings, count: usize, sessions: u32, divide: Divide) -> Gateway {
+    /// As [`Gateway::with_shards`], with these owners, and as a start makes it: without the places of addresses that went.
+    pub(crate) fn with_steering(settings: Settings, steering: Steering, sessions: u32) -> Gateway {
         let now = Time::from_s(1_000_000);
-        let shares: Vec<Vec<Vec<Share>>> = (0..count)
-            .map(|shard| settings.pools.iter().map(|pool| divide(pool, shard, count)).collect())
-            .collect();
-        let shards = shares
-            .iter()
-            .zip(0..)
-            .map(|(shares, index)| {
+        let of = steering.workers();
+        let shards = (0..of)
+            .map(|index| {
+                let is_open = |share: &&Share| !share.is_closed();
+                let pools = steering.shares(WorkerId(index)).iter();
+                let shares: Vec<Vec<Share>> =
+                    pools.map(|pool| pool.iter().filter(is_open).cloned().collect()).collect();
                 let secret = Secret::new([u64::from(index) + 1, 2, 3, 4]);
-                let part = Part { index, of: count as u16 };
-                Shard::new(&ShardOptions { settings: &settings, shares, sessions, part, secret, now })
+                let part = Part { index, of };
+                Shard::new(&ShardOptions {
+                    settings: &settings,
+                    shares: &shares,
+                    sessions,
+                    part,
+                    secret,
+                    now,
+                })
             })
             .collect::<Result<_, _>>()
             .expect("memory");
@@ -177,26 +190,27 @@ impl Gateway {
             settings,
             now,
             shards,
-            shares,
+            steering,
             reload: None,
-            divide,
-            given: vec![0; count],
-            not_forwarded: vec![0; count],
+            given: vec![0; of.into()],
+            not_forwarded: vec![0; of.into()],
         }
     }
 
     /// A packet arrives on the inside.
     #[track_caller]
     pub(crate) fn outbound(&mut self, packet: Packet) -> Outcome {
-        let shard = self.owner_of_outbound(&packet);
-        self.carry(packet.bytes(), shard, Direction::Outbound)
+        let bytes = packet.bytes();
+        let shard = self.steering.outbound(&bytes).index();
+        self.carry(bytes, shard, Direction::Outbound)
     }
 
     /// A packet arrives on the outside.
     #[track_caller]
     pub(crate) fn inbound(&mut self, packet: Packet) -> Outcome {
-        let shard = self.owner_of_inbound(&packet.bytes());
-        self.carry(packet.bytes(), shard, Direction::Inbound)
+        let bytes = packet.bytes();
+        let shard = self.steering.inbound(&bytes).index();
+        self.carry(bytes, shard, Direction::Inbound)
     }
 
     /// Bytes arrive that are perhaps no packet at all; the first shard gets them.
@@ -230,7 +244,7 @@ impl Gateway {
 
     #[track_caller]
     fn carry_hairpinned(&mut self, original: &[u8], bytes: Vec<u8>) -> Outcome {
-        let shard = self.owner_of_inbound(&bytes);
+        let shard = self.steering.inbound(&bytes).index();
         let mut burst = [bytes];
         let mut verdicts = [Verdict::Local];
         self.given[shard] += 1;
@@ -239,7 +253,7 @@ impl Gateway {
             Verdict::Forward(_) => Outcome::In(passed(original, &burst[0])),
             other => {
                 if matches!(other, Verdict::Local | Verdict::Reject(_)) {
-                    let owner = self.owner_of_sender(&burst[0]);
+                    let owner = self.steering.sender_owner_of(&burst[0]).index();
                     let owner = &mut self.shards[owner];
                     let known = match other {
                         Verdict::Local => owner.take_back(&mut burst[0], self.now),
@@ -266,11 +280,6 @@ impl Gateway {
         }
     }
 
-    /// By shard, by pool.
-    pub(crate) fn shares(&self) -> &[Vec<Vec<Share>>] {
-        &self.shares
-    }
-
     /// Changes what a running gateway lets change, and lets every shard look through its sessions.
     pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
         self.begin_reload(change);
@@ -278,29 +287,32 @@ impl Gateway {
     }
 
     /// Puts what can be in force at once, and sweeps nothing yet.
+    #[track_caller]
     pub(crate) fn begin_reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.try_reload(change).expect("owners stay");
+    }
+
+    /// As [`Gateway::begin_reload`].
+    ///
+    /// # Errors
+    /// When an owner would change: nothing does then.
+    pub(crate) fn try_reload(&mut self, change: impl FnOnce(&mut Settings)) -> Result<(), SteeringError> {
         self.finish_reload();
-        let before = (self.settings.clone(), self.shares.clone());
-        change(&mut self.settings);
-        let count = self.shards.len();
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        let steering = self.steering.under(&self.settings, &settings)?;
         let mut shards = Vec::new();
-        for (index, shard) in self.shards.iter_mut().enumerate() {
-            let settings = &self.settings;
-            for (at, pool) in settings.pools.iter().enumerate() {
-                let new = (self.divide)(pool, index, count);
-                match self.shares[index].get_mut(at) {
-                    Some(old) if pool.deterministic.is_none() => *old = Share::at_places_of(old, &new),
-                    Some(_) => {}
-                    None => self.shares[index].push(new),
-                }
-            }
-            let before = Parts { settings: &before.0, shares: &before.1[index] };
-            let after = Parts { settings, shares: &self.shares[index] };
+        for (id, shard) in (0..).map(WorkerId).zip(&mut self.shards) {
+            let before = Parts { settings: &self.settings, shares: self.steering.shares(id) };
+            let after = Parts { settings: &settings, shares: steering.shares(id) };
             let mut changes = Changes::new(before, after, 1024).expect("memory");
             while !shard.adopt(&mut changes) {}
             shards.push((changes, Some(Sweep::START)));
         }
-        self.reload = Some(Reload { settings: before.0, shares: before.1, shards });
+        self.settings = settings;
+        self.steering = self.steering.until(&steering);
+        self.reload = Some(Reload { steering, shards });
+        Ok(())
     }
 
     /// Lets every shard sweep `lines` lines more, and puts in force what waited for it when all are through. Whether that is
@@ -320,6 +332,7 @@ impl Gateway {
             for (shard, (changes, _)) in self.shards.iter_mut().zip(&mut reload.shards) {
                 while !shard.enforce(changes) {}
             }
+            self.steering = reload.steering.clone();
             self.reload = None;
         }
         is_through
@@ -328,16 +341,6 @@ impl Gateway {
     /// Lets a reload come to its end.
     pub(crate) fn finish_reload(&mut self) {
         while !self.sweep(100) {}
-    }
-
-    /// The settings and shares that give an outside address its owner: while a reload is under way, those before the reload for
-    /// an address that they have.
-    fn in_force_for(&self, external: u32) -> (&Settings, &[Vec<Vec<Share>>]) {
-        let address = Ipv4Addr::from_bits(external);
-        match &self.reload {
-            Some(Reload { settings, shares, .. }) if knows(settings, address) => (settings, shares),
-            _ => (&self.settings, &self.shares),
-        }
     }
 
     /// Ends the sessions that `filter` accepts, a few table lines at a time; how many there were.
@@ -406,103 +409,18 @@ impl Gateway {
 
     /// Which shard an inside address belongs to.
     pub(crate) fn owner_of_inside(&self, address: u32) -> usize {
-        address as usize % self.shards.len()
+        self.steering.outbound_owner(address).index()
     }
 
-    /// As [`Gateway::owner_of_inside`], over a protocol: where pools are divided by ports, the first shard has those without
-    /// ports, but for hosts with 1:1 mappings.
-    pub(crate) fn owner_over(&self, protocol: Option<Protocol>, address: u32) -> usize {
-        let is_divided = |pool: &Pool| !pool.is_removed() && pool.addresses.len() < self.shards.len();
-        let by_ports = self.settings.pools.iter().any(is_divided);
-        let mut pairs = self.settings.statics.iter().flat_map(Static::pairs);
-        let mut is_static = || pairs.any(|(_, internal)| internal.to_bits() == address);
-        if protocol == Some(Protocol::Other) && by_ports && !is_static() {
-            return 0;
-        }
-        self.owner_of_inside(address)
+    /// As [`Gateway::owner_of_inside`], over a protocol.
+    pub(crate) fn owner_over(&self, protocol: Protocol, address: u32) -> usize {
+        self.steering.inside_owner(address, protocol).index()
     }
 
-    /// Which shard an outside endpoint belongs to: for permanent mappings its inside host's, else whose share it is.
-    pub(crate) fn owner_of_outside(&self, protocol: Option<Protocol>, external: Endpoint) -> usize {
-        let address = Ipv4Addr::from_bits(external.address);
-        let (settings, shares) = self.in_force_for(external.address);
-        let forward = settings.port_forwards.iter().find(|forward| {
-            Some(forward.protocol) == protocol
-                && forward.external == address
-                && forward.external_ports.contains(&external.port)
-        });
-        let host = forward.map(|forward| forward.internal).or_else(|| {
-            let mut pairs = settings.statics.iter().flat_map(Static::pairs);
-            pairs.find(|(external, _)| *external == address).map(|(_, internal)| internal)
-        });
-        if let Some(host) = host {
-            return self.owner_of_inside(host.to_bits());
-        }
-        let has_port =
-            |share: &Share| protocol == Some(Protocol::Other) || share.ports.contains(&external.port);
-        let has = |share: &Share| share.address == address && has_port(share);
-        let owner = shares.iter().position(|pools| pools.iter().flatten().any(has));
-        owner.unwrap_or_else(|| self.owner_over(protocol, external.address))
+    /// Which shard an outside endpoint belongs to.
+    pub(crate) fn owner_of_outside(&self, protocol: Protocol, external: Endpoint) -> usize {
+        self.steering.inbound_owner(external.address, protocol, external.port).index()
     }
-
-    fn owner_of_outbound(&self, packet: &Packet) -> usize {
-        // An error belongs where the packet does that it is about; a router inside may have sent it.
-        let Ok(seen) = Seen::read(&packet.bytes()) else {
-            return self.owner_of_inside(packet.source.address);
-        };
-        let (number, inside) = match seen.embedded {
-            Some(embedded) => (embedded.protocol, embedded.destination),
-            None => (seen.protocol, packet.source),
-        };
-        self.owner_over(IpProtocol(number).translated_as().ok(), inside.address)
-    }
-
-    fn owner_of_sender(&self, bytes: &[u8]) -> usize {
-        let seen = Seen::read(bytes).expect("translated right");
-        self.owner_of_outside(IpProtocol(seen.protocol).translated_as().ok(), seen.source)
-    }
-
-    fn owner_of_inbound(&self, bytes: &[u8]) -> usize {
-        let Ok(seen) = Seen::read(bytes) else { return 0 };
-        let (protocol, external) = match &seen.embedded {
-            Some(embedded) => (embedded.protocol, embedded.source),
-            None => (seen.protocol, seen.destination),
-        };
-        self.owner_of_outside(IpProtocol(protocol).translated_as().ok(), external)
-    }
-}
-
-/// Whether mappings may use an outside address.
-fn knows(settings: &Settings, address: Ipv4Addr) -> bool {
-    settings.pools.iter().any(|pool| pool.addresses.contains(&address))
-        || settings.port_forwards.iter().any(|forward| forward.external == address)
-        || settings.statics.iter().flat_map(Static::pairs).any(|(external, _)| external == address)
-}
-
-/// As [`share`], as a redirection table would have it: an address that stays has its owner still, whatever comes and goes. Each
-/// shard has one.
-fn share_by_table(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
-    let mine = pool.addresses.iter().filter(|address| address.to_bits() as usize % count == shard);
-    mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect()
-}
-
-/// The part of a pool that one of `count` shards hands out: whole addresses where there are enough of them.
-fn share(pool: &Pool, shard: usize, count: usize) -> Vec<Share> {
-    if let (Some(deterministic), Some(ranges)) = (&pool.deterministic, Ranges::of(pool)) {
-        let mine = deterministic.hosts().filter(|host| host.to_bits() as usize % count == shard);
-        let outside = mine.filter_map(|host| ranges.outside(host));
-        return outside.map(|(place, ports)| Share { address: pool.addresses[place], ports }).collect();
-    }
-    if pool.addresses.len() >= count {
-        let mine = pool.addresses.iter().skip(shard).step_by(count);
-        return mine.map(|&address| Share { address, ports: pool.ports.clone() }).collect();
-    }
-    // Blocks stay whole.
-    let unit = pool.port_blocks.as_ref().map_or(1, |blocks| usize::from(blocks.size));
-    let units = pool.ports.len() / unit;
-    let edge = |shard: usize| usize::from(*pool.ports.start()) + units * shard / count * unit;
-    let ports = edge(shard) as u16..=(edge(shard + 1) - 1) as u16;
-    pool.addresses.iter().map(|&address| Share { address, ports: ports.clone() }).collect()
 }
 
 /// A packet before and after its translation.
