@@ -222,7 +222,7 @@ impl<I: Io> Worker<I> {
 
     /// A burst from every queue, unless others could not take it; how many packets came.
     fn receive(&mut self, now: u64) -> usize {
-        let all_low = || self.handoff_buffers.iter().flatten().all(|relay| relay.is_low());
+        let all_low = || self.handoff_buffers.iter().flatten().all(|handoff| handoff.is_low());
         if !self.backpressure.may_receive(now, all_low) {
             return 0;
         }

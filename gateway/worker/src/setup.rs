@@ -113,9 +113,9 @@ pub struct WorkerOptions<I: Io> {
     /// All interfaces.
     pub interfaces: Vec<Interface>,
     /// Its receive queues.
-    pub inlets: Vec<RxPort<I>>,
+    pub rx_ports: Vec<RxPort<I>>,
     /// By interface.
-    pub outlets: Vec<TxPort<I>>,
+    pub tx_ports: Vec<TxPort<I>>,
     /// One pair for each other worker.
     pub rings: Vec<Ring<I>>,
     /// Routes.
@@ -161,9 +161,9 @@ impl<I: Io> Worker<I> {
             links: options.interfaces.iter().map(Link::of).collect(),
             link_budgets: options.interfaces.iter().map(|_| LinkBudgets::new(now_ms)).collect(),
             interfaces: options.interfaces,
-            queues: options.inlets.into_iter().map(|inlet| (inlet.interface, inlet.queue)).collect(),
+            queues: options.rx_ports.into_iter().map(|port| (port.interface, port.queue)).collect(),
             rings,
-            tx_buffers: options.outlets.into_iter().map(TxBuffer::new).collect(),
+            tx_buffers: options.tx_ports.into_iter().map(TxBuffer::new).collect(),
             handoff_buffers,
             routes: options.routes,
             hops: NextHops::new(sizes),

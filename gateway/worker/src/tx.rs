@@ -66,22 +66,22 @@ impl MbufTag {
 }
 
 const ARRIVAL_SHIFT: u32 = 16;
-/// The errands with an operand begin here.
+/// The kinds with an operand begin here.
 const SEND: u32 = 3;
 const TAKE_BACK: u32 = SEND + 256;
 const _: () = assert!(TAKE_BACK as usize + DropReason::COUNT < 1 << ARRIVAL_SHIFT);
 
 /// Packets for one interface, until the round's end or the burst is full.
 pub(super) struct TxBuffer<I: Io> {
-    outlet: TxPort<I>,
+    port: TxPort<I>,
     waiting: I::Burst,
     /// Octets of what waits.
     octets: u64,
 }
 
 impl<I: Io> TxBuffer<I> {
-    pub(super) fn new(outlet: TxPort<I>) -> TxBuffer<I> {
-        TxBuffer { outlet, waiting: I::Burst::default(), octets: 0 }
+    pub(super) fn new(port: TxPort<I>) -> TxBuffer<I> {
+        TxBuffer { port, waiting: I::Burst::default(), octets: 0 }
     }
 }
 
@@ -108,16 +108,16 @@ const RETRIES: usize = 3;
 impl<I: Io> Worker<I> {
     /// A finished frame leaves by `interface`.
     pub(super) fn transmit(&mut self, interface: usize, packet: I::Packet) {
-        if let TxPort::Through(peer) = self.tx_buffers[interface].outlet {
+        if let TxPort::Through(peer) = self.tx_buffers[interface].port {
             self.hand_over(peer, packet, HandoffKind::Send(interface as u8));
             return;
         }
-        let exit = &mut self.tx_buffers[interface];
+        let buffer = &mut self.tx_buffers[interface];
         let octets = packet.len() as u64;
-        let rest = exit.waiting.push(packet).err();
-        exit.octets += if rest.is_none() { octets } else { 0 };
-        if exit.waiting.is_full() {
-            self.flush_exit(interface);
+        let rest = buffer.waiting.push(packet).err();
+        buffer.octets += if rest.is_none() { octets } else { 0 };
+        if buffer.waiting.is_full() {
+            self.flush_tx(interface);
         }
         if let Some(packet) = rest {
             debug_assert!(false, "a full burst is sent at once");
@@ -130,13 +130,13 @@ impl<I: Io> Worker<I> {
         let arrival = self.arrival(&packet);
         packet.set_tag(MbufTag { arrival: arrival as u8, kind }.tag());
         let direction = self.interfaces[arrival].direction;
-        let Some(Some(relay)) = self.handoff_buffers.get_mut(peer.index()) else {
+        let Some(Some(handoff)) = self.handoff_buffers.get_mut(peer.index()) else {
             self.drop_packet(packet, DropReason::HandoffLoop, direction);
             return;
         };
-        let rest = relay.waiting.push(packet).err();
-        if relay.waiting.is_full() {
-            self.flush_relay(peer.index());
+        let rest = handoff.waiting.push(packet).err();
+        if handoff.waiting.is_full() {
+            self.flush_handoff(peer.index());
         }
         if let Some(packet) = rest {
             debug_assert!(false, "a full burst is handed over at once");
@@ -146,13 +146,12 @@ impl<I: Io> Worker<I> {
 
     /// Sends everything that waits.
     pub(super) fn send(&mut self) {
-        (0..self.tx_buffers.len()).for_each(|interface| self.flush_exit(interface));
-        (0..self.handoff_buffers.len()).for_each(|peer| self.flush_relay(peer));
+        (0..self.tx_buffers.len()).for_each(|interface| self.flush_tx(interface));
+        (0..self.handoff_buffers.len()).for_each(|peer| self.flush_handoff(peer));
     }
 
-    fn flush_exit(&mut self, interface: usize) {
-        let TxBuffer { outlet: TxPort::Queue(queue), waiting, octets } = &mut self.tx_buffers[interface]
-        else {
+    fn flush_tx(&mut self, interface: usize) {
+        let TxBuffer { port: TxPort::Queue(queue), waiting, octets } = &mut self.tx_buffers[interface] else {
             return;
         };
         if waiting.is_empty() {
@@ -175,16 +174,16 @@ impl<I: Io> Worker<I> {
         waiting.free();
     }
 
-    fn flush_relay(&mut self, peer: usize) {
-        let Some(relay) = &mut self.handoff_buffers[peer] else { return };
-        if relay.waiting.is_empty() {
+    fn flush_handoff(&mut self, peer: usize) {
+        let Some(handoff) = &mut self.handoff_buffers[peer] else { return };
+        if handoff.waiting.is_empty() {
             return;
         }
-        let packets = relay.waiting.len();
-        self.counters.handoff.sent += relay.ring.enqueue_burst(&mut relay.waiting) as u64;
-        self.counters.handoff.full += relay.waiting.len() as u64;
-        self.backpressure.handed_over(packets, relay.is_low());
-        let mut left = std::mem::take(&mut relay.waiting);
+        let packets = handoff.waiting.len();
+        self.counters.handoff.sent += handoff.ring.enqueue_burst(&mut handoff.waiting) as u64;
+        self.counters.handoff.full += handoff.waiting.len() as u64;
+        self.backpressure.handed_over(packets, handoff.is_low());
+        let mut left = std::mem::take(&mut handoff.waiting);
         for packet in left.drain() {
             let direction = self.interfaces[self.arrival(&packet)].direction;
             self.drop_packet(packet, DropReason::HandoffFull, direction);
@@ -206,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_survives_its_tag() {
+    fn a_tag_survives_as_a_number() {
         let reasons = DropReason::ALL.iter().map(|&reason| HandoffKind::TakeBack(Some(reason)));
         let others = [
             HandoffKind::Arrived,
@@ -217,8 +216,8 @@ mod tests {
         ];
         for kind in reasons.chain(others).chain([HandoffKind::TakeBack(None)]) {
             for arrival in [0, 1, 255] {
-                let note = MbufTag { arrival, kind };
-                assert_eq!(MbufTag::from_tag(note.tag()), note);
+                let tag = MbufTag { arrival, kind };
+                assert_eq!(MbufTag::from_tag(tag.tag()), tag);
             }
         }
     }

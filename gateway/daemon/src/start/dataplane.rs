@@ -154,8 +154,8 @@ impl Dataplane {
                 shard,
                 steering: steering.clone(),
                 interfaces,
-                inlets: inlets(&open, id),
-                outlets: outlets(&open, id),
+                rx_ports: rx_ports(&open, id),
+                tx_ports: tx_ports(&open, id),
                 rings,
                 routes: routes.clone(),
                 commands,
@@ -339,7 +339,7 @@ fn rings(eal: &Eal, workers: u16) -> Result<Vec<Vec<Ring<Dpdk>>>, StartError> {
 }
 
 /// The receive queues that a worker polls: the one with its number, where the port has that many.
-fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort<Dpdk>> {
+fn rx_ports(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort<Dpdk>> {
     let queue = |(index, open): (usize, &OpenPort)| {
         let queue = open.port.take_rx_queue(id.0)?;
         Some(RxPort { interface: index as u8, queue })
@@ -348,12 +348,12 @@ fn inlets(ports: &[OpenPort], id: WorkerId) -> Vec<RxPort<Dpdk>> {
 }
 
 /// How a worker sends by each port: with the queue of its number, or through the worker that shares its remainder.
-fn outlets(ports: &[OpenPort], id: WorkerId) -> Vec<TxPort<Dpdk>> {
-    let outlet = |open: &OpenPort| match open.port.take_tx_queue(id.0) {
+fn tx_ports(ports: &[OpenPort], id: WorkerId) -> Vec<TxPort<Dpdk>> {
+    let port = |open: &OpenPort| match open.port.take_tx_queue(id.0) {
         Some(queue) => TxPort::Queue(queue),
         None => TxPort::Through(WorkerId(id.0 % open.queues)),
     };
-    ports.iter().map(outlet).collect()
+    ports.iter().map(port).collect()
 }
 
 fn lcore(eal: &Eal, index: usize) -> Result<LcoreId, natgw_dpdk::Error> {
