@@ -5,9 +5,8 @@ use ipnet::Ipv4Net;
 use super::address::ClassE;
 use super::diagnostic::At;
 use super::port_block::{BLOCK_SIZES, Divided, Keys, refuse_shared};
-use super::rule::{ALL_PORTS, COMPARED_MAX};
 use super::table_reader::Section;
-use super::value::{self, Ports};
+use super::value::{self, ALL_PORTS, Ports};
 use natgw_nat::{BlockGrid, Deterministic, Pool, Rule, RuleAction};
 
 /// Reads the prefixes; `None` where they are wrong, empty where there are none.
@@ -77,7 +76,7 @@ pub(super) fn warn_of_hosts_without_ports(
     inside: &[Ipv4Net],
 ) {
     let mut taken: Vec<Ipv4Net> = Vec::new();
-    for At { line, value: rule } in rules.iter().take(COMPARED_MAX) {
+    for At { line, value: rule } in rules {
         let pool = match rule.action {
             RuleAction::Pool(pool) => Some(&pools[pool]),
             _ => None,

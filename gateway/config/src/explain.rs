@@ -4,8 +4,7 @@ use std::fmt::{self, Write};
 
 use super::pool::{FILTERINGS, MAPPINGS};
 use super::protocol;
-use super::rule::ALL_PORTS;
-use super::value::{Hosts, Ports};
+use super::value::{ALL_PORTS, Hosts, Ports};
 use super::{Config, Device, Interface, Memory, Socket};
 use natgw_nat::{
     ForwardSource, OtherProtocols, Pool, PortBlocks, PortForward, Protocol, Ranges, Refuse, Rule, RuleAction,

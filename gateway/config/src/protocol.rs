@@ -4,8 +4,7 @@ use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
-use super::rule::ALL_PORTS;
-use super::value::{self, Refusal};
+use super::value::{self, ALL_PORTS, Refusal};
 use natgw_nat::{IpProtocol, OtherProtocols, Protocol, Rule};
 
 /// The packets of one protocol, as a rule names them.

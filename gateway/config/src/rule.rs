@@ -10,7 +10,7 @@ use super::diagnostic::At;
 use super::pool::Pools;
 use super::protocol;
 use super::table_reader::Section;
-use super::value::{self, Ports};
+use super::value::{self, ALL_PORTS, Ports};
 use natgw_nat::{Protocol, Rule, RuleAction};
 
 /// Reads every `[[nat.rules]]`; `None` unless all of them are whole. `inside` is where subscribers live, if known.
@@ -29,7 +29,8 @@ pub(super) fn read_all(
         warn_of_unused(nat, pools, &rules);
     }
     if let Some((pools, inside)) = pools.whole.as_deref().zip(inside) {
-        deterministic::warn_of_hosts_without_ports(nat, pools, &rules, inside);
+        let compared = &rules[..rules.len().min(COMPARED_MAX)];
+        deterministic::warn_of_hosts_without_ports(nat, pools, compared, inside);
     }
     Some(rules.into_iter().map(|rule| rule.value).collect())
 }
@@ -145,11 +146,8 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
 const ACTIONS: [(&str, RuleAction); 3] =
     [("exempt", RuleAction::Exempt), ("reject", RuleAction::Reject), ("drop", RuleAction::Drop)];
 
-/// No restriction, whether it was written as every port or not at all: the engine matches protocols without ports too.
-pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
-
 /// Most rules.
 pub const RULES_MAX: usize = 1 << 17;
 
 /// Rules that are compared with each other for shadows; more than a person writes come from a program.
-pub(super) const COMPARED_MAX: usize = 4096;
+const COMPARED_MAX: usize = 4096;

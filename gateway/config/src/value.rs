@@ -186,6 +186,9 @@ pub(super) fn nearest_of(found: &str, names: &[impl AsRef<str>]) -> String {
     if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
 }
 
+/// No restriction, whether it was written as every port or not at all: the engine matches protocols without ports too.
+pub(super) const ALL_PORTS: RangeInclusive<u16> = 0..=65535;
+
 /// A range of ports as it is written.
 pub(super) struct Ports<'a>(pub(super) &'a RangeInclusive<u16>);
 
