@@ -74,7 +74,7 @@ pub use management::{Log, Management, Socket, Token};
 pub use neighbor::{NEIGHBORS_MAX, StaticNeighbor};
 pub use place::line_of;
 pub use pool::{POOL_ADDRESSES_MAX, POOLS_MAX};
-pub use reload::{NotNow, Reloaded};
+pub use reload::{NotNow, Part, Reloaded};
 pub use route::{ROUTES_MAX, Route};
 pub use rule::RULES_MAX;
 pub use twice::TWICE_MAX;

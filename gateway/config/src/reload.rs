@@ -1,5 +1,7 @@
 //! The file read again while the gateway runs: what of it can come into force, and what has to wait.
 
+use std::fmt;
+
 use super::Config;
 use natgw_nat::{Limits, Pool, RuleAction, Settings};
 
@@ -8,8 +10,143 @@ use natgw_nat::{Limits, Pool, RuleAction, Settings};
 pub struct Reloaded {
     /// What is in force then. Pools stand where they stood; one that is gone has left its place, without an address.
     pub config: Config,
-    /// The parts of the file that differ from what runs and need a restart, as the file names them.
-    pub needs_restart: Vec<String>,
+    /// What differs from the configuration before, and comes into force with this one.
+    pub applied: Vec<Part>,
+    /// What differs from the configuration before, and comes into force by a restart.
+    pub needs_restart: Vec<Part>,
+}
+
+/// A part of the configuration in which two files can differ. As text, its key in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `dpdk`.
+    Dpdk,
+    /// `interfaces`.
+    Interfaces,
+    /// `nat.limits.sessions`: the size of the tables.
+    Sessions,
+    /// `nat.limits.subscribers`: the size of the tables.
+    Subscribers,
+    /// `nat.limits.fragments`: the size of the tables.
+    Fragments,
+    /// `management`.
+    Management,
+    /// `log`.
+    Log,
+    /// A key of one of the pools, on which mappings stand.
+    Pool {
+        /// The pool.
+        name: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// `routes`.
+    Routes,
+    /// `neighbors`.
+    Neighbors,
+    /// `nat.pools`.
+    Pools,
+    /// `nat.port_forwards`.
+    PortForwards,
+    /// `nat.static`.
+    Static,
+    /// `nat.twice`.
+    Twice,
+    /// `nat.rules`.
+    Rules,
+    /// `nat.timeouts`.
+    Timeouts,
+    /// `nat.limits` but for the sizes of the tables.
+    Limits,
+    /// `nat.refuse`.
+    Refuse,
+    /// `nat.tcp_pickup`.
+    TcpPickup,
+    /// `nat.unsolicited_syn`.
+    UnsolicitedSyn,
+    /// `nat.mss_clamp`.
+    MssClamp,
+    /// `nat.source_route`.
+    SourceRoute,
+    /// `nat.icmp_embedded_checksum`.
+    IcmpEmbeddedChecksum,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Dpdk => "dpdk",
+            Part::Interfaces => "interfaces",
+            Part::Sessions => "nat.limits.sessions",
+            Part::Subscribers => "nat.limits.subscribers",
+            Part::Fragments => "nat.limits.fragments",
+            Part::Management => "management",
+            Part::Log => "log",
+            Part::Pool { name, key } => return write!(f, "nat.pools.{name}.{key}"),
+            Part::Routes => "routes",
+            Part::Neighbors => "neighbors",
+            Part::Pools => "nat.pools",
+            Part::PortForwards => "nat.port_forwards",
+            Part::Static => "nat.static",
+            Part::Twice => "nat.twice",
+            Part::Rules => "nat.rules",
+            Part::Timeouts => "nat.timeouts",
+            Part::Limits => "nat.limits",
+            Part::Refuse => "nat.refuse",
+            Part::TcpPickup => "nat.tcp_pickup",
+            Part::UnsolicitedSyn => "nat.unsolicited_syn",
+            Part::MssClamp => "nat.mss_clamp",
+            Part::SourceRoute => "nat.source_route",
+            Part::IcmpEmbeddedChecksum => "nat.icmp_embedded_checksum",
+        })
+    }
+}
+
+/// A part, and whether it is the same in two configurations.
+type Comparison = (Part, fn(&Config, &Config) -> bool);
+
+/// What the machine, the tables and the process got at start.
+const NEEDS_RESTART: [Comparison; 7] = [
+    (Part::Dpdk, |old, new| old.dpdk == new.dpdk),
+    (Part::Interfaces, |old, new| old.interfaces == new.interfaces),
+    (Part::Sessions, |old, new| old.settings.limits.sessions == new.settings.limits.sessions),
+    (Part::Subscribers, |old, new| old.settings.limits.subscribers == new.settings.limits.subscribers),
+    (Part::Fragments, |old, new| old.settings.limits.fragments == new.settings.limits.fragments),
+    (Part::Management, |old, new| old.management == new.management),
+    (Part::Log, |old, new| old.log == new.log),
+];
+
+/// What was checked against the interfaces of its file, and comes into force with them.
+const NEEDS_INTERFACES: [Comparison; 6] = [
+    (Part::Routes, |old, new| old.routes == new.routes),
+    (Part::Neighbors, |old, new| old.neighbors == new.neighbors),
+    (Part::Pools, |old, new| old.settings.pools == new.settings.pools),
+    (Part::PortForwards, |old, new| old.settings.port_forwards == new.settings.port_forwards),
+    (Part::Static, |old, new| old.settings.statics == new.settings.statics),
+    (Part::Twice, |old, new| old.settings.twice == new.settings.twice),
+];
+
+/// What comes into force with every reload.
+const NEEDS_NOTHING: [Comparison; 9] = [
+    (Part::Rules, |old, new| old.settings.rules == new.settings.rules),
+    (Part::Timeouts, |old, new| old.settings.timeouts == new.settings.timeouts),
+    (Part::Limits, |old, new| {
+        let Limits { sessions, subscribers, fragments, .. } = old.settings.limits;
+        old.settings.limits == Limits { sessions, subscribers, fragments, ..new.settings.limits }
+    }),
+    (Part::Refuse, |old, new| old.settings.refuse == new.settings.refuse),
+    (Part::TcpPickup, |old, new| old.settings.tcp_pickup == new.settings.tcp_pickup),
+    (Part::UnsolicitedSyn, |old, new| old.settings.unsolicited_syn == new.settings.unsolicited_syn),
+    (Part::MssClamp, |old, new| old.settings.mss_clamp == new.settings.mss_clamp),
+    (Part::SourceRoute, |old, new| old.settings.source_route == new.settings.source_route),
+    (Part::IcmpEmbeddedChecksum, |old, new| {
+        old.settings.icmp_embedded_checksum == new.settings.icmp_embedded_checksum
+    }),
+];
+
+/// The parts in which `new` differs from `old`.
+fn differing(parts: &[Comparison], old: &Config, new: &Config) -> Vec<Part> {
+    parts.iter().filter(|(_, is_same)| !is_same(old, new)).map(|(part, _)| part.clone()).collect()
 }
 
 /// Why the new configuration cannot come into force, not even a part of it.
@@ -38,28 +175,12 @@ impl Config {
     /// # Errors
     /// See [`NotNow`].
     pub fn reloaded(&self, new: Config) -> Result<Reloaded, NotNow> {
-        let (old_nat, new_nat) = (&self.settings, &new.settings);
-        let parts = [
-            ("dpdk", self.dpdk == new.dpdk),
-            ("interfaces", self.interfaces == new.interfaces),
-            ("nat.limits.sessions", old_nat.limits.sessions == new_nat.limits.sessions),
-            ("nat.limits.subscribers", old_nat.limits.subscribers == new_nat.limits.subscribers),
-            ("nat.limits.fragments", old_nat.limits.fragments == new_nat.limits.fragments),
-            ("management", self.management == new.management),
-            ("log", self.log == new.log),
-        ];
-        let differ = parts.into_iter().filter(|(_, same)| !same);
-        let mut needs_restart: Vec<String> = differ.map(|(name, _)| name.to_owned()).collect();
-
-        let mut settings = new.settings.clone();
-        let kept = keep_places(&old_nat.pools, &mut settings)?;
-        needs_restart.extend(kept);
-        settings.limits = Limits {
-            sessions: old_nat.limits.sessions,
-            subscribers: old_nat.limits.subscribers,
-            fragments: old_nat.limits.fragments,
-            ..new_nat.limits
-        };
+        let mut needs_restart = differing(&NEEDS_RESTART, self, &new);
+        let has_these_interfaces = self.interfaces == new.interfaces;
+        let mut settings = new.settings;
+        needs_restart.extend(keep_places(&self.settings.pools, &mut settings)?);
+        let Limits { sessions, subscribers, fragments, .. } = self.settings.limits;
+        settings.limits = Limits { sessions, subscribers, fragments, ..settings.limits };
         let mut config = Config {
             warnings: new.warnings,
             routes: new.routes,
@@ -68,23 +189,20 @@ impl Config {
             settings,
             ..self.clone()
         };
-        if self.interfaces != new.interfaces {
-            needs_restart.extend(config.keep_what_stands_on_interfaces(self)?);
+        let mut applied = differing(&NEEDS_NOTHING, self, &config);
+        let with_interfaces = differing(&NEEDS_INTERFACES, self, &config);
+        if has_these_interfaces {
+            applied.extend(with_interfaces);
+        } else {
+            config.keep_what_needs_interfaces(self)?;
+            needs_restart.extend(with_interfaces);
         }
-        Ok(Reloaded { config, needs_restart })
+        Ok(Reloaded { config, applied, needs_restart })
     }
 
-    /// Other interfaces come with a restart, and what was checked against them comes with them.
-    fn keep_what_stands_on_interfaces(&mut self, old: &Config) -> Result<Vec<String>, NotNow> {
+    /// Other interfaces come with a restart, and what was checked against them ([`NEEDS_INTERFACES`]) comes with them.
+    fn keep_what_needs_interfaces(&mut self, old: &Config) -> Result<(), NotNow> {
         let (settings, in_force) = (&mut self.settings, &old.settings);
-        let parts = [
-            ("routes", self.routes == old.routes),
-            ("neighbors", self.neighbors == old.neighbors),
-            ("nat.pools", settings.pools == in_force.pools),
-            ("nat.port_forwards", settings.port_forwards == in_force.port_forwards),
-            ("nat.static", settings.statics == in_force.statics),
-            ("nat.twice", settings.twice == in_force.twice),
-        ];
         for rule in &settings.rules {
             let RuleAction::Pool(place) = rule.action else { continue };
             let name = &settings.pools[place].name;
@@ -106,13 +224,13 @@ impl Config {
             icmp_embedded_checksum: settings.icmp_embedded_checksum,
             ..in_force.clone()
         };
-        Ok(parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect())
+        Ok(())
     }
 }
 
 /// Lets the pools of `settings` stand where `old` ones of the same name stand, and the others at places that nothing is left at or
 /// behind them all. What has to stay as it is, as far as it does.
-fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<String>, NotNow> {
+fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<Part>, NotNow> {
     let mut needs_restart = Vec::new();
     let mut places: Vec<Pool> =
         old.iter().map(|pool| Pool { addresses: Vec::new(), ..pool.clone() }).collect();
@@ -130,7 +248,7 @@ fn keep_places(old: &[Pool], settings: &mut Settings) -> Result<Vec<String>, Not
         let stands = match stays.map_or(Ok(()), |old| old.can_become(pool)) {
             Ok(()) => pool.clone(),
             Err(key) => {
-                needs_restart.push(format!("nat.pools.{}.{key}", pool.name));
+                needs_restart.push(Part::Pool { name: pool.name.clone(), key });
                 old[place].clone()
             }
         };
@@ -165,6 +283,10 @@ mod tests {
         Config::parse(text, "example.toml").expect("a good file")
     }
 
+    fn texts(parts: &[Part]) -> Vec<String> {
+        parts.iter().map(Part::to_string).collect()
+    }
+
     #[test]
     fn rules_timeouts_and_limits_come_into_force() {
         let old = parse(FILE);
@@ -179,10 +301,24 @@ mod tests {
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert!(reloaded.config.settings.tcp_pickup);
         assert_eq!(reloaded.config, new);
-        assert_eq!(reloaded.needs_restart, [""; 0]);
+        assert_eq!(texts(&reloaded.needs_restart), [""; 0]);
         assert_eq!(reloaded.config.settings.timeouts.udp_s, 200);
         assert_eq!(reloaded.config.settings.limits.ports_per_subscriber, 99);
         assert_eq!(reloaded.config.settings.rules.len(), old.settings.rules.len() + 1);
+        assert_eq!(
+            reloaded.applied,
+            [
+                Part::Rules,
+                Part::Timeouts,
+                Part::Limits,
+                Part::Refuse,
+                Part::TcpPickup,
+                Part::UnsolicitedSyn,
+                Part::MssClamp,
+                Part::SourceRoute,
+                Part::IcmpEmbeddedChecksum,
+            ]
+        );
     }
 
     #[test]
@@ -191,11 +327,14 @@ mod tests {
         let text = FILE.replace("mtu = 1500", "mtu = 1400").replace("1_000_000", "2_000_000");
         let reloaded = old.reloaded(parse(&text)).unwrap();
         let limits = ["nat.limits.sessions", "nat.limits.subscribers"];
-        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits].concat());
+        assert_eq!(texts(&reloaded.needs_restart), [&["interfaces"][..], &limits].concat());
+        assert_eq!(reloaded.applied, []);
         assert_eq!(reloaded.config, old);
         // What was checked against other interfaces waits with them.
         let reloaded = old.reloaded(parse(&text.replace("203.0.113.13:8080", "203.0.113.13:8081"))).unwrap();
-        assert_eq!(reloaded.needs_restart, [&["interfaces"][..], &limits, &["nat.port_forwards"]].concat());
+        let waiting = [&["interfaces"][..], &limits, &["nat.port_forwards"]].concat();
+        assert_eq!(texts(&reloaded.needs_restart), waiting);
+        assert_eq!(reloaded.applied, []);
         assert_eq!(reloaded.config, old);
     }
 
@@ -209,6 +348,7 @@ mod tests {
         let new = parse(&format!("{text}{more}"));
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert_eq!((reloaded.config, reloaded.needs_restart), (new, Vec::new()));
+        assert_eq!(texts(&reloaded.applied), ["routes", "nat.port_forwards", "nat.static", "nat.twice"]);
     }
 
     const FIRST: &str = "[[nat.pools]]\nname = \"first\"\naddresses = [\"203.0.113.40\"]\n\n[[nat.pools]]";
@@ -233,7 +373,7 @@ mod tests {
             FILE.replacen("[[nat.pools]]", FIRST, 1).replacen("pool = \"main\"", "pool = \"first\"", 1);
         let two = old.reloaded(parse(&text)).unwrap();
         assert_eq!((names(&two.config), first_rule(&two.config)), (vec![("main", 3), ("first", 1)], "first"));
-        assert_eq!(two.needs_restart, [""; 0]);
+        assert_eq!(texts(&two.needs_restart), [""; 0]);
         // One that goes leaves its place, another takes it, and it comes back elsewhere.
         let one = two.config.reloaded(parse(FILE)).unwrap();
         assert_eq!(names(&one.config), [("main", 3), ("first", 0)]);
@@ -249,7 +389,7 @@ mod tests {
         let old = parse(FILE);
         let block = "[[nat.pools]]\nport_block_size = 64\nport_blocks_per_subscriber = 2";
         let reloaded = old.reloaded(parse(&FILE.replacen("[[nat.pools]]", block, 1))).unwrap();
-        assert_eq!(reloaded.needs_restart, ["nat.pools.main.port_block_size"]);
+        assert_eq!(texts(&reloaded.needs_restart), ["nat.pools.main.port_block_size"]);
         assert_eq!(reloaded.config, old);
         // Addresses come to blocks, and go.
         let few = parse(&FILE.replacen("[[nat.pools]]", block, 1));
@@ -264,7 +404,7 @@ mod tests {
         assert_eq!((shrunk.needs_restart, names(&shrunk.config)), (vec![], vec![("main", 3)]));
         let shared = FILE.replace("\"endpoint-independent\"", "\"address-and-port-dependent\"");
         let reloaded = old.reloaded(parse(&shared)).unwrap();
-        assert_eq!(reloaded.needs_restart, ["nat.pools.main.mapping"]);
+        assert_eq!(texts(&reloaded.needs_restart), ["nat.pools.main.mapping"]);
         assert_eq!(reloaded.config.settings, old.settings);
     }
 
@@ -275,7 +415,7 @@ mod tests {
         let given = given.replacen("[[nat.pools]]", &OTHER.replace("203.0.113.41", "203.0.113.12"), 1);
         let new = old.reloaded(parse(&given)).unwrap();
         assert_eq!(names(&new.config), [("main", 2), ("other", 1)]);
-        assert_eq!(new.needs_restart, [""; 0]);
+        assert_eq!(texts(&new.needs_restart), [""; 0]);
     }
 
     #[test]

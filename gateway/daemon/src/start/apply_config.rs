@@ -18,7 +18,7 @@ use super::control_plane::{ControlPlane, lock};
 use super::{Dataplane, plan, table_memory};
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::Swept;
-use natgw_config::{AddedForward, Config, Reloaded};
+use natgw_config::{AddedForward, Config, Part, Reloaded};
 use natgw_counters::Published;
 use natgw_management::{ReloadError, Unavailable};
 use natgw_nat::{Changes, Parts};
@@ -93,8 +93,7 @@ impl ControlPlane {
         let refused = |error: &dyn std::error::Error| ReloadError::Refused(error.to_string());
         let old = self.config();
         let reloaded = old.reloaded(new).map_err(|error| refused(&error))?;
-        let waits = reloaded.needs_restart.iter().any(|part| part == "nat.port_forwards");
-        if waits && added != in_force.added {
+        if reloaded.needs_restart.contains(&Part::PortForwards) && added != in_force.added {
             let detail = "the interfaces of the file are not those that run; restart the gateway first";
             return Err(ReloadError::Refused(detail.into()));
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::control_plane::{ControlPlane, lock};
 use natgw_api::{CHANGE_TIMEOUT, types};
-use natgw_config::{Config, Reloaded};
+use natgw_config::{Config, Part, Reloaded};
 use natgw_management::{ReloadError, Until};
 
 impl ControlPlane {
@@ -39,7 +39,7 @@ impl ControlPlane {
                 for warning in &reloaded.config.warnings {
                     tracing::warn!("{warning}");
                 }
-                let needs_restart = reloaded.needs_restart.join(", ");
+                let needs_restart = texts(&reloaded.needs_restart).join(", ");
                 tracing::info!(generation = 1 + reloads.applied, needs_restart, "configuration reloaded");
             }
             Err(error) => {
@@ -50,7 +50,7 @@ impl ControlPlane {
         outcome.map(|reloaded| types::Reloaded {
             config_generation: 1 + reloads.applied,
             warnings: reloaded.config.warnings.iter().map(ToString::to_string).collect(),
-            needs_restart: reloaded.needs_restart,
+            needs_restart: texts(&reloaded.needs_restart),
             swept: None,
         })
     }
@@ -63,4 +63,9 @@ impl ControlPlane {
             tracing::error!(%error, "the configuration stays as it is");
         }
     }
+}
+
+/// As the file names them.
+fn texts(parts: &[Part]) -> Vec<String> {
+    parts.iter().map(Part::to_string).collect()
 }
