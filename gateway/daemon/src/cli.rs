@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use natgw_config::Whose;
+use natgw_api::types::Whose;
 use natgw_config::log::{Format, Level};
 
 /// A NAT gateway on DPDK poll-mode drivers.

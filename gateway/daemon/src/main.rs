@@ -8,7 +8,9 @@ use clap::Parser;
 use nat_gateway::cli::{Cli, Command};
 use nat_gateway::log;
 use nat_gateway::start::machine;
-use natgw_config::{Config, Whose};
+use natgw_api::types::Whose;
+use natgw_config::Config;
+use natgw_management::convert;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -36,7 +38,7 @@ fn check(config: &Config) -> ExitCode {
 }
 
 fn tell_whose(config: &Config, whose: Whose) -> ExitCode {
-    let holdings = config.whose(whose);
+    let holdings = convert::holdings(config, whose);
     for holding in &holdings {
         // Whoever closed the pipe has read enough.
         let _ = writeln!(io::stdout(), "{holding}");

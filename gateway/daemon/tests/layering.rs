@@ -12,13 +12,14 @@ use source::{Source, Token};
 /// is refused by Cargo.
 ///
 /// ```text
-/// daemon                          natctl
-///   ├─► management ──────────────► api ─► config, counters
+/// daemon                              natctl
+///   ├─► management ───────────────────► api ─► nat
+///   │      └────► config, counters
 ///   ├─► worker ─► nat, steer, neighbor ─► wire
 ///   └─► dpdk ◄─ trafficgen
 /// ```
 const DEPENDENCIES: &[(&str, &[&str])] = &[
-    ("api", &["natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
+    ("api", &["natgw-nat"]),
     ("config", &["natgw-nat", "natgw-wire"]),
     ("counters", &["natgw-nat", "natgw-wire"]),
     (
@@ -39,7 +40,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("dpdk", &["dpdk-sys"]),
     ("management", &["natgw-api", "natgw-config", "natgw-counters", "natgw-nat", "natgw-neighbor"]),
     ("nat", &["natgw-wire"]),
-    ("natctl", &["natgw-api", "natgw-config", "natgw-nat"]),
+    ("natctl", &["natgw-api", "natgw-nat"]),
     ("neighbor", &["natgw-wire"]),
     ("steer", &["natgw-nat", "natgw-wire"]),
     ("trafficgen", &["natgw-dpdk", "natgw-wire"]),

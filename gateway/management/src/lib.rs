@@ -16,7 +16,9 @@
 mod access;
 mod api;
 mod capture;
+pub mod convert;
 mod error;
+mod gateway;
 mod http;
 mod limits;
 pub mod metrics;
@@ -25,120 +27,9 @@ mod server;
 mod socket;
 mod stream_deadline;
 
-use std::time::Duration;
-
 pub use api::document as openapi;
 pub use capture::{CAPTURES_MAX, Capture};
 pub use error::{ForwardError, ReloadError, Unavailable};
+pub use gateway::{ControlCounts, Gateway, LinkChanges, Mempool, Nic, Until, WorkerSnapshot};
 pub use limits::Limits;
-use natgw_api::CaptureRequest;
-use natgw_api::types::{
-    About, ControlCounts, Deleted, Drain, Explanation, Forward, Holder, Interface, Mapping, Mempool,
-    Neighbor, NewForward, Nic, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber,
-    WorkerSnapshot,
-};
-use natgw_config::Whose;
-use natgw_nat::Filter;
 pub use server::{BindError, Handle, Server};
-
-/// What a change of the configuration is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// It is in force.
-    InForce,
-    /// All sessions that it ends have ended.
-    Through,
-}
-
-/// A running gateway, seen from outside.
-///
-/// Any thread calls, several at once. Every method returns within [`LISTING_TIMEOUT`], a deletion within [`DELETION_TIMEOUT`], a
-/// change of the configuration within [`CHANGE_TIMEOUT`] after the one before it; those that return a plain value take what is
-/// at hand and don't wait for a worker.
-///
-/// [`LISTING_TIMEOUT`]: natgw_api::LISTING_TIMEOUT
-/// [`DELETION_TIMEOUT`]: natgw_api::DELETION_TIMEOUT
-/// [`CHANGE_TIMEOUT`]: natgw_api::CHANGE_TIMEOUT
-pub trait Gateway: Send + Sync {
-    /// What is running, and since when.
-    fn about(&self) -> About;
-
-    /// Whether traffic passes: workers polling, links up, gateway resolved.
-    fn readiness(&self) -> Readiness;
-
-    /// The configuration in force, with defaults filled in.
-    fn config(&self) -> serde_json::Value;
-
-    /// The interfaces, in the order of the configuration.
-    fn interfaces(&self) -> Vec<Interface>;
-
-    /// Link and hardware counters, in the order of [`Gateway::interfaces`].
-    fn nics(&self) -> Vec<Nic>;
-
-    /// What management has counted itself.
-    fn control_counts(&self) -> ControlCounts;
-
-    /// Packet buffer pools.
-    fn mempools(&self) -> Vec<Mempool>;
-
-    /// Neighbours known or being resolved (RFC 826).
-    fn neighbors(&self) -> Vec<Neighbor>;
-
-    /// Connected prefixes and static routes, longest prefix first.
-    fn routes(&self) -> Vec<Route>;
-
-    /// Pools with their use, in the order of the configuration.
-    fn pools(&self) -> Vec<Pool>;
-
-    /// Port forwards and 1:1 mappings.
-    fn forwards(&self) -> Vec<Forward>;
-
-    /// What each worker has counted, in the order of their numbers.
-    fn workers(&self) -> Vec<WorkerSnapshot>;
-
-    /// The `top` subscribers with the most sessions, most first.
-    fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable>;
-
-    /// Who has outside ports to itself: a subscriber, or the one that an outside endpoint belongs to.
-    fn whose(&self, whose: Whose) -> Vec<Holder>;
-
-    /// One page of mappings.
-    fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable>;
-
-    /// One page of sessions.
-    fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable>;
-
-    /// What would become of a packet now. Nothing is sent and nothing changes.
-    fn explain(&self, question: &Question) -> Result<Explanation, Unavailable>;
-
-    /// Begins to capture frames.
-    fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable>;
-
-    /// Ends the sessions that the filter names; all of them where it names none. Sessions made meanwhile may stay.
-    fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable>;
-
-    /// Puts another port forward in force, as long as the gateway runs or until it is deleted.
-    ///
-    /// # Errors
-    /// Why not; nothing was changed then.
-    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError>;
-
-    /// Takes away a forward that [`Gateway::add_forward`] put in force.
-    ///
-    /// # Errors
-    /// Why not; nothing was changed then.
-    fn delete_forward(&self, id: &str) -> Result<(), ForwardError>;
-
-    /// Reads the configuration file again and puts what it says in force, when the change before it is through.
-    ///
-    /// # Errors
-    /// Why not; nothing was changed then.
-    fn reload(&self, until: Until) -> Result<Reloaded, ReloadError>;
-
-    /// Lets no session begin from now on; the gateway ends with the last one, or after `limit`. Asked again, the new limit
-    /// holds.
-    fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable>;
-
-    /// Lets sessions begin again, where they could not.
-    fn stop_drain(&self) -> Result<(), Unavailable>;
-}

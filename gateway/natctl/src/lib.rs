@@ -31,9 +31,8 @@ use serde_json::Value;
 use self::client::{Client, Failure, Url};
 use natgw_api::types::{
     Counters, Deleted, Drain, Drops, Explanation, Forward, Holder, InterfaceStatus, Mapping, Neighbor,
-    NewForward, Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber,
+    NewForward, Page, Pool, Protocols, Query, Reloaded, Route, Session, Status, Subscriber, Whose,
 };
-use natgw_config::Whose;
 
 const DEFAULT_SOCKET: &str = "/run/nat-gateway/control.sock";
 

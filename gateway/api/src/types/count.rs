@@ -6,9 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::WorkerSnapshot;
-use natgw_nat::{Direction, DropReason};
-
 /// Packets dropped.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
@@ -31,26 +28,6 @@ pub struct Drop {
     pub inbound: u64,
 }
 
-impl Drops {
-    /// The sum over the workers.
-    pub fn of(workers: &[WorkerSnapshot]) -> Drops {
-        let count = |reason: DropReason, direction: Direction| -> u64 {
-            workers.iter().map(|w| w.counters.nat.dropped[reason as usize][direction as usize]).sum()
-        };
-        let row = |&reason: &DropReason| Drop {
-            reason: reason.name().into(),
-            outbound: count(reason, Direction::Outbound),
-            inbound: count(reason, Direction::Inbound),
-        };
-        let reasons: Vec<Drop> = DropReason::ALL.iter().map(row).collect();
-        Drops {
-            outbound: reasons.iter().map(|row| row.outbound).sum(),
-            inbound: reasons.iter().map(|row| row.inbound).sum(),
-            reasons,
-        }
-    }
-}
-
 /// Every metric that counts, and the drivers' own counters.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Counters {
@@ -69,21 +46,4 @@ pub struct Counter {
     pub labels: BTreeMap<Cow<'static, str>, String>,
     /// Value.
     pub value: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use natgw_counters::WorkerCounters;
-
-    #[test]
-    fn drops_list_every_reason_and_add_up() {
-        let mut counters = WorkerCounters::default();
-        counters.nat.dropped[DropReason::NoRule as usize] = [3, 4];
-        let worker = WorkerSnapshot { worker: 0, cpu: 1, counters };
-        let drops = Drops::of(&[worker.clone(), worker]);
-        assert_eq!((drops.outbound, drops.inbound), (6, 8));
-        assert_eq!(drops.reasons.len(), DropReason::COUNT);
-        assert_eq!(drops.reasons.iter().filter(|row| row.outbound > 0).count(), 1);
-    }
 }

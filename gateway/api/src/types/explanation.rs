@@ -7,10 +7,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::table::pool_name;
 use super::{Address, Endpoint, Holder, Mapping, Neighbor, Route, Session, text};
-use natgw_config::decisive_key;
-use natgw_nat::{Direction, DropReason, IpProtocol, Outcome, Protocol};
+use natgw_nat::{Direction, IpProtocol, Protocol};
 
 /// The first packet of a flow, as it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -150,62 +148,8 @@ impl fmt::Display for SubscriberState {
 }
 
 impl Explanation {
-    /// The answer of a worker; `pools` are the names of all pools, by index.
-    pub fn of(
-        question: &natgw_nat::Question,
-        view: &natgw_nat::Explanation,
-        worker: u16,
-        pools: &[String],
-    ) -> Explanation {
-        let (outcome, reason) = match view.outcome {
-            Outcome::Session => ("session", None),
-            Outcome::NewSession => ("new-session", None),
-            Outcome::Mapping => ("mapping", None),
-            Outcome::Local => ("local", None),
-            Outcome::Drop(reason) => ("drop", Some(reason)),
-            Outcome::Reject(reason) => ("reject", Some(reason)),
-        };
-        let subscriber = view.subscriber.map(|view| SubscriberState {
-            address: view.address.into(),
-            outside: view.paired.map(Into::into),
-            sessions: view.sessions.iter().sum(),
-            half_open: view.half_open,
-            ports: view.ports.get(question.protocol as usize).copied().unwrap_or(0),
-        });
-        Explanation {
-            direction: question.direction.name().into(),
-            worker,
-            outcome: outcome.into(),
-            reason: reason.map(|reason| reason.name().into()),
-            key: key_of(reason, question.protocol),
-            rule: view.rule.map(|place| place + 1),
-            kind: view.kind.map(Into::into),
-            pool: pool_name(view.pool, pools),
-            port_block: view.block.map(|[first, last]| format!("{first}-{last}")),
-            filtering: view.filtering.map(|filtering| filtering.name().into()),
-            subscriber,
-            mapping: view.mapping.map(|view| Mapping::of(&view, worker, pools)),
-            session: view.session.map(|view| Session::of(&view, worker, pools)),
-            source: view.source.map(|endpoint| Endpoint::of(question.protocol, endpoint)),
-            destination: view.destination.map(|endpoint| Endpoint::of(question.protocol, endpoint)),
-            hairpins: view.hairpins,
-            ..Explanation::default()
-        }
-    }
-
     /// Whether the packet goes on.
     pub fn is_forwarded(&self) -> bool {
         matches!(&*self.outcome, "session" | "new-session" | "mapping")
     }
-
-    /// It would be forwarded, but for this.
-    pub fn refuse(&mut self, reason: DropReason, protocol: Protocol) {
-        self.outcome = "drop".into();
-        self.reason = Some(reason.name().into());
-        self.key = key_of(Some(reason), protocol);
-    }
-}
-
-fn key_of(reason: Option<DropReason>, protocol: Protocol) -> Option<Cow<'static, str>> {
-    decisive_key(reason?, protocol).map(Cow::from)
 }

@@ -1,11 +1,7 @@
-//! Interfaces, links and packet buffers.
-
-use std::collections::BTreeMap;
+//! Interfaces and links.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-use natgw_neighbor::NeighborCounts;
 
 /// One interface, as configured and as found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -32,17 +28,6 @@ pub struct Interface {
     pub tx_queues: u16,
     /// How packets find their worker: "RSS by source address in hardware", or why in software.
     pub steering: String,
-}
-
-/// Link and hardware counters of one interface.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Nic {
-    /// The link.
-    pub link: Link,
-    /// `rte_eth_stats`.
-    pub stats: NicStats,
-    /// The driver's own counters, by the driver's names.
-    pub xstats: BTreeMap<String, u64>,
 }
 
 /// State of a link.
@@ -95,35 +80,4 @@ pub struct InterfaceStatus {
     pub tx_packets: u64,
     /// Bytes that the workers transmitted.
     pub tx_bytes: u64,
-}
-
-/// How often a link came up and went down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkChanges {
-    /// Came up.
-    pub ups: u64,
-    /// Went down.
-    pub downs: u64,
-}
-
-/// What management has counted itself. Not part of the API: `/api/v1/counters` shows it.
-#[derive(Clone, Debug, Default)]
-pub struct ControlCounts {
-    /// By interface.
-    pub links: Vec<LinkChanges>,
-    /// What happened to neighbours.
-    pub neighbors: NeighborCounts,
-    /// News of neighbours for workers, and questions for neighbours, that found no room among a worker's commands.
-    pub delayed: u64,
-}
-
-/// A pool of packet buffers. Not part of the API: `/api/v1/counters` shows it.
-#[derive(Clone, Debug, Default)]
-pub struct Mempool {
-    /// Its name.
-    pub name: String,
-    /// Buffers that can be had.
-    pub available: u64,
-    /// Buffers in use.
-    pub in_use: u64,
 }

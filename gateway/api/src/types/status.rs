@@ -5,8 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use natgw_counters::WorkerCounters;
-
 /// What is running, and since when.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct About {
@@ -135,32 +133,4 @@ pub struct WorkerStatus {
     pub empty_polls: u64,
     /// Cycles of the time-stamp counter spent in rounds that found packets.
     pub busy_cycles: u64,
-}
-
-impl WorkerStatus {
-    /// Of what a worker has counted.
-    pub fn of(snapshot: &WorkerSnapshot) -> WorkerStatus {
-        let counters = &snapshot.counters;
-        WorkerStatus {
-            worker: snapshot.worker,
-            cpu: snapshot.cpu,
-            sessions: counters.nat.sessions.iter().sum(),
-            rx_packets: counters.interfaces.iter().map(|interface| interface.rx_packets).sum(),
-            tx_packets: counters.interfaces.iter().map(|interface| interface.tx_packets).sum(),
-            polls: counters.polls,
-            empty_polls: counters.empty_polls,
-            busy_cycles: counters.busy_cycles,
-        }
-    }
-}
-
-/// What one worker has counted. Not part of the API: `/api/v1/counters` shows it under the metrics' names.
-#[derive(Clone, Debug)]
-pub struct WorkerSnapshot {
-    /// The worker's number.
-    pub worker: u16,
-    /// The CPU it runs on.
-    pub cpu: u32,
-    /// Its counters.
-    pub counters: WorkerCounters,
 }

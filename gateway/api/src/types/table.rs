@@ -28,20 +28,6 @@ pub struct Neighbor {
     pub gateway: bool,
 }
 
-impl Neighbor {
-    /// A neighbour on the interface of this name.
-    pub fn of(listed: &natgw_neighbor::Listed, interface: &str) -> Neighbor {
-        Neighbor {
-            address: listed.ip.into(),
-            mac: listed.mac.map(|mac| mac.to_string()),
-            interface: interface.into(),
-            state: listed.state.name().into(),
-            age_s: listed.age_s,
-            gateway: listed.pinned,
-        }
-    }
-}
-
 /// A route.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Route {
@@ -54,18 +40,6 @@ pub struct Route {
     pub interface: String,
     /// `connected` or `static`.
     pub kind: Cow<'static, str>,
-}
-
-impl Route {
-    /// A route to the interface of this name.
-    pub fn of(entry: &natgw_neighbor::RouteEntry, interface: &str) -> Route {
-        Route {
-            prefix: entry.prefix.to_string(),
-            via: entry.via,
-            interface: interface.into(),
-            kind: if entry.via.is_some() { "static".into() } else { "connected".into() },
-        }
-    }
 }
 
 /// A permanent mapping.
@@ -102,13 +76,6 @@ pub struct NewForward {
     /// What the inside host sees as source: `remote`, or `gateway` for a redirect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-}
-
-impl From<&NewForward> for natgw_config::AddedForward {
-    fn from(new: &NewForward) -> natgw_config::AddedForward {
-        let NewForward { protocol, external, internal, source } = new.clone();
-        natgw_config::AddedForward { protocol, external, internal, source }
-    }
 }
 
 /// An inside host.
@@ -247,7 +214,7 @@ pub struct Deleted {
     pub sessions: u64,
 }
 
-pub(super) fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
+fn pool_name(pool: Option<u16>, pools: &[String]) -> Option<String> {
     pools.get(usize::from(pool?)).cloned()
 }
 
@@ -282,37 +249,6 @@ pub struct Page<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_neighbour_and_a_route_are_written_as_people_do() {
-        let listed = natgw_neighbor::Listed {
-            interface: natgw_neighbor::InterfaceId(1),
-            ip: u32::from(Ipv4Addr::new(203, 0, 113, 1)),
-            mac: Some(natgw_wire::ethernet::Mac([2, 0, 0, 0, 0, 0xa])),
-            state: natgw_neighbor::State::Reachable,
-            age_s: 3,
-            pinned: true,
-        };
-        let json = serde_json::to_value(Neighbor::of(&listed, "outside")).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({
-                "address": "203.0.113.1",
-                "mac": "02:00:00:00:00:0a",
-                "interface": "outside",
-                "state": "reachable",
-                "age_s": 3,
-                "gateway": true,
-            })
-        );
-        let entry = natgw_neighbor::RouteEntry {
-            prefix: "10.64.0.0/24".parse().unwrap(),
-            interface: natgw_neighbor::InterfaceId(0),
-            via: None,
-        };
-        let route = Route::of(&entry, "inside");
-        assert_eq!((route.prefix.as_str(), &*route.kind), ("10.64.0.0/24", "connected"));
-    }
 
     #[test]
     fn a_session_keeps_what_the_engine_shows() {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use super::control_plane::{ControlPlane, lock};
-use natgw_api::types::Holder;
-use natgw_config::Whose;
+use natgw_api::types::{Holder, Whose};
+use natgw_management::convert;
 use natgw_nat::{BlockEvent, BlockRecord};
 
 /// See the module.
@@ -42,10 +42,10 @@ impl BlockLeases {
 impl ControlPlane {
     /// Who has outside ports to itself: what the configuration says, and what workers have told.
     pub(super) fn holders(&self, whose: Whose) -> Vec<Holder> {
-        let fixed = self.config().whose(whose);
+        let fixed = convert::holdings(&self.config(), whose);
         let blocks = lock(&self.control).blocks(whose);
-        let fixed = fixed.iter().map(|holding| Holder::of(holding, "deterministic"));
-        fixed.chain(blocks.iter().map(|holding| Holder::of(holding, "block"))).collect()
+        let fixed = fixed.iter().map(|holding| convert::holder(holding, "deterministic"));
+        fixed.chain(blocks.iter().map(|holding| convert::holder(holding, "block"))).collect()
     }
 }
 

@@ -15,15 +15,18 @@ use super::drain::Draining;
 use super::neighbors::Control;
 use super::service::Watchdog;
 use natgw_api::types::{
-    About, ControlCounts, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping,
-    Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads,
-    Route, Session, Subscriber, WorkerSnapshot,
+    About, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Neighbor,
+    NewForward, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
+    Subscriber, Whose,
 };
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
-use natgw_config::{Config, Whose};
+use natgw_config::Config;
 use natgw_counters::PoolCounters;
 use natgw_dpdk::{Clock, Eal};
-use natgw_management::{Capture, ForwardError, Gateway, ReloadError, Unavailable, Until};
+use natgw_management::{
+    Capture, ControlCounts, ForwardError, Gateway, Mempool, Nic, ReloadError, Unavailable, Until,
+    WorkerSnapshot, convert,
+};
 use natgw_nat::Filter;
 use natgw_neighbor::InterfaceId;
 use natgw_worker::{Command, Listing, Page as WorkerPage, Rows};
@@ -336,12 +339,12 @@ impl Gateway for ControlPlane {
 
     fn neighbors(&self) -> Vec<Neighbor> {
         let rows = lock(&self.control).neighbors();
-        rows.iter().map(|listed| Neighbor::of(listed, &self.name_of(listed.interface))).collect()
+        rows.iter().map(|listed| convert::neighbor(listed, &self.name_of(listed.interface))).collect()
     }
 
     fn routes(&self) -> Vec<Route> {
         let entries = self.with(|dataplane| dataplane.routes.entries()).unwrap_or_default();
-        entries.iter().map(|entry| Route::of(entry, &self.name_of(entry.interface))).collect()
+        entries.iter().map(|entry| convert::route(entry, &self.name_of(entry.interface))).collect()
     }
 
     fn pools(&self) -> Vec<Pool> {
@@ -357,7 +360,7 @@ impl Gateway for ControlPlane {
         };
         let config = self.config();
         let pools = config.settings.pools.iter().enumerate().filter(|(_, pool)| !pool.is_removed());
-        pools.map(|(index, pool)| Pool::of(pool, &counters(index).unwrap_or_default())).collect()
+        pools.map(|(index, pool)| convert::pool(pool, &counters(index).unwrap_or_default())).collect()
     }
 
     fn forwards(&self) -> Vec<Forward> {

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::Dataplane;
 use super::control_plane::{ControlPlane, lock};
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::types::{Explanation, Neighbor, Question, Route};
-use natgw_config::{Role, Whose};
-use natgw_management::Unavailable;
+use natgw_api::types::{Explanation, Question, Whose};
+use natgw_config::Role;
+use natgw_management::{Unavailable, convert};
 use natgw_nat::{Direction, DropReason, Endpoint, IpProtocol, Protocol, Tuple};
 use natgw_neighbor::{InterfaceId, RouteEntry};
 use natgw_steer::WorkerId;
@@ -71,7 +71,7 @@ impl ControlPlane {
         view: &natgw_nat::Explanation,
         worker: u16,
     ) -> Explanation {
-        let mut explanation = Explanation::of(question, view, worker, &self.pool_names());
+        let mut explanation = convert::explanation(question, view, worker, &self.pool_names());
         let Tuple { source, destination, destination_port, .. } = question.tuple;
         explanation.holders = self.holders(match question.direction {
             Direction::Outbound => Whose::Subscriber(source.into()),
@@ -107,15 +107,15 @@ impl ControlPlane {
             Some((route, dataplane.routes.entries().into_iter().find(is_it)))
         });
         let Some((route, entry)) = found.flatten() else {
-            return explanation.refuse(DropReason::NoRoute, protocol);
+            return convert::refuse(explanation, DropReason::NoRoute, protocol);
         };
         let name = self.name_of(route.interface);
-        explanation.route = entry.map(|entry| Route::of(&entry, &name));
+        explanation.route = entry.map(|entry| convert::route(&entry, &name));
         explanation.next_hop = Some(route.next_hop.into());
         let neighbors = lock(&self.control).neighbors();
         let neighbor =
             neighbors.iter().find(|one| (one.interface, one.ip) == (route.interface, route.next_hop));
-        explanation.neighbor = neighbor.map(|neighbor| Neighbor::of(neighbor, &name));
+        explanation.neighbor = neighbor.map(|neighbor| convert::neighbor(neighbor, &name));
     }
 
     /// The side that packets from an address come from.

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::control_plane::{ControlPlane, lock};
 use natgw_api::CHANGE_TIMEOUT;
 use natgw_api::types::{Forward, NewForward};
-use natgw_config::{AddedForward, Hosts, Reloaded, forward_id};
-use natgw_management::{ForwardError, ReloadError};
+use natgw_config::{Hosts, Reloaded, forward_id};
+use natgw_management::{ForwardError, ReloadError, convert};
 use natgw_nat::{ForwardSource, PortForward, Static};
 
 impl ControlPlane {
@@ -63,7 +63,7 @@ impl ControlPlane {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let mut added = in_force.added.clone();
-        let new = AddedForward::from(new);
+        let new = convert::added_forward(new);
         let id = new.id();
         added.push(new);
         let text = in_force.text.clone();

@@ -4,11 +4,10 @@ use axum::extract::State;
 
 use super::problem::Unanswered;
 use crate::Gateway;
+use crate::convert;
 use crate::http::{Answer, App};
 use crate::metrics;
-use natgw_api::types::{
-    Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status, WorkerStatus,
-};
+use natgw_api::types::{Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status};
 
 /// What is running, whether it is ready, and what each worker does.
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = Status), Unanswered))]
@@ -55,7 +54,7 @@ pub(super) async fn counters(State(app): State<App>) -> Answer<Counters> {
 /// Packets dropped, by reason and direction.
 #[utoipa::path(get, path = "/drops", tag = "state", responses((status = 200, body = Drops), Unanswered))]
 pub(super) async fn drops(State(app): State<App>) -> Answer<Drops> {
-    app.show(|gateway| Drops::of(&gateway.workers())).await
+    app.show(|gateway| convert::drops(&gateway.workers())).await
 }
 
 /// The configuration in force, in words.
@@ -73,7 +72,7 @@ fn status_of(gateway: &dyn Gateway) -> Status {
         sessions: sum(|nat| nat.sessions.iter().sum()),
         mappings: sum(|nat| nat.mappings),
         subscribers: sum(|nat| nat.subscribers),
-        workers: workers.iter().map(WorkerStatus::of).collect(),
+        workers: workers.iter().map(convert::worker_status).collect(),
     }
 }
 

@@ -14,9 +14,8 @@ use crate::http::{Answer, App};
 use natgw_api::Problem;
 use natgw_api::types::{
     Address, Cursor, Endpoint, Explanation, Holder, Mapping, Page, Protocols, Query, Question, Session,
-    Subscriber,
+    Subscriber, Whose,
 };
-use natgw_config::Whose;
 use natgw_nat::Filter;
 
 /// What stands behind the question mark.

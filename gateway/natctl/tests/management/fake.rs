@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use natgw_api::types::{
-    About, ControlCounts, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link,
-    LinkChanges, Mapping, Mempool, Neighbor, NewForward, Nic, NicStats, Page, Pool, Query, Question,
-    Readiness, Reloaded, Route, Session, Subscriber, Swept, WorkerSnapshot,
+    About, Cursor, Deleted, Drain, Endpoint, Explanation, Forward, Holder, Interface, Link, Mapping,
+    Neighbor, NewForward, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session,
+    Subscriber, Swept, Whose,
 };
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
-use natgw_config::Whose;
 use natgw_counters::{PoolCounters, PoolPorts, WorkerCounters};
-use natgw_management::{Capture, ForwardError, Gateway, ReloadError, Unavailable, Until};
+use natgw_management::{
+    Capture, ControlCounts, ForwardError, Gateway, LinkChanges, Mempool, Nic, ReloadError, Unavailable,
+    Until, WorkerSnapshot, convert,
+};
 use natgw_nat::{Direction, DropReason, IpProtocol, PortBlocks, Protocol};
 
 use crate::capture::FakeCapture;
@@ -138,7 +140,7 @@ impl Gateway for Fake {
         let mut counters = PoolCounters { blocks, ..PoolCounters::default() };
         counters.ports[Protocol::Udp as usize] = PoolPorts { used: 250, held: 3, total: 193_536 };
         let counters = self.counted.lock().unwrap().map_or(counters, |(_, counted)| counted);
-        vec![Pool::of(&pool, &counters)]
+        vec![convert::pool(&pool, &counters)]
     }
 
     fn forwards(&self) -> Vec<Forward> {
