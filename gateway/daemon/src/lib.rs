@@ -20,5 +20,11 @@
 //! ```
 
 pub mod cli;
+mod control;
 pub mod log;
+mod run;
+mod service;
+mod signals;
 pub mod start;
+
+pub use run::run;

@@ -57,7 +57,7 @@ fn run(cli: &Cli, config: Config, text: String) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    match nat_gateway::start::run(config, &cli.config, text) {
+    match nat_gateway::run(config, &cli.config, text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::StartError;
 use super::dataplane::{DataplaneOptions, PortOptions};
+use super::error::StartError;
 use natgw_config::{Config, Device, Idle, Interface, Memory, PacketBuffers, Role};
 use natgw_dpdk::{Eal, EalArgs, Port};
 use natgw_nat::Direction;
@@ -79,7 +79,7 @@ fn port_options(
 }
 
 /// What the gateway answers ARP for on an interface.
-pub(super) fn own(config: &Config, id: InterfaceId, interface: &Interface) -> OwnAddresses {
+pub(crate) fn own(config: &Config, id: InterfaceId, interface: &Interface) -> OwnAddresses {
     let proxies = config.proxied_addresses(interface).map(|address| address.to_bits()..=address.to_bits());
     OwnAddresses::new(id, &interface.addresses, proxies)
 }
@@ -88,7 +88,7 @@ pub(super) fn own(config: &Config, id: InterfaceId, interface: &Interface) -> Ow
 ///
 /// # Errors
 /// When routes contradict one another.
-pub(super) fn routes(config: &Config) -> Result<RouteTable, StartError> {
+pub(crate) fn routes(config: &Config) -> Result<RouteTable, StartError> {
     let connected = config.interfaces.iter().enumerate().flat_map(|(index, interface)| {
         let interface_id = InterfaceId(index as u8);
         interface.addresses.iter().map(move |&address| Connected { interface: interface_id, address })

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{StartError, dpdk_io};
+use super::dpdk_io;
+use super::error::StartError;
 use natgw_dpdk::{Eal, LcoreId};
 use natgw_nat::{Backing, Pages, Part, Secret, Settings, Shard, ShardOptions};
 use natgw_steer::{Steering, WorkerId};
@@ -93,7 +94,7 @@ impl Plot {
 }
 
 /// Sessions that each of so many workers has room for.
-pub(super) fn sessions_each(settings: &Settings, workers: u16) -> u32 {
+pub(crate) fn sessions_each(settings: &Settings, workers: u16) -> u32 {
     settings.limits.sessions_each(workers)
 }
 

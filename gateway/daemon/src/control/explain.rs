@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
-use super::Dataplane;
 use super::control_plane::{ControlPlane, lock};
+use crate::start::Dataplane;
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::{Explanation, Question, Whose};
 use natgw_config::Role;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::Dataplane;
 use super::block_leases::BlockLeases;
 use super::gratuitous_arp::Announcements;
+use crate::start::Dataplane;
 use natgw_api::types::Whose;
 use natgw_config::{Config, Holding, StaticNeighbor};
 use natgw_management::{ControlCounts, LinkChanges};

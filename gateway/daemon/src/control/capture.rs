@@ -16,7 +16,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::control_plane::ControlPlane;
-use super::dpdk_io;
 use natgw_api::pcapng::{self, Heading, Statistics};
 use natgw_api::types::Session;
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
@@ -92,7 +91,7 @@ impl Live {
             // There is room for all of them.
             let _ = free.try_send(Box::new(Captured::new(snap_len)));
         }
-        let now = dpdk_io::engine_time();
+        let now = crate::start::engine_time();
         let frames = request.frames;
         let tap = |published: &Arc<Published<TapCounters>>| Tap {
             id,

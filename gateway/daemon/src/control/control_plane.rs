@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::Dataplane;
-use super::Signal;
 use super::apply_config::InForce;
 use super::broadcast::{self, Channels};
 use super::drain::Draining;
 use super::neighbors::Control;
-use super::service::Watchdog;
+use crate::service::Watchdog;
+use crate::signals::Signal;
+use crate::start::{Dataplane, OpenPort};
 use natgw_api::types::{
     About, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Neighbor,
     NewForward, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
@@ -32,7 +32,7 @@ use natgw_neighbor::InterfaceId;
 use natgw_worker::{Command, Listing, Page as WorkerPage, Rows};
 
 /// See the module.
-pub(super) struct ControlPlane {
+pub(crate) struct ControlPlane {
     /// What is in force.
     pub(super) config: Mutex<Arc<Config>>,
     pub(super) file: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct ControlPlane {
 
 impl ControlPlane {
     /// With the `text` of the file that the configuration was made of.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: Config,
         file: &Path,
         text: String,
@@ -79,7 +79,7 @@ impl ControlPlane {
     }
 
     /// Tells the log what was chosen.
-    pub(super) fn log_start(&self) {
+    pub(crate) fn log_start(&self) {
         self.with(|dataplane| {
             for open in &dataplane.ports {
                 tracing::info!(
@@ -97,7 +97,7 @@ impl ControlPlane {
     }
 
     /// Does management's own work until asked to stop, or drained.
-    pub(super) fn control(self: &Arc<ControlPlane>, signals: &Receiver<Signal>) {
+    pub(crate) fn control(self: &Arc<ControlPlane>, signals: &Receiver<Signal>) {
         let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
         let mut watchdog = Watchdog::new();
         self.step(|control, dataplane| control.begin(dataplane));
@@ -134,7 +134,7 @@ impl ControlPlane {
     }
 
     /// Stops workers and ports.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         drop(lock(&self.dataplane).take());
     }
 
@@ -298,7 +298,7 @@ impl Gateway for ControlPlane {
     }
 
     fn nics(&self) -> Vec<Nic> {
-        let nic = |open: &super::dataplane::OpenPort| {
+        let nic = |open: &OpenPort| {
             let link = open.port.link().map_or_else(
                 |_| Link::default(),
                 |link| Link { up: link.up, speed_mbps: link.speed_mbps, full_duplex: link.full_duplex },

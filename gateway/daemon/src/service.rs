@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::Dataplane;
+use crate::start::Dataplane;
 
 /// The workers poll, and management answers.
-pub(super) fn ready() {
+pub(crate) fn ready() {
     tell(NotifyState::Ready);
 }
 
 /// From here on no packet passes.
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     tell(NotifyState::Stopping);
 }
 
@@ -25,7 +25,7 @@ fn tell(state: NotifyState<'_>) {
 
 /// Keeps the service manager's watchdog quiet for as long as all workers poll. With one that hangs the gateway is worth a
 /// restart: its subscribers have no other worker.
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     every: Option<Duration>,
     due: Instant,
     /// By worker, as last seen.
@@ -33,13 +33,13 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn new() -> Watchdog {
+    pub(crate) fn new() -> Watchdog {
         // Twice within the time that the manager allows, as sd_watchdog_enabled(3) recommends, and some spare.
         let every = sd_notify::watchdog_enabled().map(|allowed| allowed / 3);
         Watchdog { every, due: Instant::now(), polls: Vec::new() }
     }
 
-    pub(super) fn poll(&mut self, dataplane: &Dataplane) {
+    pub(crate) fn poll(&mut self, dataplane: &Dataplane) {
         let Some(every) = self.every.filter(|_| Instant::now() >= self.due) else { return };
         self.due = Instant::now() + every;
         let polls: Vec<u64> = dataplane.workers().iter().map(|worker| worker.counters.read().polls).collect();

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::control_plane::{ControlPlane, lock};
-use super::{Dataplane, plan, table_memory};
+use crate::start::{Dataplane, plan, table_memory};
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::Swept;
 use natgw_config::{AddedForward, Config, Part, Reloaded};

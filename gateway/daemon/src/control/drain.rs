@@ -69,7 +69,7 @@ impl ControlPlane {
     }
 
     fn drain_until(&self, until: Option<Instant>) -> Drain {
-        let sessions = |dataplane: &super::Dataplane| {
+        let sessions = |dataplane: &crate::start::Dataplane| {
             let workers = dataplane.workers().iter();
             workers.map(|worker| worker.counters.read().nat.sessions.iter().sum::<u64>()).sum()
         };
