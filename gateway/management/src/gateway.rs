@@ -85,7 +85,7 @@ pub trait Gateway: Send + Sync {
     ///
     /// # Errors
     /// Why not; nothing was changed then.
-    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError>;
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ForwardError>;
 
     /// Takes away a forward that [`Gateway::add_forward`] put in force.
     ///

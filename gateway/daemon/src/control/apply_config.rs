@@ -18,7 +18,7 @@ use super::control_plane::{ControlPlane, lock};
 use crate::start::{Dataplane, plan, table_memory};
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::Swept;
-use natgw_config::{AddedForward, Config, Part, Reloaded};
+use natgw_config::{AddedForward, Config, LoadError, Part, Reloaded};
 use natgw_counters::Published;
 use natgw_management::{ReloadError, Unavailable};
 use natgw_nat::{Changes, Parts};
@@ -82,29 +82,23 @@ impl ControlPlane {
         deadline: Instant,
     ) -> Result<Reloaded, ReloadError> {
         if in_force.partially_applied {
-            let detail =
-                "a worker did not take an earlier change that others have taken; restart the gateway";
-            return Err(ReloadError::Refused(detail.into()));
+            return Err(ReloadError::PartiallyApplied);
         }
         self.settle(in_force, deadline)?;
         let file = self.file.display().to_string();
-        let new = Config::parse_with(text, &file, &added)
-            .map_err(|mistakes| ReloadError::Wrong(mistakes.iter().map(ToString::to_string).collect()))?;
-        let refused = |error: &dyn std::error::Error| ReloadError::Refused(error.to_string());
+        let new = Config::parse_with(text, &file, &added).map_err(LoadError::Wrong)?;
         let old = self.config();
-        let reloaded = old.reloaded(new).map_err(|error| refused(&error))?;
+        let reloaded = old.reloaded(new)?;
         if reloaded.needs_restart.contains(&Part::PortForwards) && added != in_force.added {
-            let detail = "the interfaces of the file are not those that run; restart the gateway first";
-            return Err(ReloadError::Refused(detail.into()));
+            return Err(ReloadError::InterfacesDiffer);
         }
         let config = &reloaded.config;
-        let routes = plan::routes(config).map_err(|error| refused(&error))?;
+        let routes = plan::routes(config)?;
         let own = || {
             let ids = (0..).map(InterfaceId).zip(&config.interfaces);
             ids.map(|(id, interface)| plan::own(config, id, interface)).collect::<Vec<_>>()
         };
 
-        let stopping = || Unavailable("the gateway is stopping".into());
         let (steering, commands, mut pools) = self
             .with(|dataplane| {
                 let steering = dataplane.steering.under(&old.settings, &config.settings);
@@ -113,16 +107,15 @@ impl ControlPlane {
                     workers.map(|worker| (worker.commands.clone(), worker.pools.clone())).unzip();
                 (steering.map(|new| (dataplane.steering.clone(), new)), commands, pools)
             })
-            .ok_or_else(stopping)?;
-        let (before, steering) = steering.map_err(|error| refused(&error))?;
+            .ok_or(Unavailable::Stopping)?;
+        let (before, steering) = steering.map_err(|error| ReloadError::Steering(Box::new(error)))?;
         let sessions = table_memory::sessions_each(&config.settings, steering.workers());
         let mut adoptions = Vec::new();
         for (worker, pools) in (0..).map(WorkerId).zip(&mut pools) {
             pools.resize_with(config.settings.pools.len(), || Arc::new(Published::new()));
             let before = Parts { settings: &old.settings, shares: before.shares(worker) };
             let after = Parts { settings: &config.settings, shares: steering.shares(worker) };
-            let changes = Changes::new(before, after, sessions)
-                .map_err(|error| ReloadError::Refused(format!("no memory for the new tables: {error}")))?;
+            let changes = Changes::new(before, after, sessions).map_err(ReloadError::Tables)?;
             let adoption = ConfigUpdate { changes, routes: routes.clone(), own: own(), pools: pools.clone() };
             adoptions.push(Box::new(adoption));
         }
@@ -131,11 +124,11 @@ impl ControlPlane {
         self.steer(&commands, &before.until(&steering), deadline)
             .inspect_err(|_| in_force.partially_applied = true)?;
         let mut sweeping = VecDeque::new();
-        for (index, (commands, adoption)) in commands.iter().zip(adoptions).enumerate() {
+        for (worker, (commands, adoption)) in (0..).zip(commands.iter().zip(adoptions)) {
             let (told, progress) = bounded(2);
             if commands.send_deadline(Command::Adopt(adoption, told), deadline).is_err() {
                 in_force.partially_applied = true;
-                return Err(Unavailable(format!("worker {index} does not take commands")).into());
+                return Err(Unavailable::NoCommands { worker }.into());
             }
             sweeping.push_back(Sweeping { progress, is_in_force: false });
         }
@@ -185,11 +178,11 @@ impl ControlPlane {
             let deadline = Instant::now() + LISTING_TIMEOUT;
             self.steer(&commands, &steering, deadline).inspect_err(|_| in_force.partially_applied = true)?;
             let mut enforcing = Vec::new();
-            for (index, (commands, adoption)) in commands.iter().zip(swept).enumerate() {
+            for (worker, (commands, adoption)) in (0..).zip(commands.iter().zip(swept)) {
                 let (told, progress) = bounded(2);
                 if commands.send_deadline(Command::Enforce(adoption, told), deadline).is_err() {
                     in_force.partially_applied = true;
-                    return Err(Unavailable(format!("worker {index} does not take commands")));
+                    return Err(Unavailable::NoCommands { worker });
                 }
                 enforcing.push(progress);
             }
@@ -213,9 +206,7 @@ impl ControlPlane {
             dataplane.workers().iter().map(|worker| worker.counters.read().sweep_lines).sum::<u64>()
         };
         let lines = self.with(left).unwrap_or(0);
-        Unavailable(format!(
-            "the workers are not through with the change before, {lines} lines are left; try again"
-        ))
+        Unavailable::Sweeping { lines }
     }
 
     /// As [`ControlPlane::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked for
@@ -237,7 +228,7 @@ impl ControlPlane {
         let ask = |_, answer| Command::Steer(Box::new(steering.clone()), answer);
         self.ask_each(commands, deadline, ask)
             .map(drop)
-            .map_err(|index| Unavailable(format!("worker {index} did not take the configuration in time")))
+            .map_err(|worker| Unavailable::ConfigUnanswered { worker })
     }
 
     /// Lets management go by the same.

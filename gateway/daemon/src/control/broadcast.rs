@@ -84,7 +84,7 @@ impl ControlPlane {
     /// Where each worker takes its commands.
     pub(super) fn commands(&self) -> Result<Vec<Sender<Command>>, Unavailable> {
         self.with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
-            .ok_or_else(|| Unavailable("the gateway is stopping".into()))
+            .ok_or(Unavailable::Stopping)
     }
 
     /// Asks one worker, and waits for its answer.
@@ -99,8 +99,8 @@ impl ControlPlane {
         command: impl FnOnce(RequestId, Sender<T>) -> Command,
     ) -> Result<T, Unavailable> {
         let mut asked = Asked::new(&self.channels, commands, deadline, command)
-            .ok_or_else(|| Unavailable(format!("worker {worker} does not take commands")))?;
-        asked.wait(deadline).ok_or_else(|| Unavailable(format!("worker {worker} did not answer in time")))
+            .ok_or(Unavailable::NoCommands { worker })?;
+        asked.wait(deadline).ok_or(Unavailable::NoAnswer { worker })
     }
 
     /// Gives every worker a command, and waits for all answers.
@@ -112,19 +112,13 @@ impl ControlPlane {
         workers: &[Sender<Command>],
         deadline: Instant,
         command: impl Fn(RequestId, Sender<T>) -> Command,
-    ) -> Result<Vec<T>, usize> {
+    ) -> Result<Vec<T>, u16> {
         let ask = |(index, worker)| Asked::new(&self.channels, worker, deadline, &command).ok_or(index);
-        let mut asked = workers.iter().enumerate().map(ask).collect::<Result<Vec<_>, usize>>()?;
+        let mut asked = (0..).zip(workers).map(ask).collect::<Result<Vec<_>, u16>>()?;
         // Each is waited for, so that each of those that are late is told so.
         let answers: Vec<Option<T>> = asked.iter_mut().map(|asked| asked.wait(deadline)).collect();
-        let answer = |(index, answer): (usize, Option<T>)| answer.ok_or(index);
-        answers.into_iter().enumerate().map(answer).collect()
+        (0..).zip(answers).map(|(index, answer)| answer.ok_or(index)).collect()
     }
-}
-
-/// As told to the asker.
-pub(super) fn refused(worker: impl std::fmt::Display) -> Unavailable {
-    Unavailable(format!("worker {worker} has as many requests as it takes; try again"))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl ControlPlane {
         let config = self.config();
         let workers = self
             .with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
-            .ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
+            .ok_or(Unavailable::Stopping)?;
         Live::begin(request, &config, workers, self.pool_names())
     }
 }
@@ -124,11 +124,11 @@ impl Live {
             statistics_due: since + STATISTICS_EVERY,
             is_over: false,
         };
-        for (index, commands) in workers.into_iter().enumerate() {
+        for (worker, commands) in (0..).zip(workers) {
             let published = Arc::new(Published::new());
             commands
                 .send_deadline(Command::Capture(Box::new(tap(&published))), since + LISTING_TIMEOUT)
-                .map_err(|_| Unavailable(format!("worker {index} does not take commands")))?;
+                .map_err(|_| Unavailable::NoCommands { worker })?;
             // From here on this worker is told of the end.
             live.workers.push(commands);
             live.counters.push(published);

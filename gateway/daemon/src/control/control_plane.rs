@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use super::apply_config::InForce;
-use super::broadcast::{self, Channels};
+use super::broadcast::Channels;
 use super::drain::Draining;
 use super::neighbors::Control;
 use crate::service::Watchdog;
@@ -187,14 +187,14 @@ impl ControlPlane {
         loop {
             let commands = self
                 .with(|dataplane| dataplane.workers().get(usize::from(at.worker)).map(|w| w.commands.clone()))
-                .ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
+                .ok_or(Unavailable::Stopping)?;
             let Some(commands) = commands else { return Ok(Page { items, next_cursor: None }) };
             let (filter, from, rows) = (query.filter, at.position, empty(query.limit - items.len()));
             let page: WorkerPage = self.ask(at.worker, &commands, deadline, |id, answer| {
                 Command::List(Listing { id, filter, from, lines: LINES_AT_ONCE, rows, answer })
             })?;
             if page.refused {
-                return Err(broadcast::refused(at.worker));
+                return Err(Unavailable::Busy { worker: at.worker });
             }
             at = match page.next {
                 Some(position) => Cursor { position, ..at },
@@ -428,7 +428,7 @@ impl Gateway for ControlPlane {
         self.delete(filter)
     }
 
-    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError> {
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ForwardError> {
         self.put_forward(forward)
     }
 

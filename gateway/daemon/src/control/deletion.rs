@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::broadcast;
 use super::control_plane::ControlPlane;
 use natgw_api::DELETION_TIMEOUT;
 use natgw_api::types::Deleted;
@@ -16,12 +15,12 @@ impl ControlPlane {
         let deadline = Instant::now() + DELETION_TIMEOUT;
         let ask =
             |id, answer| Command::Delete(Deletion { id, filter: *filter, from: 0, sessions: 0, answer });
-        let ended = self.ask_each(&self.commands()?, deadline, ask).map_err(|index| {
-            Unavailable(format!("worker {index} is not through with its sessions; ask again for the rest"))
-        })?;
-        let ended = ended.into_iter().enumerate().map(|(index, ended)| match ended {
+        let ended = self
+            .ask_each(&self.commands()?, deadline, ask)
+            .map_err(|worker| Unavailable::SessionsLeft { worker })?;
+        let ended = (0..).zip(ended).map(|(worker, ended)| match ended {
             natgw_worker::Deleted::All(sessions) => Ok(sessions),
-            natgw_worker::Deleted::Refused => Err(broadcast::refused(index)),
+            natgw_worker::Deleted::Refused => Err(Unavailable::Busy { worker }),
         });
         let deleted = Deleted { sessions: ended.sum::<Result<u64, Unavailable>>()? };
         tracing::info!(sessions = deleted.sessions, "sessions deleted");

@@ -65,7 +65,7 @@ impl ControlPlane {
         let deadline = Instant::now() + LISTING_TIMEOUT;
         self.ask_each(&self.commands()?, deadline, |_, answer| Command::Drain(draining, answer))
             .map(drop)
-            .map_err(|index| Unavailable(format!("worker {index} did not answer in time; ask again")))
+            .map_err(|worker| Unavailable::DrainUnanswered { worker })
     }
 
     fn drain_until(&self, until: Option<Instant>) -> Drain {

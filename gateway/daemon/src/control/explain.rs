@@ -57,8 +57,7 @@ impl ControlPlane {
             let commands = dataplane.workers().get(owner.index()).map(|worker| worker.commands.clone());
             commands.map(|commands| (owner.0, commands))
         });
-        let (worker, commands) =
-            owner.flatten().ok_or_else(|| Unavailable("the gateway is stopping".into()))?;
+        let (worker, commands) = owner.flatten().ok_or(Unavailable::Stopping)?;
         let ask = |_, answer| Command::Explain(*question, answer);
         let view = self.ask(worker, &commands, deadline, ask)?;
         Ok((self.explanation(question, &view, worker), view))

@@ -59,7 +59,7 @@ impl ControlPlane {
     }
 
     /// Puts another forward in force, beside the file's and those that were added before.
-    pub(super) fn put_forward(&self, new: &NewForward) -> Result<Forward, ReloadError> {
+    pub(super) fn put_forward(&self, new: &NewForward) -> Result<Forward, ForwardError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let mut added = in_force.added.clone();
@@ -73,8 +73,7 @@ impl ControlPlane {
         self.report_forward(&id, "added", outcome)?;
         let _ = self.settle(&mut in_force, deadline);
         // What came into force last is what was added.
-        let gone = || ReloadError::Refused("the forward is not there".into());
-        forward.map(|forward| self.show_forward(&forward, "api")).ok_or_else(gone)
+        forward.map(|forward| self.show_forward(&forward, "api")).ok_or(ForwardError::Unknown)
     }
 
     /// Takes a forward away that was added.

@@ -23,7 +23,7 @@ impl ControlPlane {
         let deadline = Instant::now() + LISTING_TIMEOUT;
         loop {
             if Instant::now() >= deadline {
-                return Err(Unavailable("there are too many mappings to count them in time".into()));
+                return Err(Unavailable::TooManyMappings);
             }
             let page = self.mappings(&query)?;
             for mapping in page.items.iter().filter(|mapping| mapping.sessions > 0) {

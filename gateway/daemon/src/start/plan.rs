@@ -7,7 +7,7 @@ use super::error::StartError;
 use natgw_config::{Config, Device, Idle, Interface, Memory, PacketBuffers, Role};
 use natgw_dpdk::{Eal, EalArgs, Port};
 use natgw_nat::Direction;
-use natgw_neighbor::{Connected, InterfaceId, OwnAddresses, RouteTable, StaticRoute};
+use natgw_neighbor::{Connected, InterfaceId, OwnAddresses, RouteError, RouteTable, StaticRoute};
 
 /// How DPDK is to be set up.
 pub(super) fn eal_args(config: &Config) -> EalArgs {
@@ -88,13 +88,13 @@ pub(crate) fn own(config: &Config, id: InterfaceId, interface: &Interface) -> Ow
 ///
 /// # Errors
 /// When routes contradict one another.
-pub(crate) fn routes(config: &Config) -> Result<RouteTable, StartError> {
+pub(crate) fn routes(config: &Config) -> Result<RouteTable, RouteError> {
     let connected = config.interfaces.iter().enumerate().flat_map(|(index, interface)| {
         let interface_id = InterfaceId(index as u8);
         interface.addresses.iter().map(move |&address| Connected { interface: interface_id, address })
     });
     let statics = config.routes.iter().map(|route| StaticRoute { prefix: route.prefix, via: route.via });
-    Ok(RouteTable::new(&connected.collect::<Vec<_>>(), &statics.collect::<Vec<_>>())?)
+    RouteTable::new(&connected.collect::<Vec<_>>(), &statics.collect::<Vec<_>>())
 }
 
 const _: () = assert!(PacketBuffers::HEADROOM == natgw_dpdk::Mempool::HEADROOM);

@@ -140,7 +140,7 @@ pub(super) async fn add_forward(
             old.external == new.external && old.protocol.is_some_and(|of| of.name() == new.protocol)
         };
         if let Some(old) = app.gateway().forwards().into_iter().find(is_same) {
-            return Err(Problem::new(StatusCode::CONFLICT, format!("there is such a forward: {}", old.id)));
+            return Err(ForwardError::Exists { id: old.id }.into());
         }
         Ok(app.gateway().add_forward(&new)?)
     });

@@ -11,6 +11,7 @@ use natgw_api::types::{
     Subscriber, Swept, Whose,
 };
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
+use natgw_config::{Diagnostic, LoadError};
 use natgw_counters::{PoolCounters, PoolPorts, WorkerCounters};
 use natgw_management::{
     Capture, ControlCounts, ForwardError, Gateway, LinkChanges, Mempool, Nic, ReloadError, Unavailable,
@@ -256,10 +257,11 @@ impl Gateway for Fake {
         Ok(Deleted { sessions })
     }
 
-    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ReloadError> {
+    fn add_forward(&self, forward: &NewForward) -> Result<Forward, ForwardError> {
         let id = format!("{}-{}", forward.protocol, forward.external.replace(':', "-"));
         if forward.internal.parse::<SocketAddrV4>().is_err() {
-            return Err(ReloadError::Wrong(vec![format!("forward {id}: internal, found none")]));
+            let mistake = mistake(&format!("forward {id}"), 0, "internal, found none");
+            return Err(ReloadError::from(LoadError::Wrong(vec![mistake])).into());
         }
         let added = Forward {
             id,
@@ -287,7 +289,8 @@ impl Gateway for Fake {
     fn reload(&self, until: Until) -> Result<Reloaded, ReloadError> {
         match self.file_is_wrong.load(Ordering::Relaxed) {
             true => {
-                Err(ReloadError::Wrong(vec!["gateway.toml:3: first".into(), "gateway.toml:7: second".into()]))
+                let mistakes = [mistake("gateway.toml", 3, "first"), mistake("gateway.toml", 7, "second")];
+                Err(LoadError::Wrong(mistakes.into()).into())
             }
             false => Ok(Reloaded {
                 config_generation: 2,
@@ -318,10 +321,14 @@ impl Fake {
             std::thread::sleep(LISTING_TIMEOUT + Duration::from_secs(1));
         }
         match self.workers_hang.load(Ordering::Relaxed) {
-            true => Err(Unavailable("worker 1 did not answer within 2 s".into())),
+            true => Err(Unavailable::NoAnswer { worker: 1 }),
             false => Ok(()),
         }
     }
+}
+
+fn mistake(file: &str, line: usize, what: &str) -> Diagnostic {
+    Diagnostic { file: file.into(), line, what: what.into(), found: None, allowed: None }
 }
 
 fn is_asked_for(session: &Session, filter: &natgw_nat::Filter) -> bool {

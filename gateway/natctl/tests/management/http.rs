@@ -157,7 +157,7 @@ fn a_worker_that_does_not_answer_is_a_503() {
     server.gateway.workers_hang.store(true, Ordering::Relaxed);
     let response = get(server.address, "/api/v1/sessions");
     assert_eq!(response.status, 503);
-    assert_eq!(response.json()["detail"], "worker 1 did not answer within 2 s");
+    assert_eq!(response.json()["detail"], "worker 1 did not answer in time");
     assert_eq!(get(server.address, "/api/v1/status").status, 200);
 }
 
