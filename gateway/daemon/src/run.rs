@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, event_loop};
 use crate::start::{self, StartError};
 use crate::{service, signals};
 use natgw_config::Config;
@@ -21,7 +21,7 @@ pub fn run(config: Config, file: &Path, text: String) -> Result<(), StartError> 
     control.log_start();
     let server = server.spawn(control.clone(), token)?;
     service::ready();
-    control.control(&signals);
+    event_loop::run(&control, &signals);
     service::stopping();
     tracing::info!("stopping");
     server.shutdown();

@@ -9,22 +9,55 @@
 //! So a host never gets an outside endpoint that another still has, on whichever worker.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::control_plane::{ControlPlane, lock};
+use super::state::State;
 use crate::start::{Dataplane, plan, table_memory};
 use natgw_api::LISTING_TIMEOUT;
-use natgw_api::types::Swept;
+use natgw_api::types::{Reloads, Swept};
 use natgw_config::{AddedForward, Config, LoadError, Part, Reloaded};
-use natgw_counters::Published;
+use natgw_counters::{PoolCounters, Published};
 use natgw_management::{ReloadError, Unavailable};
 use natgw_nat::{Changes, Parts};
-use natgw_neighbor::InterfaceId;
+use natgw_neighbor::{InterfaceId, OwnAddresses, RouteTable};
 use natgw_steer::{Steering, WorkerId};
 use natgw_worker::{Command, ConfigUpdate, Ended, Progress};
+
+/// The configuration file, and what became of it.
+pub(super) struct Configuration {
+    pub(super) file: PathBuf,
+    /// Held while something else is put in force.
+    pub(super) in_force: Mutex<InForce>,
+    /// Requests to reload.
+    pub(super) reloads: Mutex<Reloads>,
+    /// Requests to add and to delete port forwards.
+    pub(super) forward_changes: Mutex<Reloads>,
+}
+
+impl Configuration {
+    /// With the `text` of the file that is in force.
+    pub(super) fn new(file: &Path, text: String) -> Configuration {
+        Configuration {
+            file: file.to_owned(),
+            in_force: Mutex::new(InForce::new(text)),
+            reloads: Mutex::default(),
+            forward_changes: Mutex::default(),
+        }
+    }
+
+    /// As [`InForce::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked
+    /// for it has gone.
+    pub(super) fn settle_aside(&self, state: &State) {
+        if let Ok(mut in_force) = self.in_force.try_lock() {
+            // What is not through yet is asked again.
+            let _ = in_force.settle(state, Instant::now());
+        }
+    }
+}
 
 /// What the configuration in force was made of.
 pub(super) struct InForce {
@@ -38,12 +71,6 @@ pub(super) struct InForce {
     ended: Ended,
     /// A worker did not take a change that others have taken.
     partially_applied: bool,
-}
-
-impl InForce {
-    pub(super) fn new(text: String) -> InForce {
-        InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), partially_applied: false }
-    }
 }
 
 /// What the workers are doing about a change.
@@ -61,6 +88,10 @@ struct Sweeping {
 }
 
 impl InForce {
+    fn new(text: String) -> InForce {
+        InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), partially_applied: false }
+    }
+
     /// Waits until the last change is in force in all workers, as far as it was nobody's before. They do it, however late.
     fn wait_in_force(&mut self, deadline: Instant) {
         let Some(Pending::Sweep { sweeping, .. }) = &mut self.pending else { return };
@@ -69,39 +100,136 @@ impl InForce {
             worker.is_in_force = matches!(worker.progress.recv_deadline(deadline), Ok(Progress::InForce));
         }
     }
-}
 
-impl ControlPlane {
-    /// Lets the workers and everybody else do as the `text` of a file says, with these forwards beside it, when the workers are
-    /// through with the change before. Nothing is changed where something is wrong.
-    pub(super) fn put_in_force(
-        &self,
-        in_force: &mut InForce,
+    /// Puts the `text` of a file in force, with these forwards beside it, once the workers are through with the change before.
+    ///
+    /// # Errors
+    /// Nothing has changed, but for [`ReloadError::Unavailable`] from a worker: then the others may have taken the change.
+    pub(super) fn apply(
+        &mut self,
+        state: &State,
+        file: &Path,
         text: &str,
         added: Vec<AddedForward>,
         deadline: Instant,
     ) -> Result<Reloaded, ReloadError> {
-        if in_force.partially_applied {
+        if self.partially_applied {
             return Err(ReloadError::PartiallyApplied);
         }
-        self.settle(in_force, deadline)?;
-        let file = self.file.display().to_string();
-        let new = Config::parse_with(text, &file, &added).map_err(LoadError::Wrong)?;
-        let old = self.config();
+        self.settle(state, deadline)?;
+        let new = Config::parse_with(text, &file.display().to_string(), &added).map_err(LoadError::Wrong)?;
+        let old = state.config();
         let reloaded = old.reloaded(new)?;
-        if reloaded.needs_restart.contains(&Part::PortForwards) && added != in_force.added {
+        if reloaded.needs_restart.contains(&Part::PortForwards) && added != self.added {
             return Err(ReloadError::InterfacesDiffer);
         }
-        let config = &reloaded.config;
-        let routes = plan::routes(config)?;
-        let own = || {
-            let ids = (0..).map(InterfaceId).zip(&config.interfaces);
-            ids.map(|(id, interface)| plan::own(config, id, interface)).collect::<Vec<_>>()
-        };
+        let change = Change::new(state, &old, &reloaded.config)?;
+        self.begin(state, change, &reloaded.config)?;
+        self.text = text.to_owned();
+        self.added = added;
+        // A slow worker makes the next change wait; this one is in force.
+        self.wait_in_force(Instant::now() + LISTING_TIMEOUT);
+        Ok(reloaded)
+    }
 
-        let (steering, commands, mut pools) = self
+    /// Gives a change to all workers, and goes by it. From then on they will do it, however late.
+    fn begin(&mut self, state: &State, change: Change, config: &Config) -> Result<(), Unavailable> {
+        let Change { commands, updates, steering_meanwhile, steering, routes, pools } = change;
+        let deadline = Instant::now() + LISTING_TIMEOUT;
+        steer(state, &commands, &steering_meanwhile, deadline)
+            .inspect_err(|_| self.partially_applied = true)?;
+        let mut sweeping = VecDeque::new();
+        for (worker, (commands, update)) in (0..).zip(commands.iter().zip(updates)) {
+            let (sender, progress) = bounded(2);
+            if commands.send_deadline(Command::Adopt(update, sender), deadline).is_err() {
+                self.partially_applied = true;
+                return Err(Unavailable::NoCommands { worker });
+            }
+            sweeping.push_back(Sweeping { progress, is_in_force: false });
+        }
+        let swept = VecDeque::new();
+        let pending = Pending::Sweep { sweeping, swept, steering: Box::new(steering.clone()) };
+        (self.pending, self.ended) = (Some(pending), Ended::default());
+        state.set_config(config, |dataplane| {
+            dataplane.steering = steering;
+            dataplane.routes = routes;
+            let own = own_addresses(config);
+            dataplane.ports.iter_mut().zip(own).for_each(|(open, own)| open.interface.own = own);
+            dataplane.set_pools(pools);
+        });
+        Ok(())
+    }
+
+    /// Waits for the workers to be through with the last change, and lets them put in force what had to wait for that. What was
+    /// in force before it ends here: a worker frees nothing. What the change has ended, the first time that it is through.
+    pub(super) fn settle(&mut self, state: &State, deadline: Instant) -> Result<Option<Swept>, Unavailable> {
+        if let Some(Pending::Sweep { sweeping, swept, steering }) = &mut self.pending {
+            while let Some(first) = sweeping.front() {
+                match first.progress.recv_deadline(deadline).map_err(|_| late(state))? {
+                    Progress::InForce => continue,
+                    Progress::Through(update, ended) => {
+                        self.ended.sessions += ended.sessions;
+                        self.ended.mappings += ended.mappings;
+                        swept.push_back(update);
+                    }
+                    Progress::Refused(update) => {
+                        self.partially_applied = true;
+                        swept.push_back(update);
+                    }
+                }
+                sweeping.pop_front();
+            }
+            let (swept, steering) = (std::mem::take(swept), steering.clone());
+            self.pending = None;
+            let commands = state.commands()?;
+            let deadline = Instant::now() + LISTING_TIMEOUT;
+            steer(state, &commands, &steering, deadline).inspect_err(|_| self.partially_applied = true)?;
+            let mut enforcing = Vec::new();
+            for (worker, (commands, update)) in (0..).zip(commands.iter().zip(swept)) {
+                let (sender, progress) = bounded(2);
+                if commands.send_deadline(Command::Enforce(update, sender), deadline).is_err() {
+                    self.partially_applied = true;
+                    return Err(Unavailable::NoCommands { worker });
+                }
+                enforcing.push(progress);
+            }
+            self.pending = Some(Pending::Enforce(enforcing));
+        }
+        let Some(Pending::Enforce(enforcing)) = &mut self.pending else { return Ok(None) };
+        while let Some(last) = enforcing.last() {
+            let done = last.recv_deadline(deadline).map_err(|_| late(state))?;
+            self.partially_applied |= matches!(done, Progress::Refused(_));
+            enforcing.pop();
+        }
+        self.pending = None;
+        let Ended { sessions, mappings } = self.ended;
+        tracing::info!(sessions_ended = sessions, mappings_ended = mappings, "the change is through");
+        Ok(Some(Swept { sessions_ended: sessions, mappings_ended: mappings }))
+    }
+}
+
+/// A change as the workers take it, made before any of them hears of it.
+struct Change {
+    /// Where each worker takes its commands.
+    commands: Vec<Sender<Command>>,
+    /// By worker.
+    updates: Vec<Box<ConfigUpdate>>,
+    /// Who owns what until all workers have looked through their sessions.
+    steering_meanwhile: Steering,
+    /// Who owns what from then on.
+    steering: Steering,
+    routes: RouteTable,
+    /// By worker and pool: where its use is shown.
+    pools: Vec<Vec<Arc<Published<PoolCounters>>>>,
+}
+
+impl Change {
+    /// From the `old` configuration, which is in force, to the `new` one.
+    fn new(state: &State, old: &Config, new: &Config) -> Result<Change, ReloadError> {
+        let routes = plan::routes(new)?;
+        let (steering, commands, mut pools) = state
             .with(|dataplane| {
-                let steering = dataplane.steering.under(&old.settings, &config.settings);
+                let steering = dataplane.steering.under(&old.settings, &new.settings);
                 let workers = dataplane.workers().iter();
                 let (commands, pools): (Vec<_>, Vec<_>) =
                     workers.map(|worker| (worker.commands.clone(), worker.pools.clone())).unzip();
@@ -109,135 +237,43 @@ impl ControlPlane {
             })
             .ok_or(Unavailable::Stopping)?;
         let (before, steering) = steering.map_err(|error| ReloadError::Steering(Box::new(error)))?;
-        let sessions = table_memory::sessions_each(&config.settings, steering.workers());
-        let mut adoptions = Vec::new();
+        let sessions = table_memory::sessions_each(&new.settings, steering.workers());
+        let mut updates = Vec::new();
         for (worker, pools) in (0..).map(WorkerId).zip(&mut pools) {
-            pools.resize_with(config.settings.pools.len(), || Arc::new(Published::new()));
+            pools.resize_with(new.settings.pools.len(), || Arc::new(Published::new()));
             let before = Parts { settings: &old.settings, shares: before.shares(worker) };
-            let after = Parts { settings: &config.settings, shares: steering.shares(worker) };
+            let after = Parts { settings: &new.settings, shares: steering.shares(worker) };
             let changes = Changes::new(before, after, sessions).map_err(ReloadError::Tables)?;
-            let adoption = ConfigUpdate { changes, routes: routes.clone(), own: own(), pools: pools.clone() };
-            adoptions.push(Box::new(adoption));
+            let (routes, own) = (routes.clone(), own_addresses(new));
+            updates.push(Box::new(ConfigUpdate { changes, routes, own, pools: pools.clone() }));
         }
-
-        let deadline = Instant::now() + LISTING_TIMEOUT;
-        self.steer(&commands, &before.until(&steering), deadline)
-            .inspect_err(|_| in_force.partially_applied = true)?;
-        let mut sweeping = VecDeque::new();
-        for (worker, (commands, adoption)) in (0..).zip(commands.iter().zip(adoptions)) {
-            let (told, progress) = bounded(2);
-            if commands.send_deadline(Command::Adopt(adoption, told), deadline).is_err() {
-                in_force.partially_applied = true;
-                return Err(Unavailable::NoCommands { worker }.into());
-            }
-            sweeping.push_back(Sweeping { progress, is_in_force: false });
-        }
-        let swept = VecDeque::new();
-        let pending = Pending::Sweep { sweeping, swept, steering: Box::new(steering.clone()) };
-        (in_force.pending, in_force.ended) = (Some(pending), Ended::default());
-        // From here on the workers will do it, however late.
-        self.follow(config, |dataplane| {
-            dataplane.steering = steering;
-            dataplane.routes = routes;
-            dataplane.ports.iter_mut().zip(own()).for_each(|(open, own)| open.interface.own = own);
-            dataplane.set_pools(pools);
-        });
-        in_force.text = text.to_owned();
-        in_force.added = added;
-        // A slow worker makes the next change wait; this one is in force.
-        in_force.wait_in_force(Instant::now() + LISTING_TIMEOUT);
-        Ok(reloaded)
+        let steering_meanwhile = before.until(&steering);
+        Ok(Change { commands, updates, steering_meanwhile, steering, routes, pools })
     }
+}
 
-    /// Waits for the workers to be through with the last change, and lets them put in force what had to wait for that. What was
-    /// in force before it ends here: a worker frees nothing. What the change has ended, the first time that it is through.
-    pub(super) fn settle(
-        &self,
-        in_force: &mut InForce,
-        deadline: Instant,
-    ) -> Result<Option<Swept>, Unavailable> {
-        if let Some(Pending::Sweep { sweeping, swept, steering }) = &mut in_force.pending {
-            while let Some(first) = sweeping.front() {
-                match first.progress.recv_deadline(deadline).map_err(|_| self.late())? {
-                    Progress::InForce => continue,
-                    Progress::Through(adoption, ended) => {
-                        in_force.ended.sessions += ended.sessions;
-                        in_force.ended.mappings += ended.mappings;
-                        swept.push_back(adoption);
-                    }
-                    Progress::Refused(adoption) => {
-                        in_force.partially_applied = true;
-                        swept.push_back(adoption);
-                    }
-                }
-                sweeping.pop_front();
-            }
-            let (swept, steering) = (std::mem::take(swept), steering.clone());
-            in_force.pending = None;
-            let commands = self.commands()?;
-            let deadline = Instant::now() + LISTING_TIMEOUT;
-            self.steer(&commands, &steering, deadline).inspect_err(|_| in_force.partially_applied = true)?;
-            let mut enforcing = Vec::new();
-            for (worker, (commands, adoption)) in (0..).zip(commands.iter().zip(swept)) {
-                let (told, progress) = bounded(2);
-                if commands.send_deadline(Command::Enforce(adoption, told), deadline).is_err() {
-                    in_force.partially_applied = true;
-                    return Err(Unavailable::NoCommands { worker });
-                }
-                enforcing.push(progress);
-            }
-            in_force.pending = Some(Pending::Enforce(enforcing));
-        }
-        let Some(Pending::Enforce(enforcing)) = &mut in_force.pending else { return Ok(None) };
-        while let Some(last) = enforcing.last() {
-            let done = last.recv_deadline(deadline).map_err(|_| self.late())?;
-            in_force.partially_applied |= matches!(done, Progress::Refused(_));
-            enforcing.pop();
-        }
-        in_force.pending = None;
-        let Ended { sessions, mappings } = in_force.ended;
-        tracing::info!(sessions_ended = sessions, mappings_ended = mappings, "the change is through");
-        Ok(Some(Swept { sessions_ended: sessions, mappings_ended: mappings }))
-    }
+/// By interface: what the gateway answers ARP for.
+fn own_addresses(config: &Config) -> Vec<OwnAddresses> {
+    let interfaces = (0..).map(InterfaceId).zip(&config.interfaces);
+    interfaces.map(|(id, interface)| plan::own(config, id, interface)).collect()
+}
 
-    /// Why the next change has to wait.
-    fn late(&self) -> Unavailable {
-        let left = |dataplane: &Dataplane| {
-            dataplane.workers().iter().map(|worker| worker.counters.read().sweep_lines).sum::<u64>()
-        };
-        let lines = self.with(left).unwrap_or(0);
-        Unavailable::Sweeping { lines }
-    }
+/// Why the next change has to wait.
+fn late(state: &State) -> Unavailable {
+    let left = |dataplane: &Dataplane| {
+        dataplane.workers().iter().map(|worker| worker.counters.read().sweep_lines).sum::<u64>()
+    };
+    Unavailable::Sweeping { lines: state.with(left).unwrap_or(0) }
+}
 
-    /// As [`ControlPlane::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked for
-    /// it has gone.
-    pub(super) fn settle_aside(&self) {
-        if let Ok(mut in_force) = self.in_force.try_lock() {
-            // What is not through yet is asked again.
-            let _ = self.settle(&mut in_force, Instant::now());
-        }
-    }
-
-    /// Tells every worker who owns what from now on.
-    fn steer(
-        &self,
-        commands: &[Sender<Command>],
-        steering: &Steering,
-        deadline: Instant,
-    ) -> Result<(), Unavailable> {
-        let ask = |_, answer| Command::Steer(Box::new(steering.clone()), answer);
-        self.ask_each(commands, deadline, ask)
-            .map(drop)
-            .map_err(|worker| Unavailable::ConfigUnanswered { worker })
-    }
-
-    /// Lets management go by the same.
-    fn follow(&self, config: &Config, change: impl FnOnce(&mut Dataplane)) {
-        let mut control = lock(&self.control);
-        *lock(&self.config) = Arc::new(config.clone());
-        self.with_mut(|dataplane| {
-            change(dataplane);
-            control.follow(dataplane, config);
-        });
-    }
+/// Tells every worker who owns what from now on.
+fn steer(
+    state: &State,
+    commands: &[Sender<Command>],
+    steering: &Steering,
+    deadline: Instant,
+) -> Result<(), Unavailable> {
+    let command = |_, answer| Command::Steer(Box::new(steering.clone()), answer);
+    let answers = state.channels.broadcast(commands, deadline, command);
+    answers.map(drop).map_err(|worker| Unavailable::ConfigUnanswered { worker })
 }

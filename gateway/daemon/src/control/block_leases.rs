@@ -1,11 +1,11 @@
-//! Who has which port blocks now, by the records of the workers.
+//! Who has which port blocks now, by the records of the workers. Each record is a line of the log (RFC 6888 REQ-12): who has an
+//! outside endpoint from now on, or no more, and not to whom it speaks.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::control_plane::{ControlPlane, lock};
-use natgw_api::types::{Holder, Whose};
-use natgw_management::convert;
+use natgw_api::types::Whose;
+use natgw_config::{Config, Holding};
 use natgw_nat::{BlockEvent, BlockRecord};
 
 /// See the module.
@@ -16,8 +16,19 @@ pub(super) struct BlockLeases {
 }
 
 impl BlockLeases {
-    /// Takes a record.
-    pub(super) fn note(&mut self, record: &BlockRecord) {
+    /// Takes a record, and logs it. The configuration names the pool.
+    pub(super) fn record(&mut self, record: &BlockRecord, config: &Config) {
+        self.update(record);
+        let BlockRecord { event, pool, inside, outside, first, last } = *record;
+        let pool = pool_name(config, pool);
+        let ports = format_args!("{first}-{last}");
+        match event {
+            BlockEvent::Taken => tracing::info!(%inside, %outside, %ports, pool, "port block taken"),
+            BlockEvent::GivenBack => tracing::info!(%inside, %outside, %ports, pool, "port block given back"),
+        }
+    }
+
+    fn update(&mut self, record: &BlockRecord) {
         let block = (record.outside, record.first);
         match record.event {
             BlockEvent::Taken => _ = self.held.insert(block, *record),
@@ -26,7 +37,17 @@ impl BlockLeases {
     }
 
     /// The blocks of a subscriber, or the one that an outside endpoint is of, lowest first.
-    pub(super) fn find(&self, whose: Whose) -> Vec<BlockRecord> {
+    pub(super) fn holdings(&self, whose: Whose, config: &Config) -> Vec<Holding> {
+        let holding = |record: BlockRecord| Holding {
+            inside: record.inside,
+            outside: record.outside,
+            ports: record.first..=record.last,
+            pool: pool_name(config, record.pool).to_owned(),
+        };
+        self.find(whose).into_iter().map(holding).collect()
+    }
+
+    fn find(&self, whose: Whose) -> Vec<BlockRecord> {
         let is_meant = |record: &&BlockRecord| match whose {
             Whose::Subscriber(inside) => record.inside == inside,
             Whose::Endpoint(outside) => {
@@ -39,14 +60,8 @@ impl BlockLeases {
     }
 }
 
-impl ControlPlane {
-    /// Who has outside ports to itself: what the configuration says, and what workers have told.
-    pub(super) fn holders(&self, whose: Whose) -> Vec<Holder> {
-        let fixed = convert::holdings(&self.config(), whose);
-        let blocks = lock(&self.control).blocks(whose);
-        let fixed = fixed.iter().map(|holding| convert::holder(holding, "deterministic"));
-        fixed.chain(blocks.iter().map(|holding| convert::holder(holding, "block"))).collect()
-    }
+fn pool_name(config: &Config, place: u16) -> &str {
+    config.settings.pools.get(usize::from(place)).map_or("", |pool| &pool.name)
 }
 
 #[cfg(test)]
@@ -64,17 +79,17 @@ mod tests {
             last,
         };
         let (one, two) = (taken(2048, 2559), taken(1024, 1535));
-        let mut ledger = BlockLeases::default();
-        ledger.note(&one);
-        ledger.note(&two);
+        let mut leases = BlockLeases::default();
+        leases.update(&one);
+        leases.update(&two);
         let whose = |text: &str| text.parse::<Whose>().unwrap();
-        assert_eq!(ledger.find(whose("10.64.0.5")), [two, one]);
-        assert_eq!(ledger.find(whose("203.0.113.10:2559")), [one]);
+        assert_eq!(leases.find(whose("10.64.0.5")), [two, one]);
+        assert_eq!(leases.find(whose("203.0.113.10:2559")), [one]);
         assert_eq!(
-            [ledger.find(whose("203.0.113.10:2560")), ledger.find(whose("203.0.113.11:2559"))],
+            [leases.find(whose("203.0.113.10:2560")), leases.find(whose("203.0.113.11:2559"))],
             [[]; 2]
         );
-        ledger.note(&BlockRecord { event: BlockEvent::GivenBack, ..one });
-        assert_eq!(ledger.find(whose("10.64.0.5")), [two]);
+        leases.update(&BlockRecord { event: BlockEvent::GivenBack, ..one });
+        assert_eq!(leases.find(whose("10.64.0.5")), [two]);
     }
 }

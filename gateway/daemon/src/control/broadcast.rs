@@ -3,12 +3,12 @@
 //! Each has a channel of its own, so that no answer, however late, goes to anybody else. An asker that gives up cancels its
 //! request. A channel lives here until the worker has let go of it, for a worker frees nothing.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::control_plane::ControlPlane;
+use super::lock::lock;
 use natgw_management::Unavailable;
 use natgw_worker::{Command, RequestId};
 
@@ -34,7 +34,7 @@ impl<T: Send> Channel for Receiver<T> {
 
 impl Channels {
     fn keep(&self, channel: Box<dyn Channel>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         kept.retain(|channel| !channel.is_over());
         kept.push(channel);
     }
@@ -80,26 +80,20 @@ impl<T: Send + 'static> Drop for Asked<'_, T> {
     }
 }
 
-impl ControlPlane {
-    /// Where each worker takes its commands.
-    pub(super) fn commands(&self) -> Result<Vec<Sender<Command>>, Unavailable> {
-        self.with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
-            .ok_or(Unavailable::Stopping)
-    }
-
+impl Channels {
     /// Asks one worker, and waits for its answer.
     ///
     /// # Errors
     /// It does not take the command, or does not answer in time.
-    pub(super) fn ask<T: Send + 'static>(
+    pub(super) fn request<T: Send + 'static>(
         &self,
         worker: u16,
         commands: &Sender<Command>,
         deadline: Instant,
         command: impl FnOnce(RequestId, Sender<T>) -> Command,
     ) -> Result<T, Unavailable> {
-        let mut asked = Asked::new(&self.channels, commands, deadline, command)
-            .ok_or(Unavailable::NoCommands { worker })?;
+        let mut asked =
+            Asked::new(self, commands, deadline, command).ok_or(Unavailable::NoCommands { worker })?;
         asked.wait(deadline).ok_or(Unavailable::NoAnswer { worker })
     }
 
@@ -107,13 +101,13 @@ impl ControlPlane {
     ///
     /// # Errors
     /// The number of a worker that does not take it, or does not answer in time; the others may have done it.
-    pub(super) fn ask_each<T: Send + 'static>(
+    pub(super) fn broadcast<T: Send + 'static>(
         &self,
         workers: &[Sender<Command>],
         deadline: Instant,
         command: impl Fn(RequestId, Sender<T>) -> Command,
     ) -> Result<Vec<T>, u16> {
-        let ask = |(index, worker)| Asked::new(&self.channels, worker, deadline, &command).ok_or(index);
+        let ask = |(index, worker)| Asked::new(self, worker, deadline, &command).ok_or(index);
         let mut asked = (0..).zip(workers).map(ask).collect::<Result<Vec<_>, u16>>()?;
         // Each is waited for, so that each of those that are late is told so.
         let answers: Vec<Option<T>> = asked.iter_mut().map(|asked| asked.wait(deadline)).collect();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! worker ─┐   filled                          ┌─ free ◄─┐
-//! worker ─┼──────────► [`Live::next`] ► pcapng           │ the same buffers, made at the beginning
+//! worker ─┼──────────► [`CaptureStream::next`] ► pcapng           │ the same buffers, made at the beginning
 //! worker ─┘                    └─────────────────────────┘
 //! ```
 //!
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-use super::control_plane::ControlPlane;
+use super::state::State;
 use natgw_api::pcapng::{self, Heading, Statistics};
 use natgw_api::types::Session;
 use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
@@ -40,18 +40,16 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 const _: () = assert!(natgw_management::CAPTURES_MAX <= natgw_worker::CAPTURES_MAX);
 
-impl ControlPlane {
-    pub(super) fn begin_capture(&self, request: &CaptureRequest) -> Result<Live, Unavailable> {
-        let config = self.config();
-        let workers = self
-            .with(|dataplane| dataplane.workers().iter().map(|worker| worker.commands.clone()).collect())
-            .ok_or(Unavailable::Stopping)?;
-        Live::begin(request, &config, workers, self.pool_names())
+impl State {
+    /// As [`natgw_management::Gateway::capture`].
+    pub(super) fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable> {
+        let stream = CaptureStream::begin(request, &self.config(), self.commands()?, self.pool_names())?;
+        Ok(Box::new(stream))
     }
 }
 
 /// A capture that runs.
-pub(super) struct Live {
+struct CaptureStream {
     id: CaptureId,
     /// The stream's beginning, until it is given.
     head: Option<Vec<u8>>,
@@ -73,13 +71,13 @@ pub(super) struct Live {
     is_over: bool,
 }
 
-impl Live {
+impl CaptureStream {
     fn begin(
         request: &CaptureRequest,
         config: &Config,
         workers: Vec<Sender<Command>>,
         pool_names: Vec<String>,
-    ) -> Result<Live, Unavailable> {
+    ) -> Result<CaptureStream, Unavailable> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = CaptureId(NEXT.fetch_add(1, Ordering::Relaxed));
         let longest = config.interfaces.iter().map(|interface| frame_len_max(interface.mtu)).max();
@@ -106,7 +104,7 @@ impl Live {
             ended: ended_in.clone(),
         };
         let since = Instant::now();
-        let mut live = Live {
+        let mut live = CaptureStream {
             id,
             head: Some(head(config, snap_len)),
             interfaces: config.interfaces.len() as u32,
@@ -215,7 +213,7 @@ impl Live {
     }
 }
 
-impl Capture for Live {
+impl Capture for CaptureStream {
     fn next(&mut self, patience: Duration) -> Option<Vec<u8>> {
         if let Some(head) = self.head.take() {
             return Some(head);
@@ -244,7 +242,7 @@ impl Capture for Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for CaptureStream {
     fn drop(&mut self) {
         if !self.is_over {
             self.end();

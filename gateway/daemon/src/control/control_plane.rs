@@ -1,25 +1,19 @@
-//! A running gateway, as management shows it.
+//! A running gateway as management sees it, composed of the parts that control it.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
-use super::apply_config::InForce;
-use super::broadcast::Channels;
-use super::drain::Draining;
-use super::neighbors::Control;
-use crate::service::Watchdog;
-use crate::signals::Signal;
+use super::apply_config::Configuration;
+use super::drain::Drains;
+use super::lock::lock;
+use super::state::State;
 use crate::start::{Dataplane, OpenPort};
+use natgw_api::CaptureRequest;
 use natgw_api::types::{
-    About, Cursor, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Neighbor,
-    NewForward, NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Reloads, Route, Session,
-    Subscriber, Whose,
+    About, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Neighbor, NewForward,
+    NicStats, Page, Pool, Query, Question, Readiness, Reloaded, Route, Session, Subscriber, Whose,
 };
-use natgw_api::{CaptureRequest, LISTING_TIMEOUT};
 use natgw_config::Config;
 use natgw_counters::PoolCounters;
 use natgw_dpdk::{Clock, Eal};
@@ -28,28 +22,14 @@ use natgw_management::{
     WorkerSnapshot, convert,
 };
 use natgw_nat::Filter;
-use natgw_neighbor::InterfaceId;
-use natgw_worker::{Command, Listing, Page as WorkerPage, Rows};
 
-/// See the module.
+/// See the module. Each part owns its state, and is given [`State`], which all of them share.
 pub(crate) struct ControlPlane {
-    /// What is in force.
-    pub(super) config: Mutex<Arc<Config>>,
-    pub(super) file: PathBuf,
-    pub(super) reloads: Mutex<Reloads>,
-    /// Held while something else is put in force.
-    pub(super) in_force: Mutex<InForce>,
-    pub(super) forward_changes: Mutex<Reloads>,
-    /// Of requests whose askers are gone.
-    pub(super) channels: Channels,
-    /// Held while a drain begins or ends.
-    pub(super) drains: Mutex<()>,
-    /// While no session begins.
-    pub(super) draining: Mutex<Option<Draining>>,
+    pub(super) state: State,
+    pub(super) configuration: Configuration,
+    pub(super) drains: Drains,
     since: Instant,
     memory: &'static str,
-    dataplane: Mutex<Option<Dataplane>>,
-    pub(super) control: Mutex<Control>,
 }
 
 impl ControlPlane {
@@ -61,26 +41,18 @@ impl ControlPlane {
         eal: &Eal,
         dataplane: Dataplane,
     ) -> ControlPlane {
-        let control = Control::new(&dataplane, &config);
         ControlPlane {
-            config: Mutex::new(Arc::new(config)),
-            reloads: Mutex::default(),
-            in_force: Mutex::new(InForce::new(text)),
-            forward_changes: Mutex::default(),
-            channels: Channels::default(),
-            drains: Mutex::default(),
-            draining: Mutex::default(),
-            file: file.to_owned(),
+            state: State::new(config, dataplane),
+            configuration: Configuration::new(file, text),
+            drains: Drains::default(),
             since: Instant::now(),
             memory: if eal.uses_hugepages() { "hugepages" } else { "no-huge" },
-            dataplane: Mutex::new(Some(dataplane)),
-            control: Mutex::new(control),
         }
     }
 
     /// Tells the log what was chosen.
     pub(crate) fn log_start(&self) {
-        self.with(|dataplane| {
+        self.state.with(|dataplane| {
             for open in &dataplane.ports {
                 tracing::info!(
                     interface = open.name,
@@ -96,151 +68,27 @@ impl ControlPlane {
         });
     }
 
-    /// Does management's own work until asked to stop, or drained.
-    pub(crate) fn control(self: &Arc<ControlPlane>, signals: &Receiver<Signal>) {
-        let Some(events) = self.with(|dataplane| dataplane.events.clone()) else { return };
-        let mut watchdog = Watchdog::new();
-        self.step(|control, dataplane| control.begin(dataplane));
-        loop {
-            crossbeam_channel::select! {
-                recv(signals) -> signal => match signal {
-                    Ok(Signal::Reload) => self.reload_aside(),
-                    Ok(Signal::Stop) | Err(_) => return,
-                },
-                recv(events.woken()) -> woken => if woken.is_err() {
-                    return;
-                },
-                default(CONTROL_EVERY) => {}
-            }
-            // As many from each queue in turn, so that none waits for a long one.
-            for _ in 0..EVENT_ROUNDS {
-                let mut is_more = false;
-                self.step(|control, dataplane| {
-                    is_more = events.take(EVENTS_AT_ONCE, |event| control.take(event, dataplane));
-                });
-                if !is_more {
-                    break;
-                }
-            }
-            self.step(|control, dataplane| {
-                control.poll(dataplane);
-                watchdog.poll(dataplane);
-            });
-            self.settle_aside();
-            if self.is_drained() {
-                return;
-            }
-        }
-    }
-
     /// Stops workers and ports.
     pub(crate) fn stop(&self) {
-        drop(lock(&self.dataplane).take());
+        self.state.stop();
     }
-
-    pub(super) fn config(&self) -> Arc<Config> {
-        Arc::clone(&lock(&self.config))
-    }
-
-    fn step(&self, work: impl FnOnce(&mut Control, &Dataplane)) {
-        let mut control = lock(&self.control);
-        self.with(|dataplane| work(&mut control, dataplane));
-    }
-
-    pub(super) fn with<T>(&self, look: impl FnOnce(&Dataplane) -> T) -> Option<T> {
-        lock(&self.dataplane).as_ref().map(look)
-    }
-
-    pub(super) fn with_mut(&self, change: impl FnOnce(&mut Dataplane)) {
-        if let Some(dataplane) = lock(&self.dataplane).as_mut() {
-            change(dataplane);
-        }
-    }
-
-    /// The names of all pools, by place.
-    pub(super) fn pool_names(&self) -> Vec<String> {
-        pool_names(&self.config())
-    }
-
-    pub(super) fn name_of(&self, interface: InterfaceId) -> String {
-        self.config()
-            .interfaces
-            .get(usize::from(interface.0))
-            .map_or_else(String::new, |found| found.name.clone())
-    }
-
-    pub(super) fn owner(&self, internal: Ipv4Addr) -> u16 {
-        self.with(|dataplane| dataplane.steering.outbound_owner(internal.to_bits()).0).unwrap_or(0)
-    }
-
-    /// One page of a table, worker after worker: as many rows as asked for, the end, or what [`PAGE_TIME`] was enough for.
-    fn page<T>(
-        &self,
-        query: &Query,
-        empty: impl Fn(usize) -> Rows,
-        take: impl Fn(WorkerPage, &mut Vec<T>),
-    ) -> Result<Page<T>, Unavailable> {
-        let begun = Instant::now();
-        let deadline = begun + LISTING_TIMEOUT;
-        let mut at = query.cursor.unwrap_or_default();
-        let mut items = Vec::new();
-        loop {
-            let commands = self
-                .with(|dataplane| dataplane.workers().get(usize::from(at.worker)).map(|w| w.commands.clone()))
-                .ok_or(Unavailable::Stopping)?;
-            let Some(commands) = commands else { return Ok(Page { items, next_cursor: None }) };
-            let (filter, from, rows) = (query.filter, at.position, empty(query.limit - items.len()));
-            let page: WorkerPage = self.ask(at.worker, &commands, deadline, |id, answer| {
-                Command::List(Listing { id, filter, from, lines: LINES_AT_ONCE, rows, answer })
-            })?;
-            if page.refused {
-                return Err(Unavailable::Busy { worker: at.worker });
-            }
-            at = match page.next {
-                Some(position) => Cursor { position, ..at },
-                None => Cursor { worker: at.worker + 1, position: 0 },
-            };
-            take(page, &mut items);
-            if items.len() >= query.limit || begun.elapsed() >= PAGE_TIME {
-                return Ok(Page { items, next_cursor: Some(at) });
-            }
-        }
-    }
-}
-
-/// How often management looks after its timers when nothing happens.
-const CONTROL_EVERY: Duration = Duration::from_millis(50);
-/// How long a page may take to fill. What there is then is given: few rows of a large table may be asked for.
-const PAGE_TIME: Duration = Duration::from_secs(1);
-/// Lines of a worker's table behind one another for a page.
-const LINES_AT_ONCE: u32 = 65_536;
-/// Events taken of one queue in one step, and steps before timers are looked at.
-const EVENTS_AT_ONCE: usize = 64;
-const EVENT_ROUNDS: usize = 8;
-
-fn pool_names(config: &Config) -> Vec<String> {
-    config.settings.pools.iter().map(|pool| pool.name.clone()).collect()
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gateway for ControlPlane {
     fn about(&self) -> About {
-        let (config, reloads) = (self.config(), *lock(&self.reloads));
+        let (config, reloads) = (self.state.config(), *lock(&self.configuration.reloads));
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dpdk: Eal::version().to_owned(),
             pid: std::process::id(),
             uptime_s: self.since.elapsed().as_secs(),
-            config_file: self.file.display().to_string(),
+            config_file: self.configuration.file.display().to_string(),
             config_generation: 1 + reloads.applied,
             config_reloads: reloads,
-            forward_changes: *lock(&self.forward_changes),
-            drain: self.drain_under_way(),
+            forward_changes: *lock(&self.configuration.forward_changes),
+            drain: self.drains.progress(&self.state),
             memory: self.memory.to_owned(),
-            tables: self.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
+            tables: self.state.with(|dataplane| dataplane.tables.clone()).unwrap_or_default(),
             idle: config.dpdk.idle.name().to_owned(),
             sessions_limit: config.settings.limits.sessions.into(),
             subscribers_limit: config.settings.limits.subscribers.into(),
@@ -250,8 +98,8 @@ impl Gateway for ControlPlane {
 
     fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
-        let unresolved = lock(&self.control).unresolved();
-        let seen = self.with(|dataplane| {
+        let unresolved = lock(&self.state.neighbors).unresolved();
+        let seen = self.state.with(|dataplane| {
             if !dataplane.is_polling() {
                 reasons.push("a worker has ended".to_owned());
             }
@@ -264,20 +112,23 @@ impl Gateway for ControlPlane {
         if seen.is_none() {
             reasons.push("the gateway is stopping".to_owned());
         }
-        reasons.extend(self.drain_under_way().map(|drain| drain.to_string()));
+        reasons.extend(self.drains.progress(&self.state).map(|drain| drain.to_string()));
         for route in unresolved {
             let next_hop = Ipv4Addr::from_bits(route.next_hop);
-            reasons.push(format!("{next_hop} on {} does not answer ARP", self.name_of(route.interface)));
+            reasons.push(format!(
+                "{next_hop} on {} does not answer ARP",
+                self.state.interface_name(route.interface)
+            ));
         }
         Readiness { ready: reasons.is_empty(), reasons }
     }
 
     fn config(&self) -> serde_json::Value {
-        serde_json::json!({ "file": self.file, "explained": self.config().explain() })
+        serde_json::json!({ "file": self.configuration.file, "explained": self.state.config().explain() })
     }
 
     fn interfaces(&self) -> Vec<Interface> {
-        let config = self.config();
+        let config = self.state.config();
         let row = |dataplane: &Dataplane| {
             let rows = dataplane.ports.iter().zip(&config.interfaces).map(|(open, configured)| Interface {
                 name: configured.name.clone(),
@@ -294,7 +145,7 @@ impl Gateway for ControlPlane {
             });
             rows.collect()
         };
-        self.with(row).unwrap_or_default()
+        self.state.with(row).unwrap_or_default()
     }
 
     fn nics(&self) -> Vec<Nic> {
@@ -319,11 +170,11 @@ impl Gateway for ControlPlane {
                 xstats: open.port.xstats().unwrap_or_default().into_iter().collect(),
             }
         };
-        self.with(|dataplane| dataplane.ports.iter().map(nic).collect()).unwrap_or_default()
+        self.state.with(|dataplane| dataplane.ports.iter().map(nic).collect()).unwrap_or_default()
     }
 
     fn control_counts(&self) -> ControlCounts {
-        lock(&self.control).counts()
+        lock(&self.state.neighbors).counts()
     }
 
     fn mempools(&self) -> Vec<Mempool> {
@@ -334,22 +185,27 @@ impl Gateway for ControlPlane {
                 in_use: dataplane.buffers.in_use().into(),
             }]
         };
-        self.with(pool).unwrap_or_default()
+        self.state.with(pool).unwrap_or_default()
     }
 
     fn neighbors(&self) -> Vec<Neighbor> {
-        let rows = lock(&self.control).neighbors();
-        rows.iter().map(|listed| convert::neighbor(listed, &self.name_of(listed.interface))).collect()
+        let rows = lock(&self.state.neighbors).list();
+        rows.iter()
+            .map(|listed| convert::neighbor(listed, &self.state.interface_name(listed.interface)))
+            .collect()
     }
 
     fn routes(&self) -> Vec<Route> {
-        let entries = self.with(|dataplane| dataplane.routes.entries()).unwrap_or_default();
-        entries.iter().map(|entry| convert::route(entry, &self.name_of(entry.interface))).collect()
+        let entries = self.state.with(|dataplane| dataplane.routes.entries()).unwrap_or_default();
+        entries
+            .iter()
+            .map(|entry| convert::route(entry, &self.state.interface_name(entry.interface)))
+            .collect()
     }
 
     fn pools(&self) -> Vec<Pool> {
         let counters = |index: usize| {
-            self.with(|dataplane| {
+            self.state.with(|dataplane| {
                 let read: Vec<PoolCounters> = dataplane
                     .workers()
                     .iter()
@@ -358,17 +214,17 @@ impl Gateway for ControlPlane {
                 PoolCounters::sum(&read)
             })
         };
-        let config = self.config();
+        let config = self.state.config();
         let pools = config.settings.pools.iter().enumerate().filter(|(_, pool)| !pool.is_removed());
         pools.map(|(index, pool)| convert::pool(pool, &counters(index).unwrap_or_default())).collect()
     }
 
     fn forwards(&self) -> Vec<Forward> {
-        self.list_forwards()
+        self.state.forwards()
     }
 
     fn workers(&self) -> Vec<WorkerSnapshot> {
-        let config = self.config();
+        let config = self.state.config();
         let rows = |dataplane: &Dataplane| {
             let workers = dataplane.workers().iter().zip(&config.dpdk.worker_lcores).enumerate();
             workers
@@ -379,72 +235,54 @@ impl Gateway for ControlPlane {
                 })
                 .collect()
         };
-        self.with(rows).unwrap_or_default()
+        self.state.with(rows).unwrap_or_default()
     }
 
     fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
-        self.list_subscribers(top)
+        self.state.subscribers(top)
     }
 
     fn whose(&self, whose: Whose) -> Vec<Holder> {
-        self.holders(whose)
+        self.state.whose(whose)
     }
 
     fn mappings(&self, query: &Query) -> Result<Page<Mapping>, Unavailable> {
-        let pools = self.pool_names();
-        self.page(
-            query,
-            |rows| Rows::Mappings(Vec::with_capacity(rows)),
-            |page, items| {
-                if let Rows::Mappings(rows) = page.rows {
-                    items.extend(rows.iter().map(|row| Mapping::of(row, page.worker.0, &pools)));
-                }
-            },
-        )
+        self.state.mappings(query)
     }
 
     fn sessions(&self, query: &Query) -> Result<Page<Session>, Unavailable> {
-        let pools = self.pool_names();
-        self.page(
-            query,
-            |rows| Rows::Sessions(Vec::with_capacity(rows)),
-            |page, items| {
-                if let Rows::Sessions(rows) = page.rows {
-                    items.extend(rows.iter().map(|row| Session::of(row, page.worker.0, &pools)));
-                }
-            },
-        )
+        self.state.sessions(query)
     }
 
     fn explain(&self, question: &Question) -> Result<Explanation, Unavailable> {
-        self.explain_packet(question)
+        self.state.explain(question)
     }
 
     fn capture(&self, request: &CaptureRequest) -> Result<Box<dyn Capture>, Unavailable> {
-        Ok(Box::new(self.begin_capture(request)?))
+        self.state.capture(request)
     }
 
     fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
-        self.delete(filter)
+        self.state.delete_sessions(filter)
     }
 
     fn add_forward(&self, forward: &NewForward) -> Result<Forward, ForwardError> {
-        self.put_forward(forward)
+        self.configuration.add_forward(&self.state, forward)
     }
 
     fn delete_forward(&self, id: &str) -> Result<(), ForwardError> {
-        self.remove_forward(id)
+        self.configuration.delete_forward(&self.state, id)
     }
 
     fn reload(&self, until: Until) -> Result<Reloaded, ReloadError> {
-        self.reload_file(until)
+        self.configuration.reload(&self.state, until)
     }
 
     fn drain(&self, limit: Option<Duration>) -> Result<Drain, Unavailable> {
-        self.begin_drain(limit)
+        self.drains.drain(&self.state, limit)
     }
 
     fn stop_drain(&self) -> Result<(), Unavailable> {
-        self.end_drain()
+        self.drains.stop_drain(&self.state)
     }
 }

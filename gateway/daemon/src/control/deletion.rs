@@ -2,21 +2,22 @@
 
 use std::time::Instant;
 
-use super::control_plane::ControlPlane;
+use super::state::State;
 use natgw_api::DELETION_TIMEOUT;
 use natgw_api::types::Deleted;
 use natgw_management::Unavailable;
 use natgw_nat::Filter;
 use natgw_worker::{Command, Deletion};
 
-impl ControlPlane {
-    /// All workers at once go through their tables.
-    pub(super) fn delete(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
+impl State {
+    /// As [`natgw_management::Gateway::delete_sessions`]. All workers at once go through their tables.
+    pub(super) fn delete_sessions(&self, filter: &Filter) -> Result<Deleted, Unavailable> {
         let deadline = Instant::now() + DELETION_TIMEOUT;
-        let ask =
+        let command =
             |id, answer| Command::Delete(Deletion { id, filter: *filter, from: 0, sessions: 0, answer });
         let ended = self
-            .ask_each(&self.commands()?, deadline, ask)
+            .channels
+            .broadcast(&self.commands()?, deadline, command)
             .map_err(|worker| Unavailable::SessionsLeft { worker })?;
         let ended = (0..).zip(ended).map(|(worker, ended)| match ended {
             natgw_worker::Deleted::All(sessions) => Ok(sessions),

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
-use super::control_plane::{ControlPlane, lock};
+use super::lock::lock;
+use super::state::State;
 use crate::start::Dataplane;
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::{Explanation, Question, Whose};
@@ -14,8 +15,9 @@ use natgw_neighbor::{InterfaceId, RouteEntry};
 use natgw_steer::WorkerId;
 use natgw_worker::Command;
 
-impl ControlPlane {
-    pub(super) fn explain_packet(&self, asked: &Question) -> Result<Explanation, Unavailable> {
+impl State {
+    /// As [`natgw_management::Gateway::explain`].
+    pub(super) fn explain(&self, asked: &Question) -> Result<Explanation, Unavailable> {
         let deadline = Instant::now() + LISTING_TIMEOUT;
         let direction = asked.direction.unwrap_or_else(|| self.side_of(asked.source.address));
         let protocol = match asked.protocol.translated_as() {
@@ -24,11 +26,11 @@ impl ControlPlane {
         };
         let tuple = tuple(asked, protocol, direction);
         let question = natgw_nat::Question { protocol, tuple, direction, hairpinned: false };
-        let (mut explanation, view) = self.ask_owner(&question, deadline)?;
+        let (mut explanation, view) = self.request_explanation(&question, deadline)?;
         if let Some(around) = view.around(&question) {
             let then = match view.to_itself(&question) {
                 Some(view) => self.explanation(&around, &view, explanation.worker),
-                None => self.ask_owner(&around, deadline)?.0,
+                None => self.request_explanation(&around, deadline)?.0,
             };
             explanation.then = Some(Box::new(match view.source {
                 Some(_) => then,
@@ -47,19 +49,16 @@ impl ControlPlane {
     }
 
     /// Asks the worker that owns the packet.
-    fn ask_owner(
+    fn request_explanation(
         &self,
         question: &natgw_nat::Question,
         deadline: Instant,
     ) -> Result<(Explanation, natgw_nat::Explanation), Unavailable> {
-        let owner = self.with(|dataplane| {
-            let owner = owner(dataplane, question);
-            let commands = dataplane.workers().get(owner.index()).map(|worker| worker.commands.clone());
-            commands.map(|commands| (owner.0, commands))
-        });
-        let (worker, commands) = owner.flatten().ok_or(Unavailable::Stopping)?;
-        let ask = |_, answer| Command::Explain(*question, answer);
-        let view = self.ask(worker, &commands, deadline, ask)?;
+        let WorkerId(worker) =
+            self.with(|dataplane| owner(dataplane, question)).ok_or(Unavailable::Stopping)?;
+        let commands = self.commands_of(worker)?.ok_or(Unavailable::Stopping)?;
+        let command = |_, answer| Command::Explain(*question, answer);
+        let view = self.channels.request(worker, &commands, deadline, command)?;
         Ok((self.explanation(question, &view, worker), view))
     }
 
@@ -72,7 +71,7 @@ impl ControlPlane {
     ) -> Explanation {
         let mut explanation = convert::explanation(question, view, worker, &self.pool_names());
         let Tuple { source, destination, destination_port, .. } = question.tuple;
-        explanation.holders = self.holders(match question.direction {
+        explanation.holders = self.whose(match question.direction {
             Direction::Outbound => Whose::Subscriber(source.into()),
             Direction::Inbound => Whose::Endpoint(SocketAddrV4::new(destination.into(), destination_port)),
         });
@@ -108,10 +107,10 @@ impl ControlPlane {
         let Some((route, entry)) = found.flatten() else {
             return convert::refuse(explanation, DropReason::NoRoute, protocol);
         };
-        let name = self.name_of(route.interface);
+        let name = self.interface_name(route.interface);
         explanation.route = entry.map(|entry| convert::route(&entry, &name));
         explanation.next_hop = Some(route.next_hop.into());
-        let neighbors = lock(&self.control).neighbors();
+        let neighbors = lock(&self.neighbors).list();
         let neighbor =
             neighbors.iter().find(|one| (one.interface, one.ip) == (route.interface, route.next_hop));
         explanation.neighbor = neighbor.map(|neighbor| convert::neighbor(neighbor, &name));

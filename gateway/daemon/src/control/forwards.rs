@@ -3,16 +3,18 @@
 
 use std::time::Instant;
 
-use super::control_plane::{ControlPlane, lock};
+use super::apply_config::Configuration;
+use super::lock::lock;
+use super::state::State;
 use natgw_api::CHANGE_TIMEOUT;
 use natgw_api::types::{Forward, NewForward};
 use natgw_config::{Hosts, Reloaded, forward_id};
 use natgw_management::{ForwardError, ReloadError, convert};
 use natgw_nat::{ForwardSource, PortForward, Static};
 
-impl ControlPlane {
+impl State {
     /// Every port forward, those of the file first, then every 1:1 mapping.
-    pub(super) fn list_forwards(&self) -> Vec<Forward> {
+    pub(super) fn forwards(&self) -> Vec<Forward> {
         let config = self.config();
         let forwards = &config.settings.port_forwards;
         let of_file = forwards.len() - config.added_forwards.min(forwards.len());
@@ -57,9 +59,11 @@ impl ControlPlane {
             worker: self.owner(one.internal.network()),
         }
     }
+}
 
+impl Configuration {
     /// Puts another forward in force, beside the file's and those that were added before.
-    pub(super) fn put_forward(&self, new: &NewForward) -> Result<Forward, ForwardError> {
+    pub(super) fn add_forward(&self, state: &State, new: &NewForward) -> Result<Forward, ForwardError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let mut added = in_force.added.clone();
@@ -67,20 +71,20 @@ impl ControlPlane {
         let id = new.id();
         added.push(new);
         let text = in_force.text.clone();
-        let outcome = self.put_in_force(&mut in_force, &text, added, deadline);
+        let outcome = in_force.apply(state, &self.file, &text, added, deadline);
         let forward =
             outcome.as_ref().ok().and_then(|done| done.config.settings.port_forwards.last().cloned());
         self.report_forward(&id, "added", outcome)?;
-        let _ = self.settle(&mut in_force, deadline);
+        let _ = in_force.settle(state, deadline);
         // What came into force last is what was added.
-        forward.map(|forward| self.show_forward(&forward, "api")).ok_or(ForwardError::Unknown)
+        forward.map(|forward| state.show_forward(&forward, "api")).ok_or(ForwardError::Unknown)
     }
 
     /// Takes a forward away that was added.
-    pub(super) fn remove_forward(&self, id: &str) -> Result<(), ForwardError> {
+    pub(super) fn delete_forward(&self, state: &State, id: &str) -> Result<(), ForwardError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
-        let known = self.list_forwards();
+        let known = state.forwards();
         let forward = known.iter().find(|forward| forward.id == id).ok_or(ForwardError::Unknown)?;
         let mut added = in_force.added.clone();
         let place =
@@ -90,9 +94,9 @@ impl ControlPlane {
             None => return Err(ForwardError::InFile),
         }
         let text = in_force.text.clone();
-        let outcome = self.put_in_force(&mut in_force, &text, added, deadline);
+        let outcome = in_force.apply(state, &self.file, &text, added, deadline);
         self.report_forward(id, "deleted", outcome)?;
-        let _ = self.settle(&mut in_force, deadline);
+        let _ = in_force.settle(state, deadline);
         Ok(())
     }
 

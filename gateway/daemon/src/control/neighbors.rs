@@ -1,33 +1,28 @@
-//! Management's own work: neighbours.
+//! Neighbours, as all workers are told of them: whom ARP asks, what was learnt, and what the gateway announces of itself.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::block_leases::BlockLeases;
 use super::gratuitous_arp::Announcements;
 use crate::start::Dataplane;
-use natgw_api::types::Whose;
-use natgw_config::{Config, Holding, StaticNeighbor};
+use natgw_config::{Config, StaticNeighbor};
 use natgw_management::{ControlCounts, LinkChanges};
-use natgw_nat::{BlockEvent, BlockRecord, Settings};
 use natgw_neighbor::arp::{self, Sender};
-use natgw_neighbor::{Action, Binding, InterfaceId, Listed, Neighbors, Route, TokenBucket};
+use natgw_neighbor::{Action, Binding, InterfaceId, Learn, Listed, Neighbors, Route, TokenBucket};
 use natgw_wire::ethernet::Mac;
-use natgw_worker::{Command, Event, Interface};
+use natgw_worker::{Command, Interface};
 
 /// How often links are looked at.
 const LINKS_EVERY_MS: u64 = 250;
 
-/// The state of the control loop.
-pub(super) struct Control {
+/// See the module.
+pub(super) struct NeighborControl {
     since: Instant,
     neighbors: Neighbors,
     interfaces: Vec<Interface>,
     actions: Vec<Action>,
-    pool_names: Vec<String>,
     static_neighbors: Vec<Binding>,
-    ledger: BlockLeases,
     announcements: Announcements,
     /// When links are looked at next.
     links_due_ms: u64,
@@ -42,10 +37,10 @@ pub(super) struct Control {
     claims: TokenBucket,
 }
 
-impl Control {
-    pub(super) fn new(dataplane: &Dataplane, config: &Config) -> Control {
+impl NeighborControl {
+    pub(super) fn new(dataplane: &Dataplane, config: &Config) -> NeighborControl {
         let interfaces = interfaces(dataplane);
-        Control {
+        NeighborControl {
             since: Instant::now(),
             neighbors: Neighbors::new(),
             announcements: Announcements::new(interfaces.len()),
@@ -55,9 +50,7 @@ impl Control {
             delayed: 0,
             interfaces,
             actions: Vec::new(),
-            pool_names: pool_names(&config.settings),
             static_neighbors: static_neighbors(config),
-            ledger: BlockLeases::default(),
             complaints: TokenBucket::new(1, 1, 0),
             claims: TokenBucket::new(1, 10, 0),
         }
@@ -74,7 +67,6 @@ impl Control {
 
     /// Goes by a new configuration: says who has the addresses that came, and asks for the gateways of its routes.
     pub(super) fn follow(&mut self, dataplane: &Dataplane, config: &Config) {
-        self.pool_names = pool_names(&config.settings);
         self.static_neighbors = static_neighbors(config);
         let before = std::mem::replace(&mut self.interfaces, interfaces(dataplane));
         for (index, (old, new)) in before.iter().zip(&self.interfaces).enumerate() {
@@ -85,42 +77,31 @@ impl Control {
         self.begin(dataplane);
     }
 
-    /// Takes what a worker tells.
-    pub(super) fn take(&mut self, event: Event, dataplane: &Dataplane) {
+    /// A worker has heard of a neighbour.
+    pub(super) fn learned(&mut self, binding: Binding, learn: Learn, dataplane: &Dataplane) {
         let now_ms = self.now_ms();
-        let sink = |action| self.actions.push(action);
-        let taken = match event {
-            Event::Learned(binding, learn) => self.neighbors.learned(binding, learn, now_ms, sink),
-            Event::Needed(interface, ip) => self.neighbors.need(interface, ip, now_ms, sink),
-            Event::Conflict(binding) => {
-                self.defend(binding, dataplane, now_ms);
-                Ok(())
-            }
-            Event::PortBlock(record) => {
-                self.log_block(&record);
-                Ok(())
-            }
-        };
-        if taken.is_err() && self.complaints.take(now_ms as u32) {
-            tracing::warn!("the neighbour table is full");
-        }
+        let learned = self.neighbors.learned(binding, learn, now_ms, |action| self.actions.push(action));
+        self.warn_if_full(learned.is_err(), now_ms);
         self.act(dataplane);
     }
 
-    /// Who has an outside endpoint from now on, or no more; to whom they speak is nobody's business (RFC 6888 REQ-12).
-    fn log_block(&mut self, record: &BlockRecord) {
-        self.ledger.note(record);
-        let BlockRecord { event, pool, inside, outside, first, last } = *record;
-        let pool = self.pool_names.get(usize::from(pool)).map_or("", String::as_str);
-        let ports = format_args!("{first}-{last}");
-        match event {
-            BlockEvent::Taken => tracing::info!(%inside, %outside, %ports, pool, "port block taken"),
-            BlockEvent::GivenBack => tracing::info!(%inside, %outside, %ports, pool, "port block given back"),
+    /// Packets wait for a neighbour on a worker.
+    pub(super) fn needed(&mut self, interface: InterfaceId, ip: u32, dataplane: &Dataplane) {
+        let now_ms = self.now_ms();
+        let needed = self.neighbors.need(interface, ip, now_ms, |action| self.actions.push(action));
+        self.warn_if_full(needed.is_err(), now_ms);
+        self.act(dataplane);
+    }
+
+    fn warn_if_full(&mut self, is_full: bool, now_ms: u64) {
+        if is_full && self.complaints.take(now_ms as u32) {
+            tracing::warn!("the neighbour table is full");
         }
     }
 
     /// Another station claims an address of ours: all others are told again whose it is (RFC 5227 section 2.4).
-    fn defend(&mut self, claim: Binding, dataplane: &Dataplane, now_ms: u64) {
+    pub(super) fn conflict(&mut self, claim: Binding, dataplane: &Dataplane) {
+        let now_ms = self.now_ms();
         let Some(interface) = self.interfaces.get(usize::from(claim.interface.0)) else { return };
         if !interface.own.answers_for(claim.ip)
             || !self.announcements.defends(claim.interface, claim.ip, now_ms)
@@ -190,18 +171,8 @@ impl Control {
         self.neighbors.unresolved()
     }
 
-    /// The port blocks of a subscriber, or the one that an outside endpoint is of.
-    pub(super) fn blocks(&self, whose: Whose) -> Vec<Holding> {
-        let holding = |record: BlockRecord| Holding {
-            inside: record.inside,
-            outside: record.outside,
-            ports: record.first..=record.last,
-            pool: self.pool_names.get(usize::from(record.pool)).cloned().unwrap_or_default(),
-        };
-        self.ledger.find(whose).into_iter().map(holding).collect()
-    }
-
-    pub(super) fn neighbors(&self) -> Vec<Listed> {
+    /// Neighbours known or being resolved.
+    pub(super) fn list(&self) -> Vec<Listed> {
         self.neighbors.list(self.now_ms())
     }
 
@@ -286,10 +257,6 @@ fn has_room(dataplane: &Dataplane) -> bool {
         commands.capacity().is_none_or(|capacity| commands.len() < capacity / 2)
     };
     dataplane.workers().first().is_some_and(|worker| room(&worker.commands))
-}
-
-fn pool_names(settings: &Settings) -> Vec<String> {
-    settings.pools.iter().map(|pool| pool.name.clone()).collect()
 }
 
 fn static_neighbors(config: &Config) -> Vec<Binding> {

@@ -1,37 +1,35 @@
 //! The configuration file, read again.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use super::control_plane::{ControlPlane, lock};
+use super::apply_config::Configuration;
+use super::lock::lock;
+use super::state::State;
 use natgw_api::{CHANGE_TIMEOUT, types};
 use natgw_config::{Config, Part, Reloaded};
 use natgw_management::{ReloadError, Until};
 
-impl ControlPlane {
+impl Configuration {
     /// Reads the file again and puts it in force, worker by worker. One change at a time; each is counted and logged.
-    pub(super) fn reload_file(&self, until: Until) -> Result<types::Reloaded, ReloadError> {
+    pub(super) fn reload(&self, state: &State, until: Until) -> Result<types::Reloaded, ReloadError> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut in_force = lock(&self.in_force);
         let outcome = Config::read(&self.file).map_err(ReloadError::from).and_then(|text| {
             let added = in_force.added.clone();
-            self.put_in_force(&mut in_force, &text, added, deadline)
+            in_force.apply(state, &self.file, &text, added, deadline)
         });
         let reloaded = self.report(outcome)?;
         let swept = match until {
             // The control loop looks after the rest.
             Until::InForce => None,
             // It is in force, whatever the workers are still at.
-            Until::Through => self.settle(&mut in_force, deadline).unwrap_or(None),
+            Until::Through => in_force.settle(state, deadline).unwrap_or(None),
         };
         Ok(types::Reloaded { swept, ..reloaded })
     }
 
     /// Counts and logs what became of a change.
-    pub(super) fn report(
-        &self,
-        outcome: Result<Reloaded, ReloadError>,
-    ) -> Result<types::Reloaded, ReloadError> {
+    fn report(&self, outcome: Result<Reloaded, ReloadError>) -> Result<types::Reloaded, ReloadError> {
         let mut reloads = lock(&self.reloads);
         match &outcome {
             Ok(reloaded) => {
@@ -53,15 +51,6 @@ impl ControlPlane {
             needs_restart: texts(&reloaded.needs_restart),
             swept: None,
         })
-    }
-
-    /// As asked by a signal: the control loop goes on meanwhile, and the log tells what became of it.
-    pub(super) fn reload_aside(self: &Arc<ControlPlane>) {
-        let running = Arc::clone(self);
-        let reload = move || drop(running.reload_file(Until::Through));
-        if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(reload) {
-            tracing::error!(%error, "the configuration stays as it is");
-        }
     }
 }
 

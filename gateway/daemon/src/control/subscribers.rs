@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::control_plane::ControlPlane;
+use super::state::State;
 use natgw_api::LISTING_TIMEOUT;
 use natgw_api::types::{Query, Subscriber};
-use natgw_management::{Gateway, Unavailable};
+use natgw_management::Unavailable;
 use natgw_nat::BlockGrid;
 
-impl ControlPlane {
-    /// As [`Gateway::subscribers`].
-    pub(super) fn list_subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
+impl State {
+    /// As [`natgw_management::Gateway::subscribers`].
+    pub(super) fn subscribers(&self, top: usize) -> Result<Vec<Subscriber>, Unavailable> {
         let mut found: HashMap<(Ipv4Addr, u16), Subscriber> = HashMap::new();
         let mut query = Query { filter: Default::default(), limit: Query::LIMIT_MAX, cursor: None };
         let config = self.config();
