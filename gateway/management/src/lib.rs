@@ -15,6 +15,7 @@
 
 mod access;
 mod api;
+mod app;
 mod capture;
 pub mod convert;
 mod error;

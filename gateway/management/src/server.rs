@@ -18,8 +18,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::socket::{self, SocketFile};
-use super::stream_deadline::Lasting;
-use super::{Gateway, Limits, http};
+use super::stream_deadline::StreamDeadline;
+use super::{Gateway, Limits, app, http};
 use natgw_config::{Socket, Token};
 
 /// Pause after a failed accept (no file descriptor free).
@@ -85,7 +85,7 @@ impl Server {
         let unix = socket.map(listen).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(http::BLOCKING_THREADS)
+            .max_blocking_threads(app::BLOCKING_THREADS)
             .thread_name("management ask")
             .build()
             .map_err(BindError::Runtime)?;
@@ -208,8 +208,8 @@ async fn connection<S>(stream: S, router: Router, limits: Limits, stopped: watch
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let lasting = Lasting::new(stopped.clone());
-    let router = router.layer(Extension(lasting.clone()));
+    let deadline = StreamDeadline::new(stopped.clone());
+    let router = router.layer(Extension(deadline.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -226,7 +226,7 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop(stopped) => {}
-        () = sleep_until(lasting.until()) => {}
+        () = sleep_until(deadline.until()) => {}
     }
     let _ = timeout(limits.close_timeout, connection).await;
 }

@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 /// One connection's.
 #[derive(Clone, Debug)]
-pub(super) struct Lasting {
+pub(super) struct StreamDeadline {
     until: Arc<Mutex<Instant>>,
     stopped: watch::Receiver<()>,
 }
 
-impl Lasting {
+impl StreamDeadline {
     /// The server stops when the sender of `stopped` is gone.
-    pub(super) fn new(stopped: watch::Receiver<()>) -> Lasting {
-        Lasting { until: Arc::new(Mutex::new(Instant::now())), stopped }
+    pub(super) fn new(stopped: watch::Receiver<()>) -> StreamDeadline {
+        StreamDeadline { until: Arc::new(Mutex::new(Instant::now())), stopped }
     }
 
     /// A response begins that may take so long.

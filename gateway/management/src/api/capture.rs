@@ -25,8 +25,8 @@ use utoipa::IntoParams;
 
 use super::problem::{BadParameters, Contradiction, Unanswered, Unauthorized};
 use super::table::{Parameters, filter};
-use crate::http::App;
-use crate::stream_deadline::Lasting;
+use crate::app::App;
+use crate::stream_deadline::StreamDeadline;
 use crate::{CAPTURES_MAX, Capture};
 use natgw_api::types::{Address, Protocols};
 use natgw_api::{CaptureRequest, Frames, Problem};
@@ -109,7 +109,7 @@ impl CaptureParameters {
         BadParameters, Contradiction, Unauthorized, Unanswered))]
 pub(super) async fn capture(
     State(app): State<App>,
-    Extension(lasting): Extension<Lasting>,
+    Extension(deadline): Extension<StreamDeadline>,
     headers: HeaderMap,
     parameters: Parameters<CaptureParameters>,
 ) -> Result<Response, Problem> {
@@ -120,10 +120,10 @@ pub(super) async fn capture(
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
     let capture = app.ask(move |app| Ok(app.gateway().capture(&request)?)).await?;
-    lasting.begin(Duration::from_secs(request.seconds.into()) + GRACE);
+    deadline.begin(Duration::from_secs(request.seconds.into()) + GRACE);
     let (pieces, body) = mpsc::channel(PIECES);
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || pump(slot, capture, &pieces, &lasting, &runtime));
+    tokio::task::spawn_blocking(move || pump(slot, capture, &pieces, &deadline, &runtime));
     let kind = [(header::CONTENT_TYPE, "application/x-pcapng")];
     Ok((kind, Body::new(Pieces(body))).into_response())
 }
@@ -133,7 +133,7 @@ fn pump(
     _slot: OwnedSemaphorePermit,
     mut capture: Box<dyn Capture>,
     pieces: &mpsc::Sender<Bytes>,
-    lasting: &Lasting,
+    deadline: &StreamDeadline,
     runtime: &Handle,
 ) {
     while !pieces.is_closed()
@@ -141,11 +141,11 @@ fn pump(
     {
         if !piece.is_empty() {
             let sending = pieces.send(piece.into());
-            if !matches!(runtime.block_on(timeout_at(lasting.until(), sending)), Ok(Ok(()))) {
+            if !matches!(runtime.block_on(timeout_at(deadline.until(), sending)), Ok(Ok(()))) {
                 return;
             }
         }
-        if lasting.is_stopping() {
+        if deadline.is_stopping() {
             return;
         }
     }

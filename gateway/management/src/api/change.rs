@@ -14,7 +14,7 @@ use super::problem::{
     BadBody, BadParameters, Contradiction, NotDeleted, Unanswered, Unauthorized, WrongFile, WrongForward,
 };
 use super::table::{Parameters, filter};
-use crate::http::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
+use crate::app::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
 use crate::{ForwardError, Until};
 use natgw_api::Problem;
 use natgw_api::types::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};

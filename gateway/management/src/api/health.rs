@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
 use super::problem::Unanswered;
-use crate::http::{Answer, App};
+use crate::app::{Answer, App};
 use crate::metrics as prometheus_text;
 use natgw_api::Problem;
 use natgw_api::types::Readiness;

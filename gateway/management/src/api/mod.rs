@@ -18,7 +18,7 @@ use utoipa::openapi::{self, ComponentsBuilder, Info, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::http::App;
+use super::app::App;
 use super::page;
 use natgw_api::types::Protocols;
 use natgw_api::types::text::Direction;

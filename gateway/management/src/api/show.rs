@@ -4,8 +4,8 @@ use axum::extract::State;
 
 use super::problem::Unanswered;
 use crate::Gateway;
+use crate::app::{Answer, App};
 use crate::convert;
-use crate::http::{Answer, App};
 use crate::metrics;
 use natgw_api::types::{Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status};
 

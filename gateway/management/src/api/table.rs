@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::problem::{BadParameters, Contradiction, Unanswered};
-use crate::http::{Answer, App};
+use crate::app::{Answer, App};
 use natgw_api::Problem;
 use natgw_api::types::{
     Address, Cursor, Endpoint, Explanation, Holder, Mapping, Page, Protocols, Query, Question, Session,
