@@ -1,5 +1,7 @@
 //! The gateway as a service of systemd's: what it tells sd_notify(3)'s socket from start to end.
 
+mod null_ports;
+
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,15 +10,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const CONFIGURATION: &str = include_str!("../../fixtures/null-ports.toml");
-
 /// Ended with the test, whatever becomes of it.
 struct Gateway(Child);
 
 impl Gateway {
     fn start(directory: &Path) -> Gateway {
-        let file = directory.join("gateway.toml");
-        std::fs::write(&file, CONFIGURATION.replace("@directory@", directory.to_str().unwrap())).unwrap();
+        let file = null_ports::write(directory, null_ports::CONFIGURATION);
         let mut gateway = Command::new(env!("CARGO_BIN_EXE_nat-gateway"));
         gateway
             .arg("--config")

@@ -1,18 +1,19 @@
 //! A gateway that does not start says in one line what is wrong, and on which line of the file.
 
+mod null_ports;
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
-const CONFIGURATION: &str = include_str!("../../fixtures/null-ports.toml");
+use null_ports::CONFIGURATION;
 
 /// What a gateway says on standard error whose configuration has `to` in place of the line `from`; the line's number.
 fn refused(from: &str, to: &str) -> (String, String, Output) {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("gateway.toml");
     assert_eq!(CONFIGURATION.matches(from).count(), 1, "{from}");
-    let text = CONFIGURATION.replace(from, to).replace("@directory@", directory.path().to_str().unwrap());
+    let text = CONFIGURATION.replace(from, to);
     let line = 1 + text.lines().position(|line| line == to).unwrap();
-    std::fs::write(&file, &text).unwrap();
+    let file = null_ports::write(directory.path(), &text);
     let gateway =
         Command::new(env!("CARGO_BIN_EXE_nat-gateway")).arg("--config").arg(&file).output().unwrap();
     assert_eq!(gateway.status.code(), Some(2));
