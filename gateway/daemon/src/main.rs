@@ -32,7 +32,7 @@ fn check(config: &Config) -> ExitCode {
     for warning in machine::warnings(config, Path::new("/")) {
         eprintln!("machine: {warning} (warning)");
     }
-    // Whoever closed the pipe has read enough.
+    // A reader that has closed the pipe has read enough.
     let _ = io::stdout().write_all(config.explain().as_bytes());
     ExitCode::SUCCESS
 }
@@ -40,7 +40,7 @@ fn check(config: &Config) -> ExitCode {
 fn tell_whose(config: &Config, whose: Whose) -> ExitCode {
     let holdings = convert::holdings(config, whose);
     for holding in &holdings {
-        // Whoever closed the pipe has read enough.
+        // A reader that has closed the pipe has read enough.
         let _ = writeln!(io::stdout(), "{holding}");
     }
     if holdings.is_empty() {

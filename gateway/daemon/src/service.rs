@@ -1,5 +1,5 @@
-//! What the service manager is told (sd_notify(3)): that the gateway is ready, that it stops, and, where it asks for that
-//! (`WatchdogSec=`), that every worker still polls. Where there is no `$NOTIFY_SOCKET`, nobody is told.
+//! Messages to the service manager (sd_notify(3)): the gateway is ready, it stops, and, where the manager asks for that
+//! (`WatchdogSec=`), every worker still polls. Without `$NOTIFY_SOCKET` there are none.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use crate::start::Dataplane;
 
 /// The workers poll, and management answers.
 pub(crate) fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
 /// From here on no packet passes.
 pub(crate) fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "the service manager cannot be told");
     }
@@ -44,7 +44,7 @@ impl Watchdog {
         self.due = Instant::now() + every;
         let polls: Vec<u64> = dataplane.workers().iter().map(|worker| worker.counters.read().polls).collect();
         match hung(&self.polls, &polls) {
-            None => tell(NotifyState::Watchdog),
+            None => notify(NotifyState::Watchdog),
             Some(worker) => tracing::error!(worker, "the worker does not poll"),
         }
         self.polls = polls;

@@ -45,7 +45,7 @@ pub(super) struct App {
     /// The OpenAPI document.
     pub(super) document: Arc<str>,
     listings: Arc<Semaphore>,
-    /// The permit of whoever changes the configuration.
+    /// One permit: changes of the configuration come one after another.
     changes: Arc<Semaphore>,
     /// A permit for each capture that may run.
     pub(super) captures: Arc<Semaphore>,

@@ -1,8 +1,8 @@
 //! What the gateway shows of itself: an HTTP API, Prometheus metrics and a page for people, over TCP and a unix
 //! socket.
 //!
-//! It owns one thread. What it shows comes from a [`Gateway`], which whoever starts the gateway implements. No call
-//! of the server's ever waits on the packet path: counters are read in place ([`natgw_counters::Published`]), and
+//! It owns one thread. What it shows comes from a [`Gateway`], which the daemon implements. No call of the server ever waits
+//! on the packet path: counters are read in place ([`natgw_counters::Published`]), and
 //! listings ask the workers for bounded pages and give up after [`LISTING_TIMEOUT`](natgw_api::LISTING_TIMEOUT).
 //!
 //! # Example

@@ -1,4 +1,4 @@
-//! The page at `/` and what belongs to it: three files, which ask this server's API and nobody else.
+//! The page at `/` and what belongs to it: three files, which ask this server's API and no other server.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

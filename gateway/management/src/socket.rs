@@ -10,7 +10,7 @@ use nix::unistd::Group;
 
 use natgw_config::Socket;
 
-/// A directory made for the socket. Nobody else may enter it, so nobody connects before the mode is set.
+/// A directory made for the socket. No other user may enter it, so that no client connects before the mode is set.
 const DIRECTORY_MODE: u32 = 0o750;
 
 /// The file of a bound socket, removed on drop unless another process has put its own there.

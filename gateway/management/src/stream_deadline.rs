@@ -1,4 +1,4 @@
-//! What a connection and a response that takes its time know of each other.
+//! When the long response of a connection, a capture, ends at the latest: its handler sets the time, the connection keeps it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

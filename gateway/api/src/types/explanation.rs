@@ -22,7 +22,7 @@ pub struct Question {
     pub source: Endpoint,
     /// Destination. Of ICMP, no port or 0 is a query and an identifier a reply.
     pub destination: Endpoint,
-    /// The side that it arrives on; where nobody says, the one that the route to its source leads to.
+    /// The side that it arrives on; by default the one that the route to its source leads to.
     #[param(value_type = Option<text::Direction>)]
     pub direction: Option<Direction>,
 }

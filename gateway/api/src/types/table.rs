@@ -62,7 +62,7 @@ pub struct Forward {
     pub worker: u16,
 }
 
-/// A port forward that somebody wants while the gateway runs.
+/// A port forward to be added while the gateway runs.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "protocol": "tcp", "external": "203.0.113.13:9090", "internal": "10.64.0.12:90" }))]
@@ -230,7 +230,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// Rows on a page when nobody says.
+    /// Rows on a page without a limit in the request.
     pub const LIMIT_DEFAULT: usize = 100;
     /// Most rows on a page.
     pub const LIMIT_MAX: usize = 1000;

@@ -1,12 +1,12 @@
-//! What is in force, and how something else comes into its place while traffic runs.
+//! What is in force, and how a change of it is put in force while traffic runs.
 //!
-//! Management makes everything that the workers need; they only exchange it, in bounded steps between bursts:
+//! The control plane makes everything that the workers need; they only swap it in, in bounded steps between bursts:
 //!
-//! 1. All of them learn who owns what nobody owned before; what was somebody's stays so.
-//! 2. Each retires what went, puts in force what was nobody's, and looks through its sessions (`nat::Changes`).
-//! 3. When all are through, all of them learn the new owners of what was somebody's, and put it in force.
+//! 1. *Steer*: all workers learn the owners of outside endpoints that had none. An endpoint that has an owner keeps it.
+//! 2. *Adopt*: each worker retires what went, puts in force what had no owner, and sweeps its sessions (`nat::Changes`).
+//! 3. *Enforce*: when all have swept, all workers learn the new owners of the other endpoints, and put the rest in force.
 //!
-//! So a host never gets an outside endpoint that another still has, on whichever worker.
+//! So a host never gets an outside endpoint that another still has, on any worker.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -49,11 +49,11 @@ impl Configuration {
         }
     }
 
-    /// As [`InForce::settle`], without waiting, where nobody else is about it: a change comes to its end though whoever asked
-    /// for it has gone.
+    /// As [`InForce::settle`], without waiting, and not while a change is being made: so a change ends even if the request
+    /// for it was given up.
     pub(super) fn settle_aside(&self, state: &State) {
         if let Ok(mut in_force) = self.in_force.try_lock() {
-            // What is not through yet is asked again.
+            // The next round asks again.
             let _ = in_force.settle(state, Instant::now());
         }
     }
@@ -73,15 +73,15 @@ pub(super) struct InForce {
     partially_applied: bool,
 }
 
-/// What the workers are doing about a change.
+/// How far the workers are with a change.
 enum Pending {
-    /// They look through their sessions. Those that are through have given it back; when all are, these are the owners.
+    /// They sweep their sessions. Those that have done so have given the update back; when all have, these are the owners.
     Sweep { sweeping: VecDeque<Sweeping>, swept: VecDeque<Box<ConfigUpdate>>, steering: Box<Steering> },
-    /// They put the rest in force.
+    /// They enforce it.
     Enforce(Vec<Receiver<Progress>>),
 }
 
-/// A worker that is about it.
+/// A worker that sweeps.
 struct Sweeping {
     progress: Receiver<Progress>,
     is_in_force: bool,
@@ -92,11 +92,11 @@ impl InForce {
         InForce { text, added: Vec::new(), pending: None, ended: Ended::default(), partially_applied: false }
     }
 
-    /// Waits until the last change is in force in all workers, as far as it was nobody's before. They do it, however late.
+    /// Waits until all workers have adopted the last change. They do so, however late.
     fn wait_in_force(&mut self, deadline: Instant) {
         let Some(Pending::Sweep { sweeping, .. }) = &mut self.pending else { return };
         for worker in sweeping.iter_mut().filter(|worker| !worker.is_in_force) {
-            // It is the first word of each.
+            // It is the first progress of each.
             worker.is_in_force = matches!(worker.progress.recv_deadline(deadline), Ok(Progress::InForce));
         }
     }
@@ -132,7 +132,7 @@ impl InForce {
         Ok(reloaded)
     }
 
-    /// Gives a change to all workers, and goes by it. From then on they will do it, however late.
+    /// Gives a change to all workers, which will apply it, however late, and goes by it from then on.
     fn begin(&mut self, state: &State, change: Change, config: &Config) -> Result<(), Unavailable> {
         let Change { commands, updates, steering_meanwhile, steering, routes, pools } = change;
         let deadline = Instant::now() + LISTING_TIMEOUT;
@@ -160,8 +160,8 @@ impl InForce {
         Ok(())
     }
 
-    /// Waits for the workers to be through with the last change, and lets them put in force what had to wait for that. What was
-    /// in force before it ends here: a worker frees nothing. What the change has ended, the first time that it is through.
+    /// Waits until the workers have swept their sessions for the last change, and lets them enforce it. What was in force before
+    /// is freed here: a worker frees nothing. Gives what the change has ended, once.
     pub(super) fn settle(&mut self, state: &State, deadline: Instant) -> Result<Option<Swept>, Unavailable> {
         if let Some(Pending::Sweep { sweeping, swept, steering }) = &mut self.pending {
             while let Some(first) = sweeping.front() {
@@ -258,7 +258,7 @@ fn own_addresses(config: &Config) -> Vec<OwnAddresses> {
     interfaces.map(|(id, interface)| plan::own(config, id, interface)).collect()
 }
 
-/// Why the next change has to wait.
+/// Why the next change has to wait: workers still sweep.
 fn late(state: &State) -> Unavailable {
     let left = |dataplane: &Dataplane| {
         dataplane.workers().iter().map(|worker| worker.counters.read().sweep_lines).sum::<u64>()
@@ -266,7 +266,7 @@ fn late(state: &State) -> Unavailable {
     Unavailable::Sweeping { lines: state.with(left).unwrap_or(0) }
 }
 
-/// Tells every worker who owns what from now on.
+/// Gives every worker the owners from now on.
 fn steer(
     state: &State,
     commands: &[Sender<Command>],

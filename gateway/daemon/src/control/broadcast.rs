@@ -1,7 +1,7 @@
 //! Requests to workers, and their answers.
 //!
-//! Each has a channel of its own, so that no answer, however late, goes to anybody else. An asker that gives up cancels its
-//! request. A channel lives here until the worker has let go of it, for a worker frees nothing.
+//! Each request has a channel of its own, so that a late answer never reaches another request. A request that is given up is
+//! cancelled. Its channel is kept until the worker has dropped its end, for a worker frees nothing.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -109,7 +109,7 @@ impl Channels {
     ) -> Result<Vec<T>, u16> {
         let ask = |(index, worker)| Asked::new(self, worker, deadline, &command).ok_or(index);
         let mut asked = (0..).zip(workers).map(ask).collect::<Result<Vec<_>, u16>>()?;
-        // Each is waited for, so that each of those that are late is told so.
+        // All are waited for, so that every late one is cancelled.
         let answers: Vec<Option<T>> = asked.iter_mut().map(|asked| asked.wait(deadline)).collect();
         (0..).zip(answers).map(|(index, answer)| answer.ok_or(index)).collect()
     }

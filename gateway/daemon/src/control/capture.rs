@@ -1,4 +1,4 @@
-//! Captures: taps in all workers, buffers between them and here, and the pcapng stream that comes of it.
+//! Captures: taps in all workers, buffers between them and the control plane, and the pcapng stream.
 //!
 //! ```text
 //! worker ─┐   filled                          ┌─ free ◄─┐
@@ -6,7 +6,7 @@
 //! worker ─┘                    └─────────────────────────┘
 //! ```
 //!
-//! Whoever reads the stream slowly leaves buffers filled: then the workers count frames as missed, and wait for nothing.
+//! A slow reader of the stream leaves buffers filled. Then the workers count frames as missed; they never wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,11 +27,11 @@ use natgw_neighbor::TokenBucket;
 use natgw_wire::ethernet;
 use natgw_worker::{CaptureId, Captured, Command, Sides, Tap, TapCounters, Way};
 
-/// Frames on their way to whoever captures, over all workers.
+/// Buffers of a capture, over all workers.
 const BUFFERS: usize = 1024;
 /// Octets that the stream is given on in, about.
 const CHUNK_LEN: usize = 64 << 10;
-/// How often the buffers are looked after. Nobody waits at the channel, so no worker has anybody to wake.
+/// How often filled buffers are taken. No thread waits at the channel, so that no worker has to wake one.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often the stream tells what has been counted.
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ impl CaptureStream {
             commands
                 .send_deadline(Command::Capture(Box::new(tap(&published))), since + LISTING_TIMEOUT)
                 .map_err(|_| Unavailable::NoCommands { worker })?;
-            // From here on this worker is told of the end.
+            // From here on the end of the stream ends this worker's tap.
             live.workers.push(commands);
             live.counters.push(published);
         }

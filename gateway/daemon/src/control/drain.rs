@@ -32,7 +32,7 @@ impl Drains {
         let _one = lock(&self.change);
         if let Err(late) = broadcast(state, true) {
             if lock(&self.draining).is_none() {
-                // As far as they can be reached.
+                // The workers that were told begin sessions again.
                 let _ = broadcast(state, false);
             }
             return Err(late);

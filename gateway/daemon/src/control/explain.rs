@@ -1,4 +1,4 @@
-//! What would become of a packet: asked of the worker that would own it.
+//! What would become of a packet: the worker that would own it explains it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
@@ -40,7 +40,7 @@ impl State {
         Ok(explanation)
     }
 
-    /// A packet that no worker translates, whoever sends it.
+    /// The explanation of a packet whose protocol no worker translates.
     fn untranslated(&self, asked: &Question, direction: Direction, reason: DropReason) -> Explanation {
         let tuple = tuple(asked, Protocol::Other, direction);
         let question = natgw_nat::Question { protocol: Protocol::Other, tuple, direction, hairpinned: false };

@@ -99,7 +99,7 @@ impl NeighborControl {
         }
     }
 
-    /// Another station claims an address of ours: all others are told again whose it is (RFC 5227 section 2.4).
+    /// Another station claims an address of the gateway: the gateway announces it again (RFC 5227 section 2.4).
     pub(super) fn conflict(&mut self, claim: Binding, dataplane: &Dataplane) {
         let now_ms = self.now_ms();
         let Some(interface) = self.interfaces.get(usize::from(claim.interface.0)) else { return };
@@ -161,7 +161,7 @@ impl NeighborControl {
         }
     }
 
-    /// What management has counted itself.
+    /// What the control plane counts itself.
     pub(super) fn counts(&self) -> ControlCounts {
         ControlCounts { links: self.links.clone(), neighbors: self.neighbors.counts(), delayed: self.delayed }
     }
@@ -221,7 +221,7 @@ impl NeighborControl {
         transmit(dataplane, interface, arp::request(sender, tpa, unicast.unwrap_or(Mac::BROADCAST)));
     }
 
-    /// Tells every worker what is known of a neighbour; one that takes no commands now is told later.
+    /// Tells every worker what is known of a neighbour; one whose commands are full now, later.
     fn tell_of(&mut self, dataplane: &Dataplane, key: (InterfaceId, u32)) {
         for (worker, behind) in dataplane.workers().iter().zip(&mut self.behind) {
             if !behind.is_empty() || worker.commands.try_send(news_of(&self.neighbors, key)).is_err() {

@@ -20,9 +20,9 @@ impl Configuration {
         });
         let reloaded = self.report(outcome)?;
         let swept = match until {
-            // The control loop looks after the rest.
+            // The event loop settles it.
             Until::InForce => None,
-            // It is in force, whatever the workers are still at.
+            // It is in force, even if the workers still sweep.
             Until::Through => in_force.settle(state, deadline).unwrap_or(None),
         };
         Ok(types::Reloaded { swept, ..reloaded })

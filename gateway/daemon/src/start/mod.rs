@@ -21,7 +21,7 @@ use natgw_config::Config;
 use natgw_dpdk::Eal;
 use natgw_management::Server;
 
-/// Starts what the configuration says: packets move from here on. The server's sockets are bound, and nobody answers there yet.
+/// Starts what the configuration says: packets move from here on. The server's sockets are bound, and the server does not answer yet.
 ///
 /// # Errors
 /// The first thing that fails; what was started is stopped.

@@ -1,8 +1,8 @@
 //! The workers' tables: each made and populated on its worker's own CPU, and so on that CPU's NUMA node, before the first
 //! packet.
 //!
-//! The main lcore helps the workers of its node. Whoever is free takes the next piece of memory; the kernel zeroes it on
-//! its way, and nobody does so again.
+//! The main lcore helps the workers of its node. A thread that is free takes the next piece of memory. The kernel zeroes each
+//! page as it is populated, and nothing zeroes it again.
 
 use std::fmt;
 use std::fs;
@@ -62,8 +62,8 @@ pub(super) struct Tables {
     pub(super) memory: TableMemory,
 }
 
-/// A shard on its way to its worker.
-struct Plot {
+/// A shard that is being populated.
+struct NewShard {
     shard: Shard,
     /// The NUMA node of the worker's CPU.
     node: u32,
@@ -72,14 +72,14 @@ struct Plot {
     next: AtomicUsize,
 }
 
-impl Plot {
-    fn new(shard: Shard) -> Plot {
+impl NewShard {
+    fn new(shard: Shard) -> NewShard {
         let mut pieces = Vec::new();
         for (index, region) in shard.regions().iter().enumerate() {
             let starts = (0..region.bytes()).step_by(PIECE);
             pieces.extend(starts.map(|start| (index, start..region.bytes().min(start + PIECE))));
         }
-        Plot { shard, node: natgw_dpdk::current_node(), pieces, next: AtomicUsize::new(0) }
+        NewShard { shard, node: natgw_dpdk::current_node(), pieces, next: AtomicUsize::new(0) }
     }
 
     /// Populates piece after piece, beside others that do the same, until none is left.
@@ -118,23 +118,23 @@ pub(super) fn make(
                 shares: &shares,
                 sessions,
                 part: Part { index: id.0, of },
-                // Of its own: whoever sees one worker's ports learns nothing of another's.
+                // Each has its own: one worker's ports say nothing of another's.
                 secret: Secret::new(rand::random()),
                 now: dpdk_io::engine_time(),
             };
-            Shard::with_pages(&options, pages).map(|shard| Arc::new(Plot::new(shard)))
+            Shard::with_pages(&options, pages).map(|shard| Arc::new(NewShard::new(shard)))
         }
     };
     let made = on_each(eal, lcores, |index| make(WorkerId(index as u16)), || Ok(()))?;
-    let plots = made.into_iter().collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    let mut memory = size(&plots);
+    let shards = made.into_iter().collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let mut memory = size(&shards);
     check_available(memory.ordinary).map_err(failed)?;
 
     let here = natgw_dpdk::current_node();
-    let help = || plots.iter().filter(|plot| plot.node == here).try_for_each(|plot| plot.populate());
+    let help = || shards.iter().filter(|shard| shard.node == here).try_for_each(|shard| shard.populate());
     let own = |index: usize| {
-        let plot = plots[index].clone();
-        move || plot.populate()
+        let shard = shards[index].clone();
+        move || shard.populate()
     };
     let populated = on_each(eal, lcores, own, help)?.into_iter().collect::<io::Result<()>>();
     match populated {
@@ -153,8 +153,8 @@ pub(super) fn make(
     tracing::info!(memory = %memory, took_ms = memory.took.as_millis() as u64, "tables ready");
     let made = Tables {
         memory,
-        nodes: plots.iter().map(|plot| plot.node).collect(),
-        shards: plots.into_iter().filter_map(Arc::into_inner).map(|plot| plot.shard).collect(),
+        nodes: shards.iter().map(|shard| shard.node).collect(),
+        shards: shards.into_iter().filter_map(Arc::into_inner).map(|shard| shard.shard).collect(),
     };
     Ok(made)
 }
@@ -180,10 +180,10 @@ where
     Ok(results)
 }
 
-fn size(plots: &[Arc<Plot>]) -> TableMemory {
+fn size(shards: &[Arc<NewShard>]) -> TableMemory {
     let mut memory = TableMemory::default();
-    for plot in plots {
-        for region in plot.shard.regions() {
+    for shard in shards {
+        for region in shard.shard.regions() {
             match region.backing() {
                 Backing::Reserved(_) => memory.reserved += region.bytes(),
                 Backing::Ordinary => memory.ordinary += region.bytes(),

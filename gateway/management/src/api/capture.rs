@@ -1,6 +1,6 @@
 //! `GET /api/v1/capture`: a body that goes on for as long as the capture does.
 //!
-//! A thread of the blocking pool asks the capture for what comes next and waits until the client has room for it. It ends
+//! A thread of the blocking pool asks the capture for its next blocks and waits until the client has room for them. It ends
 //! with the capture, when the client goes away, when the server stops, and when the capture's time is over however slow the
 //! client is.
 
@@ -32,7 +32,7 @@ use natgw_api::types::{Address, Protocols};
 use natgw_api::{CaptureRequest, Frames, Problem};
 use natgw_nat::Filter;
 
-/// How long the capture is waited for before somebody looks whether anybody still listens.
+/// How long the capture's next blocks are waited for, before the thread looks whether the client is still there.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Pieces of the body on their way.
 const PIECES: usize = 4;

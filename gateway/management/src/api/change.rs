@@ -1,4 +1,4 @@
-//! What changes something, and therefore is not everybody's.
+//! Changes: over TCP, only with the token.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

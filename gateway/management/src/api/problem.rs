@@ -42,7 +42,7 @@ impl IntoResponses for Contradiction {
     }
 }
 
-/// Not everybody may.
+/// Over TCP, a token is needed.
 pub(super) struct Unauthorized;
 
 impl IntoResponses for Unauthorized {

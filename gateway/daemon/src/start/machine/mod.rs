@@ -83,7 +83,7 @@ impl Machine {
         self.root.join(path).exists()
     }
 
-    /// Whether somebody listens on a unix socket: a gateway that runs has the huge pages that it needs.
+    /// Whether a process listens on a unix socket: a gateway that runs has the huge pages that it needs.
     fn listens(&self, socket: &Path) -> bool {
         let socket = format!(" {}", socket.display());
         self.read("proc/net/unix").is_some_and(|sockets| sockets.lines().any(|line| line.ends_with(&socket)))
