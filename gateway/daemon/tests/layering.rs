@@ -73,6 +73,20 @@ const IMPURE: &[&str] = &[
 const UNSAFE: &[&str] =
     &["dpdk-sys/", "gateway/dpdk/", "gateway/nat/src/table/cpu.rs", "/tests/", "/benches/"];
 
+/// Crates whose files import one another in one direction only.
+const ONE_WAY: &[&str] = &[
+    "api",
+    "config",
+    "counters",
+    "daemon",
+    "management",
+    "natctl",
+    "neighbor",
+    "steer",
+    "trafficgen",
+    "wire",
+];
+
 const LINES_MAX: usize = 1000;
 
 #[test]
@@ -155,7 +169,7 @@ fn dependencies(name: &str, manifest: &str) -> Vec<String> {
 fn violations(sources: &[Source]) -> Vec<String> {
     let rules = [unsafe_code, purity, left_behind, length];
     let each = sources.iter().flat_map(|source| rules.into_iter().flat_map(|rule| rule(source)));
-    each.chain(dead_files(sources)).collect()
+    each.chain(dead_files(sources)).chain(circles(sources)).collect()
 }
 
 fn unsafe_code(source: &Source) -> Vec<String> {
@@ -207,6 +221,42 @@ fn dead_files(sources: &[Source]) -> Vec<String> {
     let all = sources.iter().filter(|source| source.krate().is_some());
     let dead = all.filter(|source| !reached.contains(source.path.as_str()));
     dead.map(|source| format!("{}:1: no mod declaration leads here", source.path)).collect()
+}
+
+/// Imports that lead back to their file. A folder's `mod.rs` and a crate's root compose what is below them: they lead to all of it,
+/// and what is below may import from them.
+fn circles(sources: &[Source]) -> Vec<String> {
+    ONE_WAY.iter().flat_map(|name| circles_of(name, sources)).collect()
+}
+
+fn circles_of(name: &str, sources: &[Source]) -> Vec<String> {
+    let files: Vec<(&Source, Vec<String>)> = sources
+        .iter()
+        .filter(|source| source.krate() == Some(name))
+        .map(|source| (source, source.module_path()))
+        .collect();
+    let modules: Vec<Vec<String>> = files.iter().map(|(_, module)| module.clone()).collect();
+    let mut arrows: Vec<(&Vec<String>, &Vec<String>)> = Vec::new();
+    for (source, from) in &files {
+        for path in source.imports(&modules) {
+            let named = modules.iter().filter(|module| path.starts_with(module)).max_by_key(|to| to.len());
+            arrows.extend(named.filter(|to| !from.starts_with(to)).map(|to| (from, to)));
+        }
+        let is_below = |to: &&Vec<String>| !from.is_empty() && to.len() > from.len() && to.starts_with(from);
+        arrows.extend(modules.iter().filter(is_below).map(|to| (from, to)));
+    }
+    // What no arrow leads to, and what leads nowhere, is in no circle.
+    loop {
+        let before = arrows.len();
+        let (starts, ends): (BTreeSet<_>, BTreeSet<_>) = arrows.iter().copied().unzip();
+        arrows.retain(|(from, to)| ends.contains(from) && starts.contains(to));
+        if arrows.len() == before {
+            break;
+        }
+    }
+    let file = |module| files.iter().find(|(_, of)| of == module).map_or("", |(source, _)| &source.path);
+    let found: BTreeSet<(&str, &str)> = arrows.iter().map(|&(from, to)| (file(from), file(to))).collect();
+    found.iter().map(|(from, to)| format!("{from}:1: leads to {to} and back")).collect()
 }
 
 /// The first token of each place where this sequence stands.
@@ -306,6 +356,30 @@ mod bites {
         let path = "gateway/wire/src/tcp.rs";
         red(path, &"\n".repeat(LINES_MAX + 1), "1001: more than 1000 lines");
         green(path, &"\n".repeat(LINES_MAX));
+    }
+
+    #[test]
+    fn imports_in_a_circle() {
+        let found = |a: &str, b: &str| {
+            let files = [
+                ("lib", "mod a; mod b; use b::B; pub struct R;"),
+                ("a/mod", "mod c; use super::R; pub use c::C;"),
+                ("a/c", a),
+                ("b", b),
+            ];
+            let path = |name: &str| format!("gateway/config/src/{name}.rs");
+            let sources = files.map(|(name, text)| Source::new(&path(name), text));
+            violations(&sources).len()
+        };
+        let to_b =
+            ["use crate::b::B;", "use super::super::b::{self, B};", "use {std::fmt, crate::{R, b as c}};"];
+        for a in to_b {
+            assert_eq!(found(a, "use std::a::C;"), 0, "{a}");
+            assert_eq!(found(a, "use super::R; mod tests { use super::*; }"), 0, "{a}");
+            assert!(found(a, "use super::a::C;") > 0, "by the folder: {a}");
+            assert!(found(a, "pub(super) use crate::{R, a::{c::*}};") > 0, "{a}");
+        }
+        assert_eq!(found("use super::super::R;", "use super::a::C;"), 0);
     }
 
     #[test]

@@ -77,6 +77,22 @@ impl Source {
         files
     }
 
+    /// What its `use` declarations name of its own crate, as paths from the crate's root; `modules` are those of the crate.
+    pub(crate) fn imports(&self, modules: &[Vec<String>]) -> Vec<Vec<String>> {
+        let mut paths = Vec::new();
+        self.walk(|at, inline| {
+            // `use<'a>` in a type declares nothing.
+            if self.tokens[at].text == "use" && self.tokens[at + 1].text != "<" {
+                let tree = self.tokens[at + 1..].split(|token| token.text == ";").next().unwrap_or_default();
+                let here = [&self.module_path(), inline].concat();
+                let mut named = Vec::new();
+                use_tree(tree, &[], &mut named);
+                paths.extend(named.iter().filter_map(|path| absolute(&here, path, modules)));
+            }
+        });
+        paths
+    }
+
     /// Visits every token with the names of the inline modules around it.
     fn walk(&self, mut visit: impl FnMut(usize, &[String])) {
         let mut braces: Vec<bool> = Vec::new();
@@ -93,6 +109,48 @@ impl Source {
                 "}" if braces.pop() == Some(true) => drop(modules.pop()),
                 _ => visit(at, &modules),
             }
+        }
+    }
+}
+
+/// The paths that a `use` tree names, each with this prefix.
+fn use_tree(tree: &[Token], prefix: &[String], paths: &mut Vec<Vec<String>>) {
+    let mut path = prefix.to_vec();
+    let mut at = 0;
+    while let Some(token) = tree.get(at) {
+        match token.text.as_str() {
+            "{" => {
+                let mut depth = 0;
+                let end = tree[at..].iter().position(|token| {
+                    depth += i32::from(token.text == "{") - i32::from(token.text == "}");
+                    depth == 0
+                });
+                let end = at + end.expect("a brace for each");
+                use_tree(&tree[at + 1..end], &path, paths);
+                at = end;
+            }
+            "," => paths.push(std::mem::replace(&mut path, prefix.to_vec())),
+            // The other name.
+            "as" => at += 1,
+            ":" | "*" => {}
+            name => path.push(name.to_owned()),
+        }
+        at += 1;
+    }
+    paths.push(path);
+}
+
+/// A path that is written in the module `here`, from the crate's root; `None` where it leads to another crate.
+fn absolute(here: &[String], path: &[String], modules: &[Vec<String>]) -> Option<Vec<String>> {
+    let ups = path.iter().take_while(|name| *name == "super").count();
+    let first = path.first()?;
+    match first.as_str() {
+        "crate" => Some(path[1..].to_vec()),
+        "self" => Some([here, &path[1..]].concat()),
+        "super" => Some([&here[..here.len().checked_sub(ups)?], &path[ups..]].concat()),
+        name => {
+            let child = [here, &[name.to_owned()]].concat();
+            modules.contains(&child).then(|| [here, path].concat())
         }
     }
 }
