@@ -113,7 +113,7 @@ pub enum Until {
     /// It is in force.
     InForce,
     /// All sessions that it ends have ended.
-    Through,
+    Swept,
 }
 
 /// What one worker has counted. `/api/v1/counters` shows it under the metrics' names.

@@ -123,7 +123,7 @@ impl InForce {
         if reloaded.needs_restart.contains(&Part::PortForwards) && added != self.added {
             return Err(ReloadError::InterfacesDiffer);
         }
-        let change = Change::new(state, &old, &reloaded.config)?;
+        let change = PreparedChange::new(state, &old, &reloaded.config)?;
         self.begin(state, change, &reloaded.config)?;
         self.text = text.to_owned();
         self.added = added;
@@ -133,15 +133,15 @@ impl InForce {
     }
 
     /// Gives a change to all workers, which will apply it, however late, and goes by it from then on.
-    fn begin(&mut self, state: &State, change: Change, config: &Config) -> Result<(), Unavailable> {
-        let Change { commands, updates, steering_meanwhile, steering, routes, pools } = change;
+    fn begin(&mut self, state: &State, change: PreparedChange, config: &Config) -> Result<(), Unavailable> {
+        let PreparedChange { commands, updates, steering_meanwhile, steering, routes, pools } = change;
         let deadline = Instant::now() + LISTING_TIMEOUT;
         steer(state, &commands, &steering_meanwhile, deadline)
             .inspect_err(|_| self.partially_applied = true)?;
         let mut sweeping = VecDeque::new();
         for (worker, (commands, update)) in (0..).zip(commands.iter().zip(updates)) {
             let (sender, progress) = bounded(2);
-            if commands.send_deadline(Command::Adopt(update, sender), deadline).is_err() {
+            if commands.send_deadline(Command::Adopt(Box::new(update), sender), deadline).is_err() {
                 self.partially_applied = true;
                 return Err(Unavailable::NoCommands { worker });
             }
@@ -209,11 +209,11 @@ impl InForce {
 }
 
 /// A change as the workers take it, made before any of them hears of it.
-struct Change {
+struct PreparedChange {
     /// Where each worker takes its commands.
     commands: Vec<Sender<Command>>,
     /// By worker.
-    updates: Vec<Box<ConfigUpdate>>,
+    updates: Vec<ConfigUpdate>,
     /// Who owns what until all workers have looked through their sessions.
     steering_meanwhile: Steering,
     /// Who owns what from then on.
@@ -223,9 +223,9 @@ struct Change {
     pools: Vec<Vec<Arc<Published<PoolCounters>>>>,
 }
 
-impl Change {
+impl PreparedChange {
     /// From the `old` configuration, which is in force, to the `new` one.
-    fn new(state: &State, old: &Config, new: &Config) -> Result<Change, ReloadError> {
+    fn new(state: &State, old: &Config, new: &Config) -> Result<PreparedChange, ReloadError> {
         let routes = plan::routes(new)?;
         let (steering, commands, mut pools) = state
             .with(|dataplane| {
@@ -245,10 +245,10 @@ impl Change {
             let after = Parts { settings: &new.settings, shares: steering.shares(worker) };
             let changes = Changes::new(before, after, sessions).map_err(ReloadError::Tables)?;
             let (routes, own) = (routes.clone(), own_addresses(new));
-            updates.push(Box::new(ConfigUpdate { changes, routes, own, pools: pools.clone() }));
+            updates.push(ConfigUpdate { changes, routes, own, pools: pools.clone() });
         }
         let steering_meanwhile = before.until(&steering);
-        Ok(Change { commands, updates, steering_meanwhile, steering, routes, pools })
+        Ok(PreparedChange { commands, updates, steering_meanwhile, steering, routes, pools })
     }
 }
 

@@ -66,7 +66,7 @@ fn take(event: Event, state: &State, neighbors: &mut NeighborControl, dataplane:
 /// Reloads as asked by a signal: the loop goes on meanwhile, and the log tells what became of it.
 fn reload_aside(control: &Arc<ControlPlane>) {
     let control = Arc::clone(control);
-    let reload = move || drop(control.reload(Until::Through));
+    let reload = move || drop(control.reload(Until::Swept));
     if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(reload) {
         tracing::error!(%error, "the configuration stays as it is");
     }

@@ -14,7 +14,7 @@ mod block_leases;
 mod broadcast;
 mod capture;
 mod control_plane;
-mod deletion;
+mod delete_sessions;
 mod drain;
 pub(crate) mod event_loop;
 mod explain;

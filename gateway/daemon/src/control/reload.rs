@@ -23,7 +23,7 @@ impl Configuration {
             // The event loop settles it.
             Until::InForce => None,
             // It is in force, even if the workers still sweep.
-            Until::Through => in_force.settle(state, deadline).unwrap_or(None),
+            Until::Swept => in_force.settle(state, deadline).unwrap_or(None),
         };
         Ok(types::Reloaded { swept, ..reloaded })
     }

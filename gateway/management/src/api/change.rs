@@ -88,7 +88,7 @@ pub(super) async fn reload(
     parameters: Parameters<ReloadParameters>,
 ) -> Answer<Reloaded> {
     app.access.may_change(&headers)?;
-    let until = if parameters?.0.wait == Some(false) { Until::InForce } else { Until::Through };
+    let until = if parameters?.0.wait == Some(false) { Until::InForce } else { Until::Swept };
     app.change(move |app| Ok(app.gateway().reload(until)?)).await.map(Json)
 }
 

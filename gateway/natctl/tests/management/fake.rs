@@ -296,7 +296,7 @@ impl Gateway for Fake {
                 config_generation: 2,
                 needs_restart: vec!["interfaces".into(), "nat.pools".into()],
                 warnings: vec!["gateway.toml:9: hardly meant".into()],
-                swept: (until == Until::Through).then_some(Swept { sessions_ended: 12, mappings_ended: 3 }),
+                swept: (until == Until::Swept).then_some(Swept { sessions_ended: 12, mappings_ended: 3 }),
             }),
         }
     }
