@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::StartError;
 use super::dpdk_io::{Dpdk, Worker};
-use super::error::StartError;
 use super::table_memory::{self, Tables};
 use natgw_config::PacketBuffers;
 use natgw_counters::{PoolCounters, Published, WorkerCounters};

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use super::StartError;
 use super::dataplane::{DataplaneOptions, PortOptions};
-use super::error::StartError;
 use natgw_config::{Config, Device, Idle, Interface, Memory, PacketBuffers, Role};
 use natgw_dpdk::{Eal, EalArgs, Port};
 use natgw_nat::Direction;

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::dpdk_io;
-use super::error::StartError;
+use super::{StartError, dpdk_io};
 use natgw_dpdk::{Eal, LcoreId};
 use natgw_nat::{Backing, Pages, Part, Secret, Settings, Shard, ShardOptions};
 use natgw_steer::{Steering, WorkerId};
