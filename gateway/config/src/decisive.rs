@@ -39,9 +39,7 @@ pub const fn decisive_key(reason: DropReason, protocol: Protocol) -> Option<&'st
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The file with every key that there is.
-    const REFERENCE: &str = include_str!("../../../config/gateway.toml");
+    use crate::tests::stands_in_the_reference;
 
     #[test]
     fn every_decisive_key_stands_in_the_reference() {
@@ -50,18 +48,7 @@ mod tests {
             DropReason::ALL.iter().flat_map(|reason| Protocol::ALL.map(|of| (reason, of)))
         {
             let Some(key) = decisive_key(reason, protocol) else { continue };
-            let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-            let heads = [format!("[{key}]"), format!("[[{key}]]")];
-            let is_table = heads.iter().any(|head| REFERENCE.lines().any(|line| line.trim() == head));
-            let mut part = "";
-            let is_key = REFERENCE.lines().any(|line| {
-                if line.starts_with('[') {
-                    part = line.trim_matches(['[', ']']);
-                }
-                let line = line.trim_start_matches('#');
-                part == table && line.split_once(" =").is_some_and(|(of, _)| of == name)
-            });
-            assert!(is_table || is_key, "{key} of {}", reason.name());
+            assert!(stands_in_the_reference(key), "{key} of {}", reason.name());
             found += 1;
         }
         assert!(found > 20);

@@ -283,6 +283,14 @@ mod tests {
         Config::parse(text, "example.toml").expect("a good file")
     }
 
+    #[test]
+    fn every_part_stands_in_the_reference() {
+        let parts = [&NEEDS_RESTART[..], &NEEDS_INTERFACES, &NEEDS_NOTHING].concat();
+        for (part, _) in parts {
+            assert!(crate::tests::stands_in_the_reference(&part.to_string()), "{part}");
+        }
+    }
+
     fn texts(parts: &[Part]) -> Vec<String> {
         parts.iter().map(Part::to_string).collect()
     }

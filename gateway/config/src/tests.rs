@@ -19,6 +19,25 @@ use natgw_wire::ethernet::Mac;
 /// The example of the specification, as it stands there.
 const EXAMPLE: &str = include_str!("../../fixtures/example.toml");
 
+/// The file with every key that there is.
+const REFERENCE: &str = include_str!("../../../config/gateway.toml");
+
+/// Whether the reference has this table or key.
+pub(super) fn stands_in_the_reference(key: &str) -> bool {
+    let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let heads = [format!("[{key}]"), format!("[[{key}]]")];
+    let is_table = heads.iter().any(|head| REFERENCE.lines().any(|line| line.trim() == head));
+    let mut part = "";
+    let is_key = REFERENCE.lines().any(|line| {
+        if line.starts_with('[') {
+            part = line.trim_matches(['[', ']']);
+        }
+        let line = line.trim_start_matches('#');
+        part == table && line.split_once(" =").is_some_and(|(of, _)| of == name)
+    });
+    is_table || is_key
+}
+
 /// Parses what has to be right.
 fn parse(text: &str) -> Config {
     Config::parse(text, "gateway.toml").unwrap_or_else(|mistakes| panic!("{}", lines(&mistakes)))

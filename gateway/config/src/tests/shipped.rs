@@ -1,9 +1,8 @@
 //! The files under `config/`: what `gateway.toml` says of an option is what the code does.
 
-use super::parse;
+use super::{REFERENCE, parse};
 use crate::Config;
 
-const REFERENCE: &str = include_str!("../../../../config/gateway.toml");
 const BARE_METAL: &str = include_str!("../../../../config/example-bare-metal.toml");
 
 #[test]
