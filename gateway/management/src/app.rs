@@ -12,8 +12,10 @@ use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
+use super::capture::CAPTURES_MAX;
+use super::error::Unavailable;
+use super::gateway::Gateway;
 use super::metrics::Metrics;
-use super::{CAPTURES_MAX, Gateway, Unavailable};
 use natgw_api::{CHANGE_TIMEOUT, DELETION_TIMEOUT, LISTING_TIMEOUT, Problem};
 
 /// Threads of the blocking pool. A capture has one for as long as it runs, and the one change of the configuration that may

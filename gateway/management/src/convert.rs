@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use super::WorkerSnapshot;
+use super::gateway::WorkerSnapshot;
 use natgw_api::types::{
     DeterministicPorts, Drop, Drops, Endpoint, Explanation, Holder, Mapping, Neighbor, NewForward, Pool,
     PoolBlocks, PoolFailures, PoolUsage, Route, Session, SubscriberState, Whose, WorkerStatus,

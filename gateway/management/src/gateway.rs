@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Capture, ForwardError, ReloadError, Unavailable};
+use super::capture::Capture;
+use super::error::{ForwardError, ReloadError, Unavailable};
 use natgw_api::CaptureRequest;
 use natgw_api::types::{
     About, Deleted, Drain, Explanation, Forward, Holder, Interface, Link, Mapping, Neighbor, NewForward,

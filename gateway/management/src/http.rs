@@ -7,8 +7,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, Uri};
 
 use super::access::Access;
+use super::api;
 use super::app::App;
-use super::{Gateway, api};
+use super::gateway::Gateway;
 use natgw_api::Problem;
 use natgw_config::Token;
 

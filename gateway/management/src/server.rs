@@ -17,9 +17,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::gateway::Gateway;
+use super::limits::Limits;
 use super::socket::{self, SocketFile};
 use super::stream_deadline::StreamDeadline;
-use super::{Gateway, Limits, app, http};
+use super::{app, http};
 use natgw_config::{Socket, Token};
 
 /// Pause after a failed accept (no file descriptor free).

@@ -15,7 +15,8 @@ use super::problem::{
 };
 use super::table::{Parameters, filter};
 use crate::app::{Answer, App, BODY_TIMEOUT, DELETED_TIMEOUT};
-use crate::{ForwardError, Until};
+use crate::error::ForwardError;
+use crate::gateway::Until;
 use natgw_api::Problem;
 use natgw_api::types::{Address, Deleted, Drain, Forward, NewForward, Protocols, Reloaded};
 use natgw_nat::Filter;

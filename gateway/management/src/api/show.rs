@@ -3,9 +3,9 @@
 use axum::extract::State;
 
 use super::problem::Unanswered;
-use crate::Gateway;
 use crate::app::{Answer, App};
 use crate::convert;
+use crate::gateway::Gateway;
 use crate::metrics;
 use natgw_api::types::{Counters, Drops, Forward, InterfaceStatus, Neighbor, Pool, Route, Status};
 

@@ -14,7 +14,7 @@ use prometheus::{Registry, TextEncoder};
 
 use self::family::{Family, PREFIX};
 use self::sample::{Sample, Samples, Value};
-use super::Gateway;
+use super::gateway::Gateway;
 use natgw_api::types;
 use natgw_counters::BurstSizes;
 

@@ -1,7 +1,7 @@
 //! Reads a gateway's numbers once and files each under its metric.
 
 use super::family::{self as f, Family};
-use crate::{Gateway, WorkerSnapshot};
+use crate::gateway::{Gateway, WorkerSnapshot};
 use natgw_counters::{BurstSizes, EventKind};
 use natgw_nat::{
     self, DeleteReason, Direction, DropReason, FragmentEvent, IcmpGenerated, Protocol, SessionFailure,
