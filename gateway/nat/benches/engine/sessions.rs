@@ -44,9 +44,9 @@ pub(crate) fn run(options: &Options, report: &mut Report) {
     }
     report.add("new sessions, one a packet", sessions, made);
     report.add("expiry of a session", sessions, ended);
-    report.add("  999 calls in 1,000 within", sessions, ended_long);
+    report.add("expiry, 999 calls in 1,000 within", sessions, ended_long);
     report.add("end of a port's rest", sessions, rested);
-    report.add("  999 calls in 1,000 within", sessions, rested_long);
+    report.add("port's rest, 999 calls in 1,000 within", sessions, rested_long);
 }
 
 /// Calls of `advance`, each with the budget of a worker. Packets wait for as long as one takes.
