@@ -52,6 +52,8 @@ pub enum Part {
     Static,
     /// `nat.twice`.
     Twice,
+    /// `nat.class_e`.
+    ClassE,
     /// `nat.rules`.
     Rules,
     /// `nat.timeouts`.
@@ -89,6 +91,7 @@ impl fmt::Display for Part {
             Part::PortForwards => "nat.port_forwards",
             Part::Static => "nat.static",
             Part::Twice => "nat.twice",
+            Part::ClassE => "nat.class_e",
             Part::Rules => "nat.rules",
             Part::Timeouts => "nat.timeouts",
             Part::Limits => "nat.limits",
@@ -117,13 +120,14 @@ const NEEDS_RESTART: [Comparison; 7] = [
 ];
 
 /// What was checked against the interfaces of its file, and comes into force with them.
-const NEEDS_INTERFACES: [Comparison; 6] = [
+const NEEDS_INTERFACES: [Comparison; 7] = [
     (Part::Routes, |old, new| old.routes == new.routes),
     (Part::Neighbors, |old, new| old.neighbors == new.neighbors),
     (Part::Pools, |old, new| old.settings.pools == new.settings.pools),
     (Part::PortForwards, |old, new| old.settings.port_forwards == new.settings.port_forwards),
     (Part::Static, |old, new| old.settings.statics == new.settings.statics),
     (Part::Twice, |old, new| old.settings.twice == new.settings.twice),
+    (Part::ClassE, |old, new| old.settings.class_e == new.settings.class_e),
 ];
 
 /// What comes into force with every reload.
@@ -212,17 +216,25 @@ impl Config {
         }
         self.routes.clone_from(&old.routes);
         self.neighbors.clone_from(&old.neighbors);
+        // Every field is named, so that a new one is thought of.
         *settings = Settings {
+            inside: in_force.inside.clone(),
+            inside_routed: in_force.inside_routed.clone(),
+            outside: in_force.outside.clone(),
+            pools: in_force.pools.clone(),
             rules: std::mem::take(&mut settings.rules),
-            timeouts: settings.timeouts,
+            port_forwards: in_force.port_forwards.clone(),
+            statics: in_force.statics.clone(),
+            twice: in_force.twice.clone(),
             limits: settings.limits,
+            timeouts: settings.timeouts,
             refuse: settings.refuse,
             tcp_pickup: settings.tcp_pickup,
             unsolicited_syn: settings.unsolicited_syn,
             mss_clamp: settings.mss_clamp,
+            class_e: in_force.class_e,
             source_route: settings.source_route,
             icmp_embedded_checksum: settings.icmp_embedded_checksum,
-            ..in_force.clone()
         };
         Ok(())
     }
@@ -357,6 +369,22 @@ mod tests {
         let reloaded = old.reloaded(new.clone()).unwrap();
         assert_eq!((reloaded.config, reloaded.needs_restart), (new, Vec::new()));
         assert_eq!(texts(&reloaded.applied), ["routes", "nat.port_forwards", "nat.static", "nat.twice"]);
+    }
+
+    #[test]
+    fn class_e_comes_into_force_and_waits_with_other_interfaces() {
+        let old = parse(FILE);
+        let class_e = "\n[nat]\nclass_e = true\n";
+        let reloaded = old.reloaded(parse(&format!("{FILE}{class_e}"))).unwrap();
+        assert_eq!((texts(&reloaded.applied), reloaded.needs_restart), (vec!["nat.class_e".into()], vec![]));
+        assert!(reloaded.config.settings.class_e);
+        let text = FILE.replace("mtu = 1500", "mtu = 1400");
+        let reloaded = old.reloaded(parse(&format!("{text}{class_e}"))).unwrap();
+        assert_eq!(
+            (reloaded.applied, texts(&reloaded.needs_restart)),
+            (vec![], vec!["interfaces".into(), "nat.class_e".into()])
+        );
+        assert_eq!(reloaded.config, old);
     }
 
     const FIRST: &str = "[[nat.pools]]\nname = \"first\"\naddresses = [\"203.0.113.40\"]\n\n[[nat.pools]]";
