@@ -172,7 +172,6 @@ impl Fragments {
 
     /// Whether there is room for another datagram of a party.
     pub(crate) fn has_room(&self, party: Party) -> bool {
-        let party = party;
         !self.datagrams.is_full(Class::Known) && self.known[party] < self.known_max[party]
     }
 

@@ -19,7 +19,7 @@
 //! The remote that `g:k` stands for, and the outside endpoint that `r:q` used, are kept from the first inbound packet on: a
 //! redirect is the one session that a packet from outside makes, and the one memory that forged sources can take. Therefore
 //!
-//! - it has a budget of its own ([`Limits::redirected_sessions`], half a shard's table at most), and what is beyond is
+//! - it has a budget of its own ([`Limits::redirected_sessions`](crate::Limits::redirected_sessions), half a shard's table at most), and what is beyond is
 //!   refused and counted: the sessions from inside never have less room for it;
 //! - it is *half open*, refreshed by nothing and over after [`Timeouts::redirect_half_open_s`](crate::Timeouts), until the
 //!   inside host has answered; of TCP, until the remote has acknowledged that answer, which forged sources do not see.
