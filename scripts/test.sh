@@ -8,7 +8,7 @@
 #   --no-netns   leave out the tests with real sockets in network namespaces and those of PCI drivers in guests: the only
 #                ones that need root
 #   --fast       what a change in the engine is most likely to break, in two minutes: format, lints, unit tests, the engine's
-#                properties with fewer random steps and sessions, wire formats, configurations, documents
+#                properties with fewer random steps and sessions, wire formats, the worker's loop, configurations, documents
 #
 # A user who is not root runs those through sudo; without it they fail, they are not skipped.
 # shellcheck source=scripts/lib.sh
@@ -115,7 +115,7 @@ other_tests() {
 }
 
 fast_tests() {
-    ENGINE_STEPS=$FAST_STEPS counted cargo test --no-fail-fast --quiet --workspace --lib --test engine --test properties \
+    ENGINE_STEPS=$FAST_STEPS counted cargo test --no-fail-fast --quiet --workspace --lib --test engine --test properties --test simulation \
         --test check --test docs --test layering -- "${FAST_SKIPS[@]}"
 }
 
