@@ -39,6 +39,27 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_function_of_a_walk_is_in_its_file() {
+    let page = Page::read("gateway/docs/architecture.md");
+    let (_, walks) = page.text.split_once("\n## Walks\n").expect("the walks");
+    let (mut steps, mut lost) = (0, Vec::new());
+    for line in walks.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
+        let (file, functions) =
+            line.split_once("](../").and_then(|(_, rest)| rest.split_once(')')).expect(line);
+        let code = fs::read_to_string(root().join("gateway").join(file)).expect(file);
+        let functions = functions.split(", under").next().unwrap_or_default();
+        for function in functions.split('`').skip(1).step_by(2) {
+            steps += 1;
+            if !code.contains(&format!("fn {function}")) {
+                lost.push(format!("{file}: {function}"));
+            }
+        }
+    }
+    assert!(steps > 50, "only {steps} functions");
+    assert_eq!(lost, [""; 0]);
+}
+
+#[test]
 fn every_script_that_is_named_exists() {
     for page in documents() {
         for script in words_after(&page.text, "scripts/", |c| c.is_ascii_alphanumeric() || "._-".contains(c))

@@ -68,16 +68,8 @@ const TABLES: [(&str, &str); 16] = [
 ];
 
 /// Ways into these tables, free places in them, and what is drawn at start.
-const NOT_TABLES: [&str; 8] = [
-    "secret",
-    "closed",
-    "gave_up",
-    "random",
-    "filters_by_address",
-    "reservations",
-    "is_alone",
-    "swept",
-];
+const NOT_TABLES: [&str; 8] =
+    ["secret", "closed", "gave_up", "random", "filters_by_address", "reservations", "is_alone", "swept"];
 
 #[test]
 fn rfc6888_req10_every_table_is_read_by_a_route() {
