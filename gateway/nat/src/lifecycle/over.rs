@@ -71,6 +71,9 @@ impl Shard {
     /// Whether a session's connection may begin anew, which is over: it is half open again. Which other session that is over
     /// is given up for it.
     pub(crate) fn room_to_begin_anew(&self, id: SessionId) -> Result<Option<SessionId>, SessionFailure> {
+        if self.draining {
+            return Err(SessionFailure::Draining);
+        }
         let subscriber = self.subscriber_of_session(id);
         let half_open = self.subscribers[subscriber].half_open();
         let bounds = &self.policy.bounds;

@@ -122,3 +122,21 @@ fn drain_outlives_a_reload_and_can_be_taken_back() {
     let external = gateway.open(Protocol::Udp, ep(HOST), ep(REMOTE));
     inbound(&mut gateway, external).delivered();
 }
+
+#[test]
+fn drain_lets_no_connection_begin_anew_on_the_ports_of_one_that_is_over() {
+    let mut gateway = open_to_all();
+    let external = gateway.open(Protocol::Tcp, ep(HOST), ep(REMOTE));
+    gateway.inbound(Packet::tcp(ep(REMOTE), external, Flags::RST | Flags::ACK)).delivered();
+    drain(&mut gateway, true);
+    let syn = Packet::tcp(ep(HOST), ep(REMOTE), Flags::SYN);
+    let tuple = Tuple::new(ep(HOST), ep(REMOTE));
+    let question =
+        Question { protocol: Protocol::Tcp, tuple, direction: Direction::Outbound, hairpinned: false };
+    let shard = gateway.owner_of_inside(ep(HOST).address);
+    let explained = gateway.shards[shard].explain(&question, gateway.now).outcome;
+    assert_eq!(explained, Outcome::Reject(DropReason::Draining));
+    assert_eq!(gateway.outbound(syn.clone()).reason(), DropReason::Draining);
+    drain(&mut gateway, false);
+    gateway.outbound(syn).out();
+}
