@@ -82,6 +82,8 @@ impl<I: Io> Worker<I> {
             FragmentAction::Elsewhere(owner) => {
                 self.hand_over(WorkerId(owner), packet, HandoffKind::Fragment)
             }
+            // An action that this worker does not know.
+            _ => self.drop_packet(packet, DropReason::FragmentOrphan, direction),
         }
         if let Some(hold) = verdict.released {
             let mut queue = self.fragments.take(hold);

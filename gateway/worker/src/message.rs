@@ -83,6 +83,7 @@ pub struct Ended {
 
 /// From a worker to management.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A neighbour was heard of.
     Learned(Binding, Learn),

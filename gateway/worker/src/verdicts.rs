@@ -29,7 +29,8 @@ impl<I: Io> Worker<I> {
             Verdict::Reply(IcmpReply::TimeExceeded) => self.answer(packet, Answer::TIME_EXCEEDED, direction),
             Verdict::Local => self.local(packet, direction),
             Verdict::Fragment => self.locate_fragment(packet, direction),
-            Verdict::Hairpin => self.drop_packet(packet, DropReason::HandoffLoop, direction),
+            // A hairpin never gets here. A verdict that this worker does not know is a drop.
+            _ => self.drop_packet(packet, DropReason::HandoffLoop, direction),
         }
     }
 

@@ -60,6 +60,7 @@ fn take(event: Event, state: &State, neighbors: &mut NeighborControl, dataplane:
         Event::Needed(interface, ip) => neighbors.needed(interface, ip, dataplane),
         Event::Conflict(claim) => neighbors.conflict(claim, dataplane),
         Event::PortBlock(record) => lock(&state.block_leases).record(&record, &state.config()),
+        event => tracing::warn!(?event, "a worker sent an event that nothing here takes"),
     }
 }
 

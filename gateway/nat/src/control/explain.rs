@@ -279,7 +279,7 @@ impl Shard {
             OutboundPlan::Begin(request) => request,
         };
         let Request { protocol, internal, remote, origin, .. } = request;
-        let known = self.known_mapping(&request).ok().flatten();
+        let known = self.own_mapping(&request);
         let outcome = match self.explain_session_plan(&request) {
             Ok(()) => Outcome::NewSession,
             Err(failure) => self.refused(failure.into()),

@@ -92,6 +92,7 @@ impl Hold {
 
 /// What becomes of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FragmentAction {
     /// What becomes of any packet.
     Decided(Verdict),

@@ -27,8 +27,8 @@ pub(crate) enum PortPlan {
     Own(OwnPort),
     /// A resting mapping of the subscriber's, whose port it takes over.
     Resting(MappingId),
-    /// That of a session of the subscriber's that is over, once it is given up.
-    Closed(SessionId),
+    /// That of a session of the subscriber's that is over, once it is given up. Without that, the request fails like this.
+    Closed(SessionId, SessionFailure),
 }
 
 /// How many of a subscriber's resting ports are looked at for a fitting one.
@@ -83,7 +83,8 @@ impl Shard {
         free.or_else(|failure| {
             let id = subscriber.ok_or(failure)?;
             let resting = self.to_take_over(line, pool, protocol, remote).map(PortPlan::Resting);
-            let closed = || self.closed_with_port(id, pool, protocol, remote).map(PortPlan::Closed);
+            let closed =
+                || self.closed_with_port(id, pool, protocol, remote).map(|id| PortPlan::Closed(id, failure));
             resting.or_else(closed).ok_or(failure)
         })
     }
@@ -101,7 +102,7 @@ impl Shard {
             PortPlan::Own(own) => self.alloc_own(need, own),
             PortPlan::Resting(id) => self.take_over(need, id).ok_or(SessionFailure::PortsExhausted),
             // It is given up, and planned for again, before a port is taken.
-            PortPlan::Closed(_) => Err(SessionFailure::PortsExhausted),
+            PortPlan::Closed(_, failure) => Err(failure),
         };
         match taken {
             Ok(_) => self.subscribers[need.subscriber].take_port(need.protocol),
@@ -124,7 +125,7 @@ impl Shard {
             Some(place) => Pairing::Bound(place),
             None if line.has_room_for_pair(pool) => Pairing::Open,
             // One with more pools than it can keep pairs in mind has its hash's address in the others.
-            None => Pairing::Bound(from.index_of(self.secret.pair(line.address, 1))),
+            None => from.index_of(self.secret.pair(line.address, 1)).map_or(Pairing::Open, Pairing::Bound),
         }
     }
 

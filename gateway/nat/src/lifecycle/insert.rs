@@ -77,8 +77,14 @@ impl Shard {
         request: &Request,
     ) -> Result<MappingId, SessionFailure> {
         let Request { protocol, internal, remote, origin, now, .. } = *request;
-        if let Some(id) = self.known_mapping(request)? {
-            self.clear_expired_holder(self.mappings[id].external(), request);
+        let mut known = self.known_mapping(request)?;
+        if let Some(id) = known
+            && self.clear_expired_holder(subscriber, self.mappings[id].external(), request)
+        {
+            // It may have been the mapping's last session.
+            known = self.known_mapping(request)?;
+        }
+        if let Some(id) = known {
             self.reactivate(id);
             return Ok(id);
         }
@@ -104,7 +110,7 @@ impl Shard {
             }
             MappingPlan::Address(pool, place) => {
                 let external = Endpoint { address: self.pools[pool].address(place), ..internal };
-                self.clear_expired_holder(external, request);
+                self.clear_expired_holder(subscriber, external, request);
                 self.bind(subscriber, pool, place);
                 (external, Kind::Pool, GrantId { pool, place })
             }
@@ -127,7 +133,7 @@ impl Shard {
         }
         let mut random = self.random.clone();
         let mut plan = self.mapping_plan(Some(subscriber), request, &mut random)?;
-        if let MappingPlan::Port(_, PortPlan::Closed(id)) = plan {
+        if let MappingPlan::Port(_, PortPlan::Closed(id, _)) = plan {
             // Its port is free then, or rests.
             self.rollback();
             self.give_up(id, request.now);

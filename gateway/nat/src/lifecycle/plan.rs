@@ -80,19 +80,25 @@ impl Shard {
     /// The mapping that is there for the session, in use or resting.
     #[inline(always)]
     pub(crate) fn known_mapping(&self, request: &Request) -> Result<Option<MappingId>, SessionFailure> {
-        let Request { protocol, internal, remote, origin, now, .. } = *request;
-        let found_by = self.found_by(protocol, origin);
-        let found = match origin {
-            // Several remotes share the untranslated endpoint.
-            Origin::Exempt => self.exempt_mapping(protocol, internal),
-            _ => self.mapping_found(protocol, internal, origin, found_by),
-        };
+        let found = self.own_mapping(request);
         match found {
-            Some(id) if found_by == FoundBy::Inside => {
-                let is_taken = self.holder(self.mappings[id].external(), remote, now).is_some();
+            Some(id) if !request.protocol.has_ports() && matches!(request.origin, Origin::Pool(_)) => {
+                let is_taken =
+                    self.holder(self.mappings[id].external(), request.remote, request.now).is_some();
                 if is_taken { Err(SessionFailure::AddressTaken) } else { Ok(found) }
             }
             _ => Ok(found),
+        }
+    }
+
+    /// The mapping of the request's inside endpoint, whether or not the remote can be reached by it.
+    #[inline(always)]
+    pub(crate) fn own_mapping(&self, request: &Request) -> Option<MappingId> {
+        let Request { protocol, internal, origin, .. } = *request;
+        match origin {
+            // Several remotes share the untranslated endpoint.
+            Origin::Exempt => self.exempt_mapping(protocol, internal),
+            _ => self.mapping_found(protocol, internal, origin, self.found_by(protocol, origin)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::lifecycle::allocation::Pairing;
 use crate::lifecycle::request::Request;
 use crate::packet::endpoint::{End, Endpoint, Flow, Tuple};
 use crate::packet::ip_protocol::IpProtocol;
-use crate::packet::verdict::{Direction, Protocol, SessionFailure};
+use crate::packet::verdict::{DeleteReason, Direction, Protocol, SessionFailure};
 use crate::shard::Shard;
 use crate::table::hash::Random;
 use crate::table::time::{Time, is_past};
@@ -71,21 +71,30 @@ impl Shard {
         of_blocks.map(|(place, _)| place).or_else(paired)
     }
 
-    /// Ends a session whose time is over and that has this outside address towards the request's remote.
+    /// Ends a session whose time is over and that has this outside address towards the request's remote; whether there was one.
+    /// The request's subscriber stays.
     #[inline(always)]
-    pub(crate) fn clear_expired_holder(&mut self, external: Endpoint, request: &Request) {
-        if !request.protocol.has_ports() {
-            self.clear_expired(external, request);
-        }
+    pub(crate) fn clear_expired_holder(
+        &mut self,
+        subscriber: SubscriberId,
+        external: Endpoint,
+        request: &Request,
+    ) -> bool {
+        !request.protocol.has_ports() && self.clear_expired(subscriber, external, request)
     }
 
     #[cold]
-    fn clear_expired(&mut self, external: Endpoint, request: &Request) {
-        if let Some(id) = self.entered(external, request.remote)
-            && is_past(self.sessions[id].expires, request.now)
-        {
-            self.expire(id, request.now);
+    fn clear_expired(&mut self, subscriber: SubscriberId, external: Endpoint, request: &Request) -> bool {
+        let expired = self.entered(external, request.remote);
+        let Some(id) = expired.filter(|&id| is_past(self.sessions[id].expires, request.now)) else {
+            return false;
+        };
+        self.sessions.stop_timer(id);
+        let owner = self.remove_session(id, false, DeleteReason::Idle, request.now);
+        if owner != subscriber {
+            self.subscribers.remove_if_idle(owner);
         }
+        true
     }
 
     /// The session that has this outside address towards the remote.

@@ -58,6 +58,8 @@ impl Shard {
             Kind::Redirect => {
                 let port = session.flows[0].tuple().destination_port;
                 self.redirects.end(protocol, (session.stand_in != 0).then_some(port));
+                // The host began its connection anew.
+                self.subscribers[line.subscriber].end_half_open(session.half_open);
             }
             _ => self.subscribers[line.subscriber].end_session(protocol, session.half_open),
         }

@@ -80,6 +80,7 @@ impl Protocol {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// Translated in place; send it on. Carries the session that translated it, where there is one.
     Forward(Option<crate::ids::SessionId>),
@@ -105,6 +106,7 @@ pub enum Verdict {
 
 /// An ICMP error that a packet earns its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IcmpReply {
     /// TTL ran out (type 11 code 0).
     TimeExceeded,

@@ -290,10 +290,11 @@ impl ShardPool {
         random.below(self.addresses.len() as u32) as u16
     }
 
-    /// The index that a hash names: always the same one, as long as its address is in the pool.
-    pub(crate) fn index_of(&self, hash: Hash) -> u16 {
-        let named = (hash.0 % self.addresses.len() as u64) as u16;
-        self.open_places_from(named).next().unwrap_or(named)
+    /// The index that a hash names: always the same one, as long as its address is in the pool. `None` where no address is in
+    /// force.
+    pub(crate) fn index_of(&self, hash: Hash) -> Option<u16> {
+        let named = hash.0.checked_rem(self.addresses.len() as u64)? as u16;
+        self.open_places_from(named).next()
     }
 
     /// Whether the pool gives out what the address at `index` has.
@@ -447,8 +448,9 @@ impl ShardPool {
     ) -> Result<OwnPort, SessionFailure> {
         if let Some(ranges) = &self.ranges {
             let (place, ports) = ranges.outside(inside).ok_or(SessionFailure::NoPortRange)?;
-            let has_port = self.ports(place as u16, protocol).has_free_in(&ports);
-            return if has_port {
+            // A pool may have fewer addresses than its subscribers would fill.
+            let address = self.addresses.get(place);
+            return if address.is_some_and(|address| address.ports[protocol].has_free_in(&ports)) {
                 Ok(OwnPort::Range(place as u16, ports))
             } else {
                 Err(SessionFailure::SubscriberPortBlocks)

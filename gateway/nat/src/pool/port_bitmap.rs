@@ -1,6 +1,6 @@
 //! The free ports of one outside address and protocol.
 //!
-//! A bitmap with two summaries above it, so that the next free port from any start is found in a bounded number of
+//! A bitmap with a summary above it, so that the next free port from any start is found in a bounded number of
 //! steps, up to the last one. Even ports stand in the first half and odd ones in the second, so that parity
 //! (RFC 4787 REQ-4) is a range like any other.
 

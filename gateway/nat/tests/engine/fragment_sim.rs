@@ -135,13 +135,13 @@ impl Pieces {
             FragmentAction::Decided(Verdict::Reject(reason)) => left.push(Left::Reject(reason)),
             FragmentAction::Decided(Verdict::Reply(refusal)) => left.push(Left::Reply(refusal)),
             FragmentAction::Decided(Verdict::Local) => left.push(Left::Local),
-            FragmentAction::Decided(Verdict::Fragment) => panic!("undecided"),
             FragmentAction::Held(hold) => {
                 assert!(hold.index() < HELD_FRAGMENTS as usize);
                 self.waiting[shard].entry(hold).or_default().push((bytes, way));
                 left.push(Left::Held);
             }
             FragmentAction::Elsewhere(owner) => self.translate(usize::from(owner), bytes, way, None, left),
+            action => panic!("undecided: {action:?}"),
         }
         let released = verdict.released.and_then(|hold| self.waiting[shard].remove(&hold));
         for (bytes, way) in released.unwrap_or_default() {

@@ -271,3 +271,21 @@ fn a_redirect_on_the_gateways_own_address_is_answered_when_its_ttl_runs_out() {
     assert!(matches!(gateway.inbound(late), Outcome::Reply(_)));
     assert_eq!(gateway.inbound(Packet::udp(ep(REMOTE), own)).delivered().destination, ep(SERVER));
 }
+
+#[test]
+fn a_redirected_connection_that_began_anew_leaves_no_half_open_count() {
+    let mut gateway = Gateway::changed(|settings| {
+        redirecting(settings);
+        settings.limits.half_open_per_subscriber = 1;
+    });
+    // It keeps the host's line from beginning with nothing.
+    gateway.open(Protocol::Udp, at_port(ep(SERVER), 5000), ep(REMOTE));
+    let seen = call(&mut gateway, Protocol::Tcp, ep(REMOTE));
+    gateway.outbound(Packet::tcp(ep(SERVER), seen.source, SYN_ACK)).out();
+    gateway.inbound(Packet::tcp(ep(REMOTE), ep(EXTERNAL), Flags::ACK)).delivered();
+    gateway.inbound(Packet::tcp(ep(REMOTE), ep(EXTERNAL), Flags::RST | Flags::ACK)).delivered();
+    gateway.outbound(Packet::tcp(ep(SERVER), seen.source, Flags::SYN)).out();
+    let tcp = Filter { protocol: Some(Protocol::Tcp), ..Filter::default() };
+    assert_eq!(gateway.delete(&tcp), 1);
+    gateway.outbound(Packet::tcp(at_port(ep(SERVER), 5001), ep(REMOTE), Flags::SYN)).out();
+}

@@ -9,7 +9,7 @@ use natgw_nat::{
 use natgw_wire::tcp::Flags;
 use proptest::prelude::*;
 
-use crate::packet::{Packet, ep};
+use crate::packet::{Packet, at_port, ep};
 use crate::random_ops::{run, shape, steps};
 use crate::sim::{Gateway, forward, redirect, rule};
 
@@ -559,4 +559,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_host_of_many_pools_gets_nothing_of_an_address_that_is_not_in_force() {
+    let remote = |pool: usize| ep(&format!("198.51.100.{}:7000", 20 + pool));
+    let address = |pool: usize| Ipv4Addr::new(203, 0, 113, 60 + pool as u8);
+    let mut gateway = Gateway::changed(|settings| {
+        let pool = |nth: usize| Pool {
+            name: format!("pool {nth}"),
+            addresses: vec![address(nth)],
+            ..settings.pools[0].clone()
+        };
+        settings.pools = (0..4).map(pool).collect();
+        let rules = (0..4)
+            .map(|nth| rule("10.64.0.0/24", &format!("198.51.100.{}/32", 20 + nth), RuleAction::Pool(nth)));
+        settings.rules = rules.collect();
+    });
+    // It is paired with an address in as many pools as it can keep in mind.
+    for pool in 0..3 {
+        gateway.open(Protocol::Udp, at_port(ep(HOST), 5000 + pool as u16), remote(pool));
+    }
+    // The address of the last pool goes, and the one that comes was another pool's.
+    gateway.begin_reload(|settings| {
+        settings.pools[3].addresses = vec![address(2)];
+        settings.pools[2].addresses = vec![address(7)];
+    });
+    let packet = Packet::udp(ep(HOST), remote(3));
+    assert_eq!(gateway.outbound(packet.clone()).reason(), DropReason::PortsExhausted);
+    gateway.finish_reload();
+    assert_eq!(gateway.outbound(packet).out().source.address, address(2).to_bits());
 }

@@ -276,7 +276,7 @@ impl Gateway {
             Verdict::Reset(reason) => Outcome::Reset(reason),
             Verdict::Drop(reason) => Outcome::Drop(reason),
             Verdict::Forward(_) | Verdict::Hairpin => panic!("went around twice: {verdict:?}"),
-            Verdict::Fragment => panic!("fragments are sent by `crate::fragment_sim`"),
+            verdict => panic!("{verdict:?}: fragments are sent by `crate::fragment_sim`"),
         }
     }
 
