@@ -47,10 +47,7 @@ impl Shard {
             None => self.subscribers.add(request.internal.address).ok_or(SessionFailure::SubscribersFull)?,
         };
         self.subscribers.pay(subscriber, request.protocol, &admission.charge);
-        if let Some(id) = admission.for_line {
-            self.give_up(id, request.now);
-        }
-        if let Some(id) = admission.within_limits {
+        if let Some(id) = admission.gives_up {
             self.give_up(id, request.now);
         }
         Ok(subscriber)

@@ -38,28 +38,19 @@ impl Shard {
     }
 
     /// Whether the subscriber may have another session, `opening` being the state of a TCP connection to be opened, and which
-    /// of its sessions that are over it gives up for it. It gives up another one, `for_line`, in any case.
+    /// of its sessions that are over it gives up for it.
     pub(crate) fn room_within_bounds(
         &self,
         subscriber: SubscriberId,
-        for_line: Option<SessionId>,
         protocol: Protocol,
         opening: Option<tcp_state::State>,
     ) -> Result<Option<SessionId>, SessionFailure> {
         let bounds = &self.policy.bounds;
         let line = &self.subscribers[subscriber];
-        let without_one;
-        let line = match for_line {
-            None => line,
-            Some(id) => {
-                without_one = line.without(Protocol::Tcp, self.sessions[id].half_open);
-                &without_one
-            }
-        };
         let Err(failure) = bounds.admit(line, protocol, opening) else { return Ok(None) };
         let makes_room = |&id: &SessionId| {
             let without = line.without(Protocol::Tcp, self.sessions[id].half_open);
-            Some(id) != for_line && bounds.admit(&without, protocol, opening).is_ok()
+            bounds.admit(&without, protocol, opening).is_ok()
         };
         let order = match failure {
             SessionFailure::SubscriberHalfOpen => [Chain::Refused, Chain::Closed],

@@ -20,10 +20,8 @@ pub(crate) struct Admission {
     pub(crate) subscriber: Option<SubscriberId>,
     /// What its rates come to.
     pub(crate) charge: Charge,
-    /// A session of its own that is over and goes for the new one's line in the table.
-    pub(crate) for_line: Option<SessionId>,
-    /// Another that goes so that the new one is within its limits.
-    pub(crate) within_limits: Option<SessionId>,
+    /// A session of its own that is over and goes for the new one: for its line in the table, or for its limits.
+    pub(crate) gives_up: Option<SessionId>,
 }
 
 /// A new mapping for a session.
@@ -66,7 +64,7 @@ impl Shard {
             return Err(SessionFailure::SubscribersFull);
         }
         let within_limits = match subscriber {
-            Some(id) => self.room_within_bounds(id, for_line, protocol, opening)?,
+            Some(id) => self.room_within_bounds(id, protocol, opening)?,
             None => {
                 self.policy.bounds.admit(&Subscriber::new(internal.address), protocol, opening)?;
                 None
@@ -74,7 +72,8 @@ impl Shard {
         };
         let charge = self.subscribers.charge(subscriber, protocol, &self.policy.rates, now);
         let charge = charge.ok_or(SessionFailure::SubscriberRate)?;
-        Ok(Admission { subscriber, charge, for_line, within_limits })
+        // One is enough: what goes for the limits leaves its line, too.
+        Ok(Admission { subscriber, charge, gives_up: within_limits.or(for_line) })
     }
 
     /// The mapping that is there for the session, in use or resting.

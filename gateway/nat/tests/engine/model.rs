@@ -237,16 +237,14 @@ impl Model {
         let room = self.plan.shape.sessions() as usize;
         let here = |plan: &Plan, s: &Session| plan.shard(s.protocol, s.internal.address) == shard;
         let is_full = self.sessions.iter().filter(|session| here(&self.plan, session)).count() == room;
-        let for_line = match self.over(shard, sent.from.address, false, |_, _| true) {
+        let for_line = match self.over(shard, sent.from.address, false, |_| true) {
             _ if !is_full => None,
             None => return Err(DropReason::SessionsFull),
             closed => closed,
         };
         let mine = |s: &&Session| here(&self.plan, s) && s.internal.address == sent.from.address;
-        let going = for_line.map(|at| &self.sessions[at]);
-        let half_open = self.sessions.iter().filter(mine).filter(|session| session.half_open).count()
-            - usize::from(going.is_some_and(|session| session.half_open));
-        let count = self.sessions.iter().filter(mine).count() - usize::from(going.is_some());
+        let half_open = self.sessions.iter().filter(mine).filter(|session| session.half_open).count();
+        let count = self.sessions.iter().filter(mine).count();
         let opens = matches!(sent.meaning, Meaning::Segment(_));
         let syn = sent.meaning == Meaning::Segment(Flags::SYN);
         let is_at_most = |count: usize, half_open: usize| {
@@ -262,17 +260,15 @@ impl Model {
         };
         let mut within_limits = None;
         if let Err(reason) = is_at_most(count, half_open) {
-            let makes_room = |at: usize, s: &Session| {
-                Some(at) != for_line && is_at_most(count - 1, half_open - usize::from(s.half_open)).is_ok()
-            };
+            let makes_room =
+                |s: &Session| is_at_most(count - 1, half_open - usize::from(s.half_open)).is_ok();
             let half_open = reason == DropReason::SubscriberHalfOpen;
             let closed = self.over(shard, sent.from.address, half_open, makes_room).ok_or(reason)?;
             within_limits = Some(closed);
         }
-        // The one behind first: the places before it stay.
-        let mut going: Vec<usize> = for_line.into_iter().chain(within_limits).collect();
-        going.sort_unstable();
-        going.into_iter().rev().for_each(|at| self.give_up(at));
+        if let Some(closed) = within_limits.or(for_line) {
+            self.give_up(closed);
+        }
         let chosen = listed
             .iter()
             .find(|s| (s.protocol, s.internal, s.remote) == (protocol, sent.from, sent.to))
@@ -329,7 +325,7 @@ impl Model {
                     (false, true) => DropReason::MappingsFull,
                     (false, false) => DropReason::PortsExhausted,
                 };
-                let has_port = |_, s: &Session| {
+                let has_port = |s: &Session| {
                     let mapping = self.mappings.iter().find(|mapping| mapping.has(s)).expect("mapping");
                     let sessions = self.sessions.iter().filter(|session| mapping.has(session)).count();
                     mapping.kind == Kind::Pool && mapping.remote == remote && sessions == 1
@@ -373,7 +369,7 @@ impl Model {
         if half_open < self.plan.shape.half_open_per_subscriber as usize {
             return Ok(());
         }
-        let closed = self.over(shard, inside, true, |_, session| session.half_open);
+        let closed = self.over(shard, inside, true, |session| session.half_open);
         self.give_up(closed.ok_or(DropReason::SubscriberHalfOpen)?);
         Ok(())
     }
@@ -385,7 +381,7 @@ impl Model {
         shard: usize,
         inside: u32,
         refused_first: bool,
-        fits: impl Fn(usize, &Session) -> bool,
+        fits: impl Fn(&Session) -> bool,
     ) -> Option<usize> {
         let mine = |s: &Session| s.internal.address == inside && self.plan.shard(s.protocol, inside) == shard;
         let chain = |refused: bool| {
@@ -396,7 +392,7 @@ impl Model {
             over.sort_by_key(|&at| self.sessions[at].over);
             over.into_iter().take(16)
         };
-        chain(refused_first).chain(chain(!refused_first)).find(|&at| fits(at, &self.sessions[at]))
+        chain(refused_first).chain(chain(!refused_first)).find(|&at| fits(&self.sessions[at]))
     }
 
     /// A session that is over ends for its subscriber's sake; its port rests.
