@@ -14,8 +14,8 @@ use bytemuck::{Pod, Zeroable};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Worker;
+use super::interface::Interface;
 use super::io::{Clock, Io, Packet};
-use super::setup::Interface;
 use natgw_counters::{CaptureCounters, MAX_INTERFACES, Published};
 use natgw_nat::{BURST, Direction, DropReason, Filter, SessionView, Shard, Sight, Time, Verdict};
 use natgw_neighbor::{InterfaceId, TokenBucket};

@@ -82,6 +82,7 @@ mod events;
 mod fragments;
 mod housekeeping;
 mod idle;
+mod interface;
 mod io;
 mod link;
 mod message;
@@ -98,10 +99,13 @@ mod verdicts;
 pub use capture::{CAPTURES_MAX, CaptureId, Captured, Sides, Tap, TapCounters, Way};
 pub use events::{EventReceiver, EventSender, event_queues};
 pub use idle::Idle;
+pub use interface::{Interface, RxPort, TxPort};
 pub use io::{Burst, Clock, Consumer, Io, Packet, Pool, Producer, RxQueue, TxQueue};
-pub use message::{Command, ConfigUpdate, Deleted, Deletion, Ended, Event, Listing, Page, Progress, Rows};
-pub use requests::{REQUESTS_MAX, RequestId};
-pub use setup::{Interface, Ring, RxPort, TxPort, WorkerOptions, ring_mesh};
+pub use message::{
+    Command, ConfigUpdate, Deleted, Deletion, Ended, Event, Listing, Page, Progress, RequestId, Rows,
+};
+pub use requests::REQUESTS_MAX;
+pub use setup::{Ring, WorkerOptions, ring_mesh};
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The link layer as the packets of established sessions see it: everything about an interface that they need, on one
 //! cache line, and its header as it is compared and written, in words rather than field by field.
 
+use super::interface::Interface;
 use super::io::{Io, Packet, Pool};
-use super::setup::Interface;
 use natgw_wire::ethernet::{self, Mac};
 
 /// The part of an [`Interface`] that every packet touches.

@@ -2,16 +2,28 @@
 //! allocates nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
 use super::capture::{CaptureId, Tap};
-use super::requests::RequestId;
 use natgw_counters::{PoolCounters, Published};
 use natgw_nat::{BlockRecord, Changes, Explanation, Filter, MappingView, Question, SessionView};
 use natgw_neighbor::arp::FRAME_LEN;
 use natgw_neighbor::{Binding, InterfaceId, Learn, OwnAddresses, RouteTable};
 use natgw_steer::{Steering, WorkerId};
+
+/// A request's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// One that no other request has.
+    pub fn next() -> RequestId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        RequestId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// From management to a worker.
 #[non_exhaustive]

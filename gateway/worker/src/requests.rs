@@ -6,11 +6,10 @@
 //! it, so that the worker frees nothing.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Worker;
 use super::io::Io;
-use super::message::{Deleted, Deletion, Listing, Page, Rows};
+use super::message::{Deleted, Deletion, Listing, Page, RequestId, Rows};
 
 /// Requests that a worker takes at once.
 pub const REQUESTS_MAX: usize = 64;
@@ -18,18 +17,6 @@ pub const REQUESTS_MAX: usize = 64;
 const LISTED_LINES: u32 = 64;
 /// Lines of the session table looked at for a deletion in a piece.
 const DELETED_LINES: u32 = 16;
-
-/// A request's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestId(u64);
-
-impl RequestId {
-    /// One that no other request has.
-    pub fn next() -> RequestId {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        RequestId(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
 
 /// A request in the queue.
 pub(super) enum Request {

@@ -1,6 +1,5 @@
 //! What a worker is made of.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -11,66 +10,18 @@ use super::capture::Captures;
 use super::events::{EventSender, LinkBudgets};
 use super::fragments::Waiting;
 use super::idle::{Backoff, Idle};
+use super::interface::{Interface, RxPort, TxPort};
 use super::io::{Clock, Io};
 use super::link::Link;
 use super::message::Command;
 use super::requests::Requests;
 use super::tx::{HandoffBuffer, TxBuffer};
 use natgw_counters::{PoolCounters, Published, WorkerCounters};
-use natgw_nat::{Direction, Shard};
+use natgw_nat::Shard;
 use natgw_neighbor::assembly::Assembly;
-use natgw_neighbor::local_responder::{Responder, Side};
-use natgw_neighbor::{AnswerBudgets, HostBuckets, NextHops, OwnAddresses, RouteTable, Sizes};
+use natgw_neighbor::local_responder::Responder;
+use natgw_neighbor::{AnswerBudgets, HostBuckets, NextHops, RouteTable, Sizes};
 use natgw_steer::{Steering, WorkerId};
-use natgw_wire::ethernet::{self, Mac};
-
-/// An interface, as a worker knows it.
-#[derive(Clone, Debug)]
-pub struct Interface {
-    /// Which way its packets go.
-    pub direction: Direction,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// The VLAN of its frames.
-    pub vlan: Option<u16>,
-    /// Largest IPv4 packet, octets.
-    pub mtu: u16,
-    /// The address that ICMP errors of its own come from.
-    pub address: Ipv4Addr,
-    /// What it answers ARP for.
-    pub own: OwnAddresses,
-}
-
-impl Interface {
-    /// Octets of the link-layer header.
-    #[inline]
-    pub(super) fn header_len(&self) -> usize {
-        ethernet::header_len(self.vlan)
-    }
-
-    pub(super) fn side(&self) -> Side {
-        match self.direction {
-            Direction::Outbound => Side::Inside,
-            Direction::Inbound => Side::Outside,
-        }
-    }
-}
-
-/// A receive queue of an interface.
-pub struct RxPort<I: Io> {
-    /// The interface, by its place.
-    pub interface: u8,
-    /// The queue.
-    pub queue: I::RxQueue,
-}
-
-/// How a worker sends by an interface.
-pub enum TxPort<I: Io> {
-    /// By a queue of its own.
-    Queue(I::TxQueue),
-    /// Through the worker that has one: the port has fewer transmit queues than there are workers.
-    Through(WorkerId),
-}
 
 /// The two rings between this worker and another.
 pub struct Ring<I: Io> {

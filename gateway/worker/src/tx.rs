@@ -2,8 +2,8 @@
 
 use super::Worker;
 use super::backpressure::is_low;
+use super::interface::TxPort;
 use super::io::{Burst, Io, Packet, Producer, TxQueue};
-use super::setup::TxPort;
 use natgw_nat::DropReason;
 use natgw_steer::WorkerId;
 
