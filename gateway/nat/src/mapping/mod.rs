@@ -272,6 +272,7 @@ impl Mappings {
 
     /// A mapping of an inside endpoint, in use or resting, that `accept` takes: an inside endpoint has one in each pool
     /// that the rules send it to. `accept` asks whether its grant is live ([`crate::Shard::is_live`]).
+    #[inline(always)]
     pub(crate) fn by_internal(
         &self,
         protocol: Protocol,

@@ -274,6 +274,7 @@ impl Subscribers {
     }
 
     /// The subscriber at `address`.
+    #[inline(always)]
     pub(crate) fn find(&self, address: u32) -> Option<SubscriberId> {
         let lines = self.lines.as_slice();
         self.index.find(self.hash(address), |id| lines[id as usize].address == address).map(SubscriberId)
