@@ -119,7 +119,7 @@ const NEEDS_RESTART: [Comparison; 7] = [
     (Part::Log, |old, new| old.log == new.log),
 ];
 
-/// What was checked against the interfaces of its file, and comes into force with them.
+/// These were checked against the interfaces of their file, and are applied with them.
 const NEEDS_INTERFACES: [Comparison; 7] = [
     (Part::Routes, |old, new| old.routes == new.routes),
     (Part::Neighbors, |old, new| old.neighbors == new.neighbors),
@@ -130,7 +130,7 @@ const NEEDS_INTERFACES: [Comparison; 7] = [
     (Part::ClassE, |old, new| old.settings.class_e == new.settings.class_e),
 ];
 
-/// What comes into force with every reload.
+/// Every reload applies these.
 const NEEDS_NOTHING: [Comparison; 9] = [
     (Part::Rules, |old, new| old.settings.rules == new.settings.rules),
     (Part::Timeouts, |old, new| old.settings.timeouts == new.settings.timeouts),

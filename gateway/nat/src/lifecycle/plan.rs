@@ -18,7 +18,7 @@ use crate::table::hash::Random;
 pub(crate) struct Admission {
     /// `None` where it is new.
     pub(crate) subscriber: Option<SubscriberId>,
-    /// What its rates come to.
+    /// Its rates after the session.
     pub(crate) charge: Charge,
     /// A session of its own that is over and goes for the new one: for its line in the table, or for its limits.
     pub(crate) gives_up: Option<SessionId>,
@@ -36,7 +36,7 @@ pub(crate) enum MappingPlan {
 
 impl Shard {
     /// Whether any session may begin, and which one of an inside address, that is over, goes for its line in the table.
-    pub(crate) fn line_for_session(&self, inside: u32) -> Result<Option<SessionId>, SessionFailure> {
+    fn line_for_session(&self, inside: u32) -> Result<Option<SessionId>, SessionFailure> {
         match self.may_begin() {
             Ok(()) => Ok(None),
             Err(SessionFailure::SessionsFull) => {

@@ -179,7 +179,7 @@ pub(crate) enum FoundBy {
     Both,
     /// Its outside endpoint.
     Outside,
-    /// Its inside endpoint: others may have its outside endpoint towards other remotes (`other`).
+    /// Its inside endpoint: others may have its outside endpoint towards other remotes (`portless`).
     Inside,
     /// Nothing: others share its outside endpoint (`port_overlap`).
     Neither,

@@ -297,7 +297,7 @@ impl Subscribers {
         prefetch(&self.lines[id]);
     }
 
-    /// The lines that were ever in use, to be looked through.
+    /// The subscriber at a line that was ever in use. It may be gone.
     pub(crate) fn at(&self, line: u32) -> SubscriberId {
         SubscriberId(line)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use natgw_nat::DropReason;
-use natgw_worker::simulation::Faults;
+use natgw_worker::simulation::{Faults, GatewayOptions};
 
 use crate::lab::{Lab, ROUTER, Side, at, dropped, host, options, received, settings, transmitted};
 use crate::packet::{Kind, Packet};
@@ -18,11 +18,7 @@ fn misled(lab: &Lab, port: u16) -> Packet {
 
 #[test]
 fn what_a_full_ring_does_not_take_is_dropped_and_counted() {
-    let mut lab = Lab::new({
-        let mut options = options(2, settings(2));
-        options.ring = 8;
-        options
-    });
+    let mut lab = Lab::new(GatewayOptions { ring: 8, ..options(2, settings(2)) });
     lab.learn(Side::Outside, ROUTER);
     lab.gateway.settle();
     (2000..2032).for_each(|port| lab.send(Side::Inside, 0, &misled(&lab, port)));
@@ -35,11 +31,7 @@ fn what_a_full_ring_does_not_take_is_dropped_and_counted() {
 
 #[test]
 fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
-    let mut lab = Lab::new({
-        let mut options = options(1, settings(1));
-        options.descriptors = 32;
-        options
-    });
+    let mut lab = Lab::new(GatewayOptions { descriptors: 32, ..options(1, settings(1)) });
     lab.learn(Side::Outside, ROUTER);
     lab.gateway.settle();
     for port in 2000..2064 {
@@ -57,10 +49,9 @@ fn what_a_full_transmit_queue_does_not_take_is_dropped_and_counted() {
 /// A queue that takes a packet at a time is tried a few times before the rest of a burst is dropped.
 #[test]
 fn a_transmit_queue_may_take_a_part_of_a_burst() {
-    let mut lab = Lab::new({
-        let mut options = options(1, settings(1));
-        options.faults = Faults { throttled: 500, ..Faults::default() };
-        options
+    let mut lab = Lab::new(GatewayOptions {
+        faults: Faults { throttled: 500, ..Faults::default() },
+        ..options(1, settings(1))
     });
     lab.learn(Side::Outside, ROUTER);
     lab.gateway.settle();
@@ -81,11 +72,7 @@ fn a_transmit_queue_may_take_a_part_of_a_burst() {
 
 #[test]
 fn without_a_free_buffer_nothing_is_received_and_nothing_breaks() {
-    let mut lab = Lab::new({
-        let mut options = options(2, settings(2));
-        options.buffers = 16;
-        options
-    });
+    let mut lab = Lab::new(GatewayOptions { buffers: 16, ..options(2, settings(2)) });
     // Nobody knows the router, so 16 packets wait for it, and all buffers are with them.
     for port in 2000..2100 {
         lab.send(Side::Inside, usize::from(port % 2), &misled(&lab, port));
@@ -102,10 +89,9 @@ fn without_a_free_buffer_nothing_is_received_and_nothing_breaks() {
 /// A worker that stands still costs the packets that are its own, and nobody else's.
 #[test]
 fn workers_that_stall_lose_no_packet_that_fits() {
-    let mut lab = Lab::new({
-        let mut options = options(4, settings(8));
-        options.faults = Faults { stalled: 700, ..Faults::default() };
-        options
+    let mut lab = Lab::new(GatewayOptions {
+        faults: Faults { stalled: 700, ..Faults::default() },
+        ..options(4, settings(8))
     });
     lab.learn(Side::Outside, ROUTER);
     lab.gateway.settle();
